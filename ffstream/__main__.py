@@ -1,0 +1,5 @@
+"""``python -m ffstream``."""
+
+from ffstream.cli import main
+
+main()

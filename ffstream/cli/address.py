@@ -1,0 +1,18 @@
+"""The option that names a running daemon; shared by every verb that talks to one."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from ffstream.client import DEFAULT_ADDRESS
+
+Address: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--address", "-a", envvar="FFSTREAM_ADDRESS", help="HOST:PORT of the daemon, the first of its six ports."
+    ),
+]
+
+__all__ = ["DEFAULT_ADDRESS", "Address"]

@@ -1,0 +1,5 @@
+"""``ffstream demo``."""
+
+
+def demo() -> None:
+    """Later."""

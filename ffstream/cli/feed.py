@@ -1,0 +1,5 @@
+"""``ffstream feed``."""
+
+
+def feed() -> None:
+    """Later."""

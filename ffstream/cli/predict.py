@@ -1,0 +1,5 @@
+"""``ffstream predict``."""
+
+
+def predict() -> None:
+    """Later."""

@@ -1,0 +1,5 @@
+"""``ffstream watch``."""
+
+
+def watch() -> None:
+    """Later."""

@@ -1,0 +1,237 @@
+"""A client for a running daemon; needs numpy, pyzmq and msgpack, no torch."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import zmq
+from numpy.typing import ArrayLike, NDArray
+
+from ffstream import wire
+from ffstream.client.feeding import Feeding
+from ffstream.client.requests import Requests
+from ffstream.client.subscription import Event, Subscription
+from ffstream.wire import Array
+
+__all__ = ["Client", "Event", "Prediction", "Subscription"]
+
+DEFAULT_ADDRESS = "127.0.0.1:5700"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to a query of n rows, all scored in one sweep.
+
+    Attributes
+    ----------
+    labels
+        (n,) int64: the most probable label.
+    probabilities
+        (n, C) float32: probability of each label, rows summing to 1.
+    goodness
+        (n, layers, C) float32: goodness of each label in each layer.
+    version
+        Learning steps behind the weights that answered.
+    phase
+        ``wake``, ``sleep`` or ``together``: what the network was doing.
+    """
+
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    goodness: NDArray[np.float32]
+    version: int
+    phase: str
+
+
+class Client:
+    """Feeds, queries, watches and controls a daemon. To be used from one thread; make one client a thread.
+
+    Parameters
+    ----------
+    address
+        ``host:port``, the first of the daemon's six ports.
+    feeder
+        Name under which the daemon remembers how far this feeder has come; a unique one by default.
+    epoch
+        Life of the feeder. Samples are numbered from 0 within it; by default each client begins a new one.
+    timeout_s
+        Seconds without an answer after which the daemon counts as unreachable.
+
+    Examples
+    --------
+    >>> with Client() as client:                                        # doctest: +SKIP
+    ...     client.feed(images, labels)
+    ...     client.predict(images[:1]).labels
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        feeder: str | None = None,
+        epoch: int | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(f"expected HOST:PORT, got {address!r}")
+        self._host, self._port = host, int(port)
+        self._timeout_s = timeout_s
+        self._feeder = feeder or uuid.uuid4().hex
+        self._epoch = time.time_ns() if epoch is None else epoch
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._queries = Requests(self._context, self._address(wire.QUERIES), timeout_s)
+        self._control = Requests(self._context, self._address(wire.CONTROL), timeout_s)
+        self._feeding: Feeding | None = None
+        self._push: zmq.Socket[bytes] | None = None
+
+    def feed(self, inputs: ArrayLike, labels: ArrayLike) -> None:
+        """Send samples that will be acknowledged when they are learned.
+
+        Returns as soon as the daemon's credit has let the last of them out, so a full daemon slows the caller
+        down; ``flush`` waits for the acknowledgements. Unacknowledged samples are kept and sent again when the
+        daemon was restarted.
+
+        Parameters
+        ----------
+        inputs
+            (n, *shape): uint8 (0 … 255, read as 0 … 1) or floats; one sample is a batch of one.
+        labels
+            (n,) integers from 0.
+
+        Raises
+        ------
+        ValueError
+            If there is not one label a sample.
+        Refused
+            If the daemon refused samples, these or ones fed before, naming the field at fault.
+        Unreachable
+            If the daemon is silent.
+        """
+        self._line().feed(*_samples(inputs, labels))
+
+    def flush(self) -> None:
+        """Wait until every sample fed is acknowledged; raises as ``feed`` does."""
+        if self._feeding is not None:
+            self._feeding.flush()
+
+    @property
+    def acknowledged(self) -> int:
+        """Samples acknowledged so far, as of the last ``feed`` or ``flush``."""
+        return 0 if self._feeding is None else self._feeding.acknowledged
+
+    def push(self, inputs: ArrayLike, labels: ArrayLike) -> None:
+        """Send samples and forget them: what the daemon cannot take it drops and counts. Shapes as in ``feed``."""
+        if self._push is None:
+            self._push = self._context.socket(zmq.PUSH)
+            self._push.connect(f"tcp://{self._address(wire.PUSH)}")
+        rows, targets = _samples(inputs, labels)
+        tensors = {"inputs": rows, "labels": targets}
+        self._push.send_multipart(wire.encode("samples", {"count": len(targets)}, tensors))
+
+    def predict(self, inputs: ArrayLike, *, deadline_ms: float | None = None) -> Prediction:
+        """Ask for predictions; never trains.
+
+        Parameters
+        ----------
+        inputs
+            (n, *shape): uint8 or floats. The rows are answered together, from one model version.
+        deadline_ms
+            Milliseconds from its arrival after which the daemon refuses the query with code ``deadline``.
+
+        Raises
+        ------
+        Refused
+            If the daemon refused the query, naming the field at fault.
+        Unreachable
+            If no answer came, although the query was sent again.
+        """
+        fields = {} if deadline_ms is None else {"deadline_ms": deadline_ms}
+        answer = self._queries.ask("query", fields, {"inputs": _inputs(inputs)})
+        tensors = answer.tensors
+        return Prediction(
+            tensors["labels"],
+            tensors["probabilities"],
+            tensors["goodness"],
+            answer.integer("version"),
+            answer.text("phase"),
+        )
+
+    def events(self, *topics: str, after: int | None = None, timeout_s: float | None = None) -> Subscription:
+        """Listen to events of some topics: ``phase``, ``score``, ``prediction``, ``checkpoint``.
+
+        Parameters
+        ----------
+        topics
+            Which events.
+        after
+            Begin with the kept events numbered above it (0: all that are kept); None begins now.
+        timeout_s
+            End the iteration when nothing comes for so long; None waits forever.
+        """
+        return Subscription(self._context, self._address(wire.EVENTS), topics, after, timeout_s)
+
+    def status(self) -> dict[str, Any]:
+        """Return where the daemon stands: version, phase, steps, samples learned and waiting, network, device."""
+        return self.control("status")
+
+    def control(self, name: str) -> dict[str, Any]:
+        """Give a command and return the daemon's status after it.
+
+        ``sleep``, ``wake`` and ``auto`` override the schedule or give it back; ``hold`` and ``resume`` stop and
+        restart learning; ``checkpoint`` saves, and returns when the checkpoint is on disk; ``shutdown`` stops.
+
+        Raises
+        ------
+        Refused, Unreachable
+            As for ``predict``.
+        """
+        reply = self._control.ask("command", {"name": name})
+        return {key: value for key, value in reply.fields.items() if key != "id"}
+
+    def close(self) -> None:
+        """Drop every connection; what is not acknowledged is forgotten, so ``flush`` first."""
+        self._queries.close()
+        self._control.close()
+        if self._feeding is not None:
+            self._feeding.close()
+        if self._push is not None:
+            self._push.close(linger=1000)
+        self._context.destroy(linger=1000)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self.close()
+
+    def _address(self, offset: int) -> str:
+        return f"{self._host}:{self._port + offset}"
+
+    def _line(self) -> Feeding:
+        if self._feeding is None:
+            address = self._address(wire.SAMPLES)
+            self._feeding = Feeding(self._context, address, self._feeder, self._epoch, self._timeout_s)
+        return self._feeding
+
+
+def _inputs(inputs: ArrayLike) -> Array:
+    array = np.asarray(inputs)
+    return array if array.dtype.name in wire.INPUT_DTYPES else array.astype(np.float32)
+
+
+def _samples(inputs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+    rows, targets = _inputs(inputs), np.asarray(labels)
+    if targets.dtype.kind not in "iu":
+        raise ValueError(f"expected integer labels, got {targets.dtype}")
+    if rows.ndim == 0 or targets.shape != rows.shape[:1]:
+        raise ValueError(f"expected one label a sample: inputs are {rows.shape}, labels {targets.shape}")
+    return rows, targets.astype(np.int64)

@@ -1,0 +1,202 @@
+"""Feeding under credit, with every sample kept until it is acknowledged."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+
+from ffstream import wire
+from ffstream.client.requests import decode, refusal
+from ffstream.errors import Refused, Unreachable
+from ffstream.wire import Array, Message
+
+SILENCE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Samples numbered from ``first``, not yet acknowledged."""
+
+    first: int
+    inputs: Array
+    labels: Array
+
+    @property
+    def end(self) -> int:
+        """Number behind the last sample."""
+        return self.first + len(self.labels)
+
+
+class Feeding:
+    """One feeder's connection: numbers samples, sends what credit allows, sends again what was lost.
+
+    Parameters
+    ----------
+    context
+        Where the socket is made.
+    address
+        ``host:port`` of the daemon's samples socket.
+    feeder
+        Name under which the daemon remembers how far this feeder has come.
+    epoch
+        Life of the feeder; within one, samples are numbered from 0.
+    timeout_s
+        Seconds of silence after which the daemon counts as unreachable.
+    """
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, feeder: str, epoch: int, timeout_s: float
+    ) -> None:
+        self._address = address
+        self._who = {"feeder": feeder, "epoch": epoch}
+        self._timeout_s = timeout_s
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.connect(f"tcp://{address}")
+        self._unacknowledged: deque[Chunk] = deque()
+        self._numbered = 0
+        self._sent = 0
+        self._credit = (0, 0)
+        self._limits: tuple[int, int] | None = None
+        self._spec: tuple[list[int], int] | None = None
+        self._refused: list[Refused] = []
+        self._heard_at = self._greeted_at = time.monotonic()
+        self.acknowledged = 0
+
+    @property
+    def waiting(self) -> int:
+        """Samples that are not acknowledged yet."""
+        return sum(len(chunk.labels) for chunk in self._unacknowledged)
+
+    def feed(self, inputs: Array, labels: Array) -> None:
+        """Send samples (n, *shape) and labels (n,); return when credit has let the last one out.
+
+        Raises
+        ------
+        Refused
+            If the daemon refused samples, these or earlier ones; what it took stays taken.
+        Unreachable
+            If the daemon is silent; the samples are kept, and ``flush`` tries again.
+        """
+        self._greet()
+        samples, size = self._limits or (len(labels), 0)
+        step = max(1, min(samples, size // max(1, inputs[:1].nbytes)))
+        for start in range(0, len(labels), step):
+            part = slice(start, start + step)
+            # Copied, because it may have to be sent again after the caller has changed the array.
+            chunk = Chunk(self._numbered, inputs[part].copy(), labels[part].copy())
+            self._unacknowledged.append(chunk)
+            self._numbered = chunk.end
+        self._await(lambda: self._sent >= self._numbered)
+
+    def flush(self) -> None:
+        """Return when every sample is acknowledged; raises as ``feed`` does."""
+        if self._unacknowledged:
+            self._await(lambda: not self._unacknowledged)
+
+    def close(self) -> None:
+        """Give the credit back and drop the connection; what is unacknowledged is forgotten."""
+        if self._limits is not None:
+            self._socket.send_multipart(wire.encode("bye", self._who))
+        self._socket.close(linger=1000)
+
+    def _greet(self) -> None:
+        """Say hello once, and learn what the daemon takes."""
+        if self._limits is None:
+            self._hello()
+            self._await(lambda: self._limits is not None)
+
+    def _await(self, done: Any) -> None:
+        self._heard_at = time.monotonic()
+        while True:
+            self._send_some()
+            while self._socket.poll(0):
+                self._on_message(decode(self._socket.recv_multipart()))
+            if self._refused:
+                raise self._refused.pop(0)
+            if done():
+                return
+            if not self._sendable():
+                self._listen()
+
+    def _listen(self) -> None:
+        if self._socket.poll(round(SILENCE_S * 1e3 / 4)):
+            return
+        now = time.monotonic()
+        if now - self._heard_at > self._timeout_s:
+            raise Unreachable(
+                f"no word from {self._address} for {self._timeout_s:g} s, {self.waiting} samples are not "
+                "acknowledged; does `ffstream serve` run there?"
+            )
+        if now - max(self._heard_at, self._greeted_at) > SILENCE_S:
+            self._hello()
+
+    def _hello(self) -> None:
+        first = self._unacknowledged[0].first if self._unacknowledged else self._numbered
+        self._greeted_at = time.monotonic()
+        # A daemon that is gone leaves the queue full; the greeting is tried again anyhow.
+        if self._socket.poll(0, zmq.POLLOUT):
+            self._socket.send_multipart(wire.encode("hello", {**self._who, "first": first}))
+
+    def _sendable(self) -> Chunk | None:
+        """Return the next chunk that credit allows, split where it must be."""
+        chunk = next((chunk for chunk in self._unacknowledged if chunk.end > self._sent), None)
+        if chunk is None or not self._socket.poll(0, zmq.POLLOUT):
+            return None
+        samples, size = self._credit
+        base = self._unacknowledged[0].first
+        outstanding = [sent for sent in self._unacknowledged if sent.end <= self._sent]
+        if chunk.end - base <= samples and sum(c.inputs.nbytes for c in [*outstanding, chunk]) <= size:
+            return chunk
+        if outstanding or samples == 0:
+            return None
+        return self._split(chunk, max(1, min(samples, size * len(chunk.labels) // max(1, chunk.inputs.nbytes))))
+
+    def _split(self, chunk: Chunk, count: int) -> Chunk:
+        if count >= len(chunk.labels):
+            return chunk
+        head = Chunk(chunk.first, chunk.inputs[:count], chunk.labels[:count])
+        tail = Chunk(head.end, chunk.inputs[count:], chunk.labels[count:])
+        at = self._unacknowledged.index(chunk)
+        del self._unacknowledged[at]
+        self._unacknowledged.insert(at, tail)
+        self._unacknowledged.insert(at, head)
+        return head
+
+    def _send_some(self) -> None:
+        while (chunk := self._sendable()) is not None:
+            fields = {**self._who, "first": chunk.first, "count": len(chunk.labels)}
+            tensors = {"inputs": chunk.inputs, "labels": chunk.labels}
+            self._socket.send_multipart(wire.encode("samples", fields, tensors))
+            self._sent = chunk.end
+
+    def _on_message(self, message: Message) -> None:
+        self._heard_at = time.monotonic()
+        if message.kind == "error":
+            self._on_error(message)
+            return
+        self._credit = (message.integer("credit_samples"), message.integer("credit_bytes"))
+        upto = message.integer("next")
+        while self._unacknowledged and self._unacknowledged[0].end <= upto:
+            self.acknowledged += len(self._unacknowledged.popleft().labels)
+        if message.kind == "welcome":
+            self._limits = (message.integer("message_samples", 1), message.integer("message_bytes", 1))
+        if message.kind in ("welcome", "resend"):
+            self._sent = message.integer("expect")
+        if message.kind == "resend" and message.fields.get("reason") == "no_credit":
+            # Wait for the acknowledgement that brings new credit.
+            self._credit = (0, 0)
+
+    def _on_error(self, message: Message) -> None:
+        if message.fields.get("code") == "unknown_feeder":
+            # The daemon was restarted, or forgot us: greet it, and it says from where to send again.
+            if time.monotonic() - self._greeted_at > SILENCE_S / 10:
+                self._hello()
+            return
+        for chunk in list(self._unacknowledged):
+            if chunk.first == message.fields.get("first"):
+                self._unacknowledged.remove(chunk)
+        self._refused.append(refusal(message))

@@ -1,0 +1,95 @@
+"""The control socket, in a thread of its own, so that a busy stream cannot keep an operator out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+import zmq
+
+from ffstream import wire
+from ffstream.errors import CheckpointError, WireError
+from ffstream.stream.inbox import Command, Inbox
+
+log = logging.getLogger(__name__)
+
+ENGINE_COMMANDS = ("sleep", "wake", "auto", "hold", "resume", "checkpoint")
+COMMANDS = ("status", *ENGINE_COMMANDS, "shutdown")
+ENGINE_S = 60.0
+MESSAGE_BYTES = wire.HEADER_BYTES
+
+
+class ControlThread:
+    """Answers commands one after another.
+
+    Parameters
+    ----------
+    socket
+        A bound ROUTER; this thread alone uses it from ``start`` on, and closes it.
+    inbox
+        Where commands for the engine go.
+    status
+        Returns what ``status`` answers; must not wait for the engine, so that a stuck one can be seen.
+    shutdown
+        Asks the daemon to stop.
+    """
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], inbox: Inbox, status: Callable[[], dict[str, Any]], shutdown: Callable[[], Any]
+    ) -> None:
+        self._socket = socket
+        self._inbox = inbox
+        self._status = status
+        self._shutdown = shutdown
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what is in hand, close the socket, and wait for the thread."""
+        self._stopping.set()
+        self._thread.join(timeout=ENGINE_S)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            if self._socket.poll(100):
+                peer, *frames = self._socket.recv_multipart()
+                try:
+                    self._socket.send_multipart([peer, *self._answer(frames)], zmq.NOBLOCK)
+                except zmq.ZMQError as error:
+                    log.warning("control: the reply could not be sent: %s", error)
+        self._socket.close()
+
+    def _answer(self, frames: list[bytes]) -> wire.Frames:
+        request = 0
+        try:
+            message = wire.decode(frames, MESSAGE_BYTES)
+            request = message.integer("id")
+            if message.kind != "command":
+                raise WireError("unknown_type", f"the control socket takes 'command', got {message.kind!r}", "type")
+            return wire.encode("reply", {"id": request, **self._execute(message.text("name"))})
+        except WireError as error:
+            return wire.encode_error(error, {"id": request})
+
+    def _execute(self, name: str) -> dict[str, Any]:
+        if name == "status":
+            return self._status()
+        if name == "shutdown":
+            self._shutdown()
+            return {}
+        if name not in ENGINE_COMMANDS:
+            raise WireError("unknown_command", f"expected one of {', '.join(COMMANDS)}, got {name!r}", "name")
+        command = Command(name)
+        self._inbox.put_command(command)
+        try:
+            return {**command.reply.result(ENGINE_S), **self._status()}
+        except FutureTimeoutError as error:
+            raise WireError("engine_stuck", f"the engine did not take the command within {ENGINE_S:g} s") from error
+        except CheckpointError as error:
+            raise WireError("not_saved", str(error)) from error

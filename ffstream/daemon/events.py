@@ -1,0 +1,54 @@
+"""Numbered events with a bounded replay; pure, no sockets."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from ffstream import wire
+from ffstream.wire import Frames
+
+TOPICS = ("phase", "score", "prediction", "checkpoint")
+REPLAY = b"replay/"
+
+
+class EventLog:
+    """The last events of each topic.
+
+    Parameters
+    ----------
+    keep
+        Events of each topic kept for late subscribers.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self._numbers = dict.fromkeys(TOPICS, 0)
+        self._kept: dict[str, deque[tuple[int, dict[str, Any]]]] = {topic: deque(maxlen=keep) for topic in TOPICS}
+
+    def add(self, topic: str, fields: Mapping[str, Any]) -> Frames:
+        """Number an event, keep it, and return its frames; numbers of a topic begin at 1 and have no gaps."""
+        self._numbers[topic] += 1
+        number = self._numbers[topic]
+        event = {"topic": topic, "number": number, "time": time.time(), **fields}
+        self._kept[topic].append((number, event))
+        return [topic.encode(), *wire.encode("event", event)]
+
+    def replay(self, subscription: bytes) -> list[Frames]:
+        """Answer a subscription to ``replay/TOPIC/AFTER/UNIQUE`` with the kept events numbered above AFTER.
+
+        Each goes out under the subscribed topic, which nobody else has, and a ``replayed`` message ends them with
+        the number of the last event so far. A subscription of another form gets nothing.
+        """
+        match subscription.removeprefix(REPLAY).decode("utf-8", "replace").split("/"):
+            case [topic, after, _] if topic in self._kept and after.isdecimal() and after.isascii():
+                frames = [
+                    [subscription, *wire.encode("event", event)]
+                    for number, event in self._kept[topic]
+                    if number > int(after)
+                ]
+                end = {"topic": topic, "number": self._numbers[topic]}
+                return [*frames, [subscription, *wire.encode("replayed", end)]]
+            case _:
+                return []

@@ -1,0 +1,110 @@
+"""Prometheus metrics: names, buckets, and how each is fed. Base units, bounded labels."""
+
+from __future__ import annotations
+
+import math
+import platform
+from typing import TypeVar
+
+import torch
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.metrics import MetricWrapperBase
+
+from ffstream import __version__
+from ffstream.ff.layers import Phase
+from ffstream.stream.outbox import Changed, Report, Saved, Swept
+
+SECONDS = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3, 200e-3, 500e-3, 1.0, 5.0)
+ROWS = tuple(2.0**power for power in range(11))
+
+_M = TypeVar("_M", bound=MetricWrapperBase)
+
+
+class Metrics:
+    """Every metric of the daemon, in a registry of its own."""
+
+    def __init__(self) -> None:
+        # Without the creation time of each counter, which triples the page and which Prometheus does not use.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # has no annotations
+        self.registry = CollectorRegistry()
+        build = self._add(Gauge, "build_info", "Constant 1, labelled with versions.", "version", "python", "torch")
+        build.labels(__version__, platform.python_version(), str(torch.__version__)).set(1)
+        self.received = self._add(Counter, "samples_received", "Samples taken in, by channel.", "channel")
+        self.learned = self._add(Counter, "samples_learned", "Samples learned from.")
+        self.dropped = self._add(Counter, "samples_dropped", "Pushed samples discarded, by reason.", "reason")
+        self.rejected = self._add(Counter, "messages_rejected", "Messages refused with an error.", "socket", "code")
+        self.lost = self._add(Counter, "replies_lost", "Replies whose receiver was gone or did not read.", "socket")
+        self.inbox = self._add(Gauge, "inbox_samples", "Samples waiting to be learned.")
+        self.inbox_bytes = self._add(Gauge, "inbox_bytes", "The same in bytes.")
+        self.credit = self._add(Gauge, "credit_samples", "Samples that each feeder may have unacknowledged.")
+        self.feeders = self._add(Gauge, "feeders", "Active feeders.")
+        self.queries = self._add(Counter, "queries", "Queries, by outcome.", "outcome")
+        self.query_seconds = self._histogram("query_seconds", "From query to answer.", SECONDS)
+        self.sweep_seconds = self._histogram("sweep_seconds", "Duration of a sweep.", SECONDS)
+        self.sweep_rows = self._histogram("sweep_rows", "Rows of a sweep, by kind.", ROWS, "kind")
+        self.phase = self._add(Gauge, "phase", "1 for the phase that runs, 0 for the others.", "phase")
+        self.phase_steps = self._add(Counter, "phase_steps", "Learning steps, by phase.", "phase")
+        self.phase_changes = self._add(Counter, "phase_changes", "Phases begun, by reason.", "phase", "reason")
+        self.goodness = self._add(Gauge, "goodness", "Mean goodness in the last step.", "layer", "sign")
+        self.real = self._add(
+            Gauge, "probability_of_real", "Mean probability of being real, in the last step.", "layer", "sign"
+        )
+        self.prequential = self._add(Gauge, "prequential_accuracy", "Test-then-train accuracy (0…1).", "over")
+        self.weight_norm = self._add(Gauge, "weight_norm", "Frobenius norm of the weights.", "layer")
+        self.dead_units = self._add(Gauge, "dead_units", "Units that no remembered probe row wakes.", "layer")
+        self.version = self._add(Gauge, "model_version", "Learning steps behind the weights.")
+        self.checkpoints = self._add(Counter, "checkpoints", "Checkpoints, by outcome.", "outcome")
+        self.checkpoint_time = self._add(Gauge, "checkpoint_timestamp_seconds", "Unix time of the last checkpoint.")
+        self.events = self._add(Counter, "events", "Events published, by topic.", "topic")
+
+    def on_swept(self, swept: Swept) -> None:
+        """Count one sweep."""
+        step = swept.step
+        rows = {
+            "learned": step.learned,
+            "replayed": step.replayed,
+            "query": sum(len(answer.labels) for answer in swept.answers),
+        }
+        for kind, count in rows.items():
+            if count:
+                self.sweep_rows.labels(kind).observe(count)
+        self.sweep_seconds.observe(swept.seconds)
+        if step.learned or step.replayed:
+            self.phase_steps.labels(step.phase.value).inc()
+        self.learned.inc(step.learned)
+        self.queries.labels("answered").inc(len(swept.answers))
+        self.queries.labels("expired").inc(len(swept.expired))
+
+    def on_changed(self, changed: Changed) -> None:
+        """Count a phase that began."""
+        self.phase_changes.labels(changed.change.phase.value, changed.change.reason).inc()
+
+    def on_report(self, report: Report) -> None:
+        """Refresh the gauges."""
+        for phase in Phase:
+            self.phase.labels(phase.value).set(report.phase is phase)
+        self.version.set(report.version)
+        for over, accuracy in (("total", report.prequential), ("window", report.prequential_window)):
+            if not math.isnan(accuracy):
+                self.prequential.labels(over).set(accuracy)
+        for sign, scores in report.signs.items():
+            for layer, (goodness, real) in enumerate(
+                zip(scores.goodness, scores.probability_of_real, strict=True), start=1
+            ):
+                self.goodness.labels(layer, sign).set(goodness)
+                self.real.labels(layer, sign).set(real)
+        for layer, (norm, dead) in enumerate(zip(report.weight_norm, report.dead_units, strict=True), start=1):
+            self.weight_norm.labels(layer).set(norm)
+            self.dead_units.labels(layer).set(dead)
+
+    def on_saved(self, saved: Saved) -> None:
+        """Count a checkpoint, written or failed."""
+        self.checkpoints.labels("failed" if saved.error else "saved").inc()
+        if not saved.error:
+            self.checkpoint_time.set_to_current_time()
+
+    def _add(self, kind: type[_M], name: str, text: str, *labels: str) -> _M:
+        return kind(name, text, labels, namespace="ffstream", registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, namespace="ffstream", registry=self.registry, buckets=buckets)

@@ -1,0 +1,204 @@
+"""The process: startup, main loop, shutdown.
+
+Startup does what is cheap and may fail first: lock the state directory, bind the sockets. Only then is torch
+loaded. Signal handlers set flags, nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ffstream import __version__
+from ffstream.config import Config
+from ffstream.daemon.sockets import Sockets, bind
+from ffstream.errors import StateError
+
+if TYPE_CHECKING:
+    from ffstream.stream.engine import Engine
+
+log = logging.getLogger(__name__)
+
+SWITCH_S = 0.0005
+STUCK_S = 30.0
+
+
+def run(config: Config) -> None:
+    """Run the daemon until a signal or a command stops it.
+
+    Raises
+    ------
+    StateError
+        If the state directory cannot be used, or the newest checkpoint is of another network.
+    BindError
+        If a port is taken.
+    """
+    with StateLock(config.state.directory):
+        sockets = bind(config.server)
+        _Daemon(config, sockets).run()
+
+
+class StateLock:
+    """Holds a state directory for one daemon.
+
+    Parameters
+    ----------
+    directory
+        Made if missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __enter__(self) -> Self:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._file = (self.directory / "lock").open("a+b")
+        except OSError as error:
+            raise StateError(
+                f"{self.directory}: cannot be used as state directory: {error.strerror}; "
+                "make it writable, or set state.directory"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise StateError(
+                f"{self.directory}: another daemon uses this state directory; stop it, or set state.directory"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+class _Daemon:
+    """Starts the threads, serves, and stops them."""
+
+    def __init__(self, config: Config, sockets: Sockets) -> None:
+        self.config = config
+        self.sockets = sockets
+        self.started = time.time()
+        self.engine: Engine | None = None
+        self.stopping = False
+        self._watchdog_at = 0.0
+
+    def run(self) -> None:
+        # Threads hand the interpreter over sooner than by default (5 ms), so that a query need not wait that long.
+        sys.setswitchinterval(SWITCH_S)
+        self._catch_signals()
+        # Loaded here and not at the top: a port in use or a locked state directory is reported before this.
+        from ffstream.daemon.control import ControlThread
+        from ffstream.daemon.feeders import Feeders
+        from ffstream.daemon.metrics import Metrics
+        from ffstream.daemon.server import Server
+        from ffstream.daemon.web import WebThread, application
+        from ffstream.stream.checkpoint import CheckpointStore
+        from ffstream.stream.engine import Engine
+        from ffstream.stream.inbox import Inbox
+        from ffstream.stream.outbox import Outbox
+        from ffstream.wire import InputSpec
+
+        bounds = self.config.server
+        metrics = Metrics()
+        web = WebThread(application(metrics.registry, self._trouble, self._unready), self.sockets.http)
+        web.start()
+        inbox, outbox = Inbox(bounds.inbox_query_rows), Outbox(self.sockets.wake.set)
+        state = self.config.state
+        engine = Engine(self.config, CheckpointStore(state.directory, state.keep), inbox, outbox)
+        metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
+        feeders = Feeders(bounds.inbox_samples, bounds.inbox_bytes, bounds.feeders, engine.learned)
+        spec = InputSpec(self.config.network.shape, self.config.network.labels)
+        server = Server(bounds, spec, self.sockets, inbox, outbox, feeders, metrics)
+        control = ControlThread(self.sockets.control, inbox, lambda: self._status(engine), self._stop)
+        learning = threading.Thread(target=engine.run, name="engine")
+        learning.start()
+        control.start()
+        self.engine = engine
+        _notify("READY=1")
+        log.info("ready on %s, ports %d to %d", bounds.host, bounds.port, bounds.port + 5)
+
+        server.serve(self._finished)
+
+        _notify("STOPPING=1")
+        log.info("stopping: the step in hand is finished and the state saved")
+        server.accepting = False
+        engine.stop()
+        while learning.is_alive():
+            server.drain()
+            learning.join(0.01)
+        server.drain()
+        control.stop()
+        web.stop()
+        self.sockets.close()
+        if engine.failure is not None:
+            raise engine.failure
+        log.info("stopped at version %d", engine.learner.version)
+
+    def _finished(self) -> bool:
+        """Feed the watchdog as long as the engine makes progress; whether the daemon should stop."""
+        now = time.monotonic()
+        if now - self._watchdog_at > 1 and not self._trouble():
+            self._watchdog_at = now
+            _notify("WATCHDOG=1")
+        return self.stopping or (self.engine is not None and self.engine.failure is not None)
+
+    def _trouble(self) -> str:
+        if self.engine is None:
+            return ""
+        silent = time.monotonic() - self.engine.alive_at
+        return f"the engine has made no progress for {silent:.0f} s" if silent > STUCK_S else ""
+
+    def _unready(self) -> str:
+        if self.engine is None:
+            return "loading"
+        return "stopping" if self.stopping else self._trouble()
+
+    def _status(self, engine: Engine) -> dict[str, Any]:
+        network = self.config.network
+        return {
+            **engine.status(),
+            "ffstream": __version__,
+            "pid": os.getpid(),
+            "uptime_s": time.time() - self.started,
+            "shape": list(network.shape),
+            "labels": network.labels,
+            "hidden": list(network.hidden),
+            "coding": network.coding,
+            "schedule": self.config.phases.schedule,
+            "stopping": self.stopping,
+        }
+
+    def _stop(self) -> None:
+        self.stopping = True
+
+    def _catch_signals(self) -> None:
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            if self.stopping:
+                os._exit(128 + _signal)
+            self.stopping = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, where it started us with ``Type=notify`` (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier, suppress(OSError):
+        # A leading @ names an abstract socket, which begins with a null byte.
+        notifier.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)

@@ -1,0 +1,134 @@
+"""Binding: every socket of the daemon, bound before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+
+from ffstream import wire
+from ffstream.config import ServerConfig
+from ffstream.errors import BindError
+
+# Messages that ZeroMQ itself may hold for one peer, coming and going: with the bound on a frame they bound memory.
+INCOMING = 64
+REPLIES = 1_024
+EVENTS = 10_000
+
+
+class Wake:
+    """Lets another thread interrupt a poll."""
+
+    def __init__(self) -> None:
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll for reading."""
+        return self._read.fileno()
+
+    def set(self) -> None:
+        """Make the poll return; from any thread."""
+        # A full pipe means that the poll will return anyhow; a closed one, that nobody polls any more.
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._write.send(b"\0")
+
+    def clear(self) -> None:
+        """Swallow what was set so far."""
+        with contextlib.suppress(BlockingIOError):
+            while self._read.recv(4096):
+                pass
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._read.close()
+        self._write.close()
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """The bound sockets; see docs/protocol.md, "Sockets"."""
+
+    context: zmq.Context[zmq.Socket[bytes]]
+    control: zmq.Socket[bytes]
+    queries: zmq.Socket[bytes]
+    samples: zmq.Socket[bytes]
+    push: zmq.Socket[bytes]
+    events: zmq.Socket[bytes]
+    http: socket.socket
+    wake: Wake
+
+    def name(self, socket: zmq.Socket[bytes]) -> str:
+        """Return the name of one of the sockets."""
+        names = {self.queries: "queries", self.samples: "samples", self.push: "push", self.events: "events"}
+        return names[socket]
+
+    def close(self) -> None:
+        """Close everything but the control socket, which its thread closes; unsent replies get one second."""
+        for bound in (self.queries, self.samples, self.push, self.events):
+            bound.close(linger=1000)
+        self.http.close()
+        self.wake.close()
+        self.context.term()
+
+
+def bind(config: ServerConfig) -> Sockets:
+    """Bind every socket.
+
+    Raises
+    ------
+    BindError
+        Naming the address that is taken or not ours; nothing stays bound.
+    """
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with contextlib.ExitStack() as undo:
+        undo.callback(context.destroy, 0)
+
+        def bound(kind: int, offset: int, frame_bytes: int) -> zmq.Socket[bytes]:
+            made = context.socket(kind)
+            made.set(zmq.MAXMSGSIZE, frame_bytes)
+            made.set(zmq.RCVHWM, INCOMING)
+            made.set(zmq.SNDHWM, EVENTS if kind == zmq.XPUB else REPLIES)
+            made.set(zmq.IPV6, 1 if ":" in config.host else 0)
+            if kind == zmq.ROUTER:
+                # Without it a reply to a peer that is gone vanishes in silence; with it, it is counted.
+                made.set(zmq.ROUTER_MANDATORY, 1)
+            _bind(config, offset, lambda address: made.bind(f"tcp://{address}"))
+            return made
+
+        sockets = Sockets(
+            context,
+            control=bound(zmq.ROUTER, wire.CONTROL, wire.HEADER_BYTES),
+            queries=bound(zmq.ROUTER, wire.QUERIES, config.message_bytes),
+            samples=bound(zmq.ROUTER, wire.SAMPLES, config.message_bytes),
+            push=bound(zmq.PULL, wire.PUSH, config.message_bytes),
+            events=bound(zmq.XPUB, wire.EVENTS, wire.HEADER_BYTES),
+            http=_listen(config, undo),
+            wake=Wake(),
+        )
+        undo.pop_all()
+    return sockets
+
+
+def _listen(config: ServerConfig, undo: contextlib.ExitStack) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET)
+    undo.callback(listener.close)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _bind(config, wire.HTTP, lambda _: listener.bind((config.host, config.port + wire.HTTP)))
+    return listener
+
+
+def _bind(config: ServerConfig, offset: int, attempt: Callable[[str], object]) -> None:
+    port = config.port + offset
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    try:
+        attempt(f"{host}:{port}")
+    except (OSError, zmq.ZMQError) as error:
+        raise BindError(
+            f"{host}:{port} cannot be bound: {error.strerror}; stop what uses it, or set server.port "
+            f"(the daemon takes the ports {config.port} to {config.port + wire.HTTP})"
+        ) from error

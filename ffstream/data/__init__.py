@@ -1,0 +1,1 @@
+"""What can be fed: data sets by name, and files."""

@@ -1,0 +1,97 @@
+"""Everything that ffstream raises on purpose.
+
+::
+
+    FFStreamError
+    ├── ConfigError          the TOML file is unreadable or says something impossible
+    ├── BindError            a port is taken or an address is not ours
+    ├── StateError           the state directory cannot be used
+    │   └── CheckpointError  a checkpoint is damaged or belongs to another network
+    ├── WireError            a message does not follow docs/protocol.md
+    ├── SourceError          a file or data set to feed cannot be read
+    ├── Unreachable          the daemon did not answer in time
+    └── Refused              the daemon answered with an error
+
+Each class carries the process exit code that the command line ends with (``sysexits.h`` where it has
+one, because systemd prints those by name).
+"""
+
+from __future__ import annotations
+
+
+class FFStreamError(Exception):
+    """Base class of every error that ffstream raises on purpose."""
+
+    exit_code = 70
+
+
+class ConfigError(FFStreamError):
+    """The configuration is unreadable, has an unknown key, or a value out of range."""
+
+    exit_code = 78
+
+
+class BindError(FFStreamError):
+    """A socket could not be bound."""
+
+    exit_code = 69
+
+
+class StateError(FFStreamError):
+    """The state directory is missing, read-only, or used by another daemon."""
+
+    exit_code = 73
+
+
+class CheckpointError(StateError):
+    """A checkpoint is damaged, or was made by a network of another shape."""
+
+    exit_code = 65
+
+
+class WireError(FFStreamError):
+    """A message that cannot be accepted.
+
+    Parameters
+    ----------
+    code
+        One of the error codes of docs/protocol.md, stable across versions.
+    message
+        What is wrong and what to do about it.
+    field
+        The header field or tensor at fault, or ``""`` for the message as a whole.
+    """
+
+    exit_code = 76
+
+    def __init__(self, code: str, message: str, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.code = code
+        self.message = message
+        self.field = field
+
+
+class SourceError(FFStreamError):
+    """A file, folder or data set that was to be read is missing or malformed."""
+
+    exit_code = 66
+
+
+class Unreachable(FFStreamError):
+    """The daemon did not answer in time."""
+
+    exit_code = 75
+
+
+class Refused(FFStreamError):
+    """The daemon answered a request with an error.
+
+    ``code`` and ``field`` are those of docs/protocol.md, "Errors".
+    """
+
+    exit_code = 77
+
+    def __init__(self, code: str, message: str, field: str = "") -> None:
+        super().__init__(f"{code}: {field}: {message}" if field else f"{code}: {message}")
+        self.code = code
+        self.field = field

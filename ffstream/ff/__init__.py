@@ -1,0 +1,1 @@
+"""The algorithm: torch only; no sockets, threads or clocks."""

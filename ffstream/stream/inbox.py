@@ -1,0 +1,176 @@
+"""What waits for the engine: samples, queries and commands, handed over from other threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """Labelled samples of one feeder, in order.
+
+    Attributes
+    ----------
+    inputs
+        (n, *shape), uint8 or float.
+    labels
+        (n,) integers.
+    feeder
+        Who sent them; ``""`` for samples that nobody waits to see acknowledged.
+    epoch
+        Life of the feeder that the numbers belong to.
+    first
+        Sequence number of the first sample.
+    """
+
+    inputs: NDArray[Any]
+    labels: NDArray[Any]
+    feeder: str = ""
+    epoch: int = 0
+    first: int = 0
+
+    def split(self, count: int) -> tuple[SampleBatch, SampleBatch]:
+        """Return the first ``count`` samples, and the rest."""
+        head = replace(self, inputs=self.inputs[:count], labels=self.labels[:count])
+        tail = replace(self, inputs=self.inputs[count:], labels=self.labels[count:], first=self.first + count)
+        return head, tail
+
+
+@dataclass(frozen=True)
+class QueryBatch:
+    """Inputs to be predicted.
+
+    Attributes
+    ----------
+    token
+        Whatever the server needs to send the answer back.
+    inputs
+        (n, *shape), uint8 or float.
+    received
+        ``time.monotonic()`` at which the query came.
+    deadline
+        ``time.monotonic()`` after which an answer is worth nothing.
+    """
+
+    token: Any
+    inputs: NDArray[Any]
+    received: float
+    deadline: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Command:
+    """An operator's wish; ``reply`` is resolved by the engine between two sweeps."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    reply: Future[dict[str, Any]] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the engine takes in one turn."""
+
+    samples: list[SampleBatch]
+    queries: list[QueryBatch]
+    commands: list[Command]
+
+
+class Inbox:
+    """Three bounded queues under one condition.
+
+    The server asks for ``room`` before it puts samples, so that a full inbox stops credit and drops nothing.
+
+    Parameters
+    ----------
+    query_rows
+        Query rows that may wait; ``put_query`` refuses more.
+    """
+
+    def __init__(self, query_rows: int) -> None:
+        self._query_limit = query_rows
+        self._changed = threading.Condition()
+        self._samples: deque[SampleBatch] = deque()
+        self._queries: deque[QueryBatch] = deque()
+        self._commands: deque[Command] = deque()
+        self.samples = 0
+        self.sample_bytes = 0
+        self.query_rows = 0
+
+    def put_samples(self, batch: SampleBatch) -> None:
+        """Add samples; the caller has seen that there is room."""
+        with self._changed:
+            self._samples.append(batch)
+            self.samples += len(batch.labels)
+            self.sample_bytes += batch.inputs.nbytes
+            self._changed.notify()
+
+    def put_query(self, query: QueryBatch) -> bool:
+        """Add a query; False if too many rows wait already."""
+        with self._changed:
+            if self.query_rows and self.query_rows + len(query.inputs) > self._query_limit:
+                return False
+            self._queries.append(query)
+            self.query_rows += len(query.inputs)
+            self._changed.notify()
+            return True
+
+    def put_command(self, command: Command) -> None:
+        """Add a command."""
+        with self._changed:
+            self._commands.append(command)
+            self._changed.notify()
+
+    def gather(self, samples: int, query_rows: int, wait_s: float, fill_s: float) -> Work:
+        """Take what waits, and wait for it if nothing does.
+
+        Parameters
+        ----------
+        samples
+            Samples to take at most; 0 leaves them where they are.
+        query_rows
+            Query rows to take at most; a single larger query is taken alone.
+        wait_s
+            Seconds to wait for the first thing to come.
+        fill_s
+            Seconds that samples alone may wait for their batch to fill; a query or a command ends the wait.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._urgent() or (samples and self._samples), wait_s)
+            if samples and self._samples and fill_s:
+                self._changed.wait_for(lambda: self._urgent() or self.samples >= samples, fill_s)
+            commands = list(self._commands)
+            self._commands.clear()
+            return Work(self._take_samples(samples), self._take_queries(query_rows), commands)
+
+    def _urgent(self) -> bool:
+        return bool(self._queries or self._commands)
+
+    def _take_samples(self, count: int) -> list[SampleBatch]:
+        taken: list[SampleBatch] = []
+        while count and self._samples:
+            batch = self._samples.popleft()
+            if len(batch.labels) > count:
+                batch, rest = batch.split(count)
+                self._samples.appendleft(rest)
+            taken.append(batch)
+            count -= len(batch.labels)
+            self.samples -= len(batch.labels)
+            self.sample_bytes -= batch.inputs.nbytes
+        return taken
+
+    def _take_queries(self, rows: int) -> list[QueryBatch]:
+        taken: list[QueryBatch] = []
+        while self._queries and (not taken or len(self._queries[0].inputs) <= rows):
+            query = self._queries.popleft()
+            taken.append(query)
+            rows -= len(query.inputs)
+            self.query_rows -= len(query.inputs)
+        return taken

@@ -1,0 +1,242 @@
+"""The learner: everything that changes while it learns, and one step of it.
+
+No thread, no clock, no queue: the engine drives it in the daemon, and an experiment can drive it in process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ffstream.config import Config
+from ffstream.errors import CheckpointError, ConfigError
+from ffstream.ff.goodness import probability_of_real
+from ffstream.ff.layers import Lesson, Phase
+from ffstream.ff.network import Network, Scores
+from ffstream.stream.checkpoint import Snapshot
+from ffstream.stream.memory import Memory
+from ffstream.stream.phases import PhaseChange, Scheduler
+from ffstream.stream.prequential import Prequential
+
+PROBE_ROWS = 128
+
+
+@dataclass(frozen=True)
+class SignScores:
+    """How the layers found the rows of one sign in the last step that had any; a value a layer."""
+
+    goodness: list[float]
+    probability_of_real: list[float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one sweep did.
+
+    Attributes
+    ----------
+    version
+        Steps behind the weights with which the sweep began.
+    phase
+        The phase in which it ran.
+    learned, replayed
+        New samples, and remembered ones, that it learned from.
+    scores
+        Goodness of every row, learning rows first.
+    labels, predicted
+        (learned,) true labels of the new samples, and the labels predicted before learning them.
+    """
+
+    version: int
+    phase: Phase
+    learned: int
+    replayed: int
+    scores: Scores
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+
+class Learner:
+    """A network, its schedule of wake and sleep, its memory, and its scores.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.device = _device(config.engine.device)
+        self.network = Network(config.network, config.optimizer, self.device)
+        self.scheduler = Scheduler(config.phases)
+        self.memory = Memory(config.engine.memory_samples, config.network.width)
+        self.prequential = Prequential(config.engine.window)
+        self.version = 0
+        self.samples_learned = 0
+        self.phase_steps = dict.fromkeys(Phase, 0)
+        # Goodness (m, layers) of the last rows that were raised ("real") and lowered ("negative").
+        self._signs: dict[str, Tensor] = {}
+        self._draws = torch.Generator(self.device)
+        self._memory_draws = torch.Generator()
+        # Room for the largest sweep: a full batch of samples beside the largest query.
+        largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
+        self._staging = np.zeros((largest, config.network.width), np.float32)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the next learning step takes its rows from memory."""
+        return self.scheduler.phase is Phase.SLEEP and not self.scheduler.holding
+
+    def advance(self, *, quiet: bool) -> PhaseChange | None:
+        """Move the schedule on; ``quiet`` says that the stream is silent."""
+        return self.scheduler.advance(quiet=quiet, can_sleep=len(self.memory) > 0)
+
+    def step(self, samples: Sequence[NDArray[Any]], labels: NDArray[np.int64], queries: Sequence[NDArray[Any]]) -> Step:
+        """Sweep once over learning rows and query rows.
+
+        Parameters
+        ----------
+        samples
+            Arrays (k, *shape), uint8 or float, of new samples; none while asleep, when memory is replayed.
+        labels
+            Their labels, end to end.
+        queries
+            Arrays (k, *shape) that are scored only.
+        """
+        self._seed_draws()
+        version, phase, asleep = self.version, self.scheduler.phase, self.asleep
+        if asleep:
+            count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
+            remembered, taught = self.memory.draw(count, self._memory_draws)
+            rows = self._stage([remembered.numpy(), *queries])
+        else:
+            taught = torch.from_numpy(labels)
+            rows = self._stage([*samples, *queries])
+        m = len(taught)
+        lesson = Lesson(taught.to(self.device), phase) if m else None
+        scores = self.network.sweep(rows.to(self.device), lesson, self._draws)
+        predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
+        if lesson is not None:
+            self.scheduler.stepped(m)
+            self.phase_steps[phase] += 1
+            self.version += 1
+            self._signs |= _by_sign(scores, lesson)
+        if len(labels):
+            self.samples_learned += len(labels)
+            self.memory.add(rows[: len(labels)], taught, self._memory_draws)
+            self.prequential.add(predicted == labels)
+        return Step(version, phase, len(labels), m - len(labels), scores, labels, predicted)
+
+    def sign_scores(self) -> dict[str, SignScores]:
+        """Return how each layer found the last real and the last negative rows that it learned from."""
+        thresholds = [layer.threshold for layer in self.network.layers]
+        return {
+            sign: SignScores(
+                goodness.mean(0).tolist(),
+                [
+                    float(probability_of_real(column, threshold).mean())
+                    for column, threshold in zip(goodness.T, thresholds, strict=True)
+                ],
+            )
+            for sign, goodness in self._signs.items()
+        }
+
+    def dead_units(self) -> list[int]:
+        """Count, a layer, the units that none of some remembered rows wakes; zeros before the first sample."""
+        if len(self.memory) == 0:
+            return [0] * len(self.network.layers)
+        self._seed_draws()
+        probe, _ = self.memory.draw(PROBE_ROWS, self._memory_draws)
+        return self.network.dead_units(probe.to(self.device))
+
+    def snapshot(self, beside: dict[str, Any] | None = None) -> Snapshot:
+        """Copy everything that goes on after a restart; ``beside`` is added to the manifest."""
+        manifest = {
+            "network": self.config.network.model_dump(mode="json"),
+            "rule": self.config.optimizer.rule,
+            "scheduler": self.scheduler.state(),
+            "prequential": self.prequential.state(),
+            "phase_steps": {phase.value: steps for phase, steps in self.phase_steps.items()},
+            "samples_learned": self.samples_learned,
+            "memory_seen": self.memory.seen,
+            **(beside or {}),
+        }
+        tensors = {"network": self.network.state(), "memory": self.memory.state()}
+        copied = {
+            file: {name: tensor.to("cpu", copy=True) for name, tensor in named.items()}
+            for file, named in tensors.items()
+        }
+        return Snapshot(self.version, manifest, copied)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot.
+
+        Raises
+        ------
+        CheckpointError
+            If it is of another network, or of another rule, than the configuration describes.
+        """
+        manifest = snapshot.manifest
+        _check_same("network", manifest["network"], self.config.network.model_dump(mode="json"))
+        _check_same("optimizer.rule", manifest["rule"], self.config.optimizer.rule)
+        for name, tensor in self.network.state().items():
+            tensor.copy_(snapshot.tensors["network"][name])
+        self.memory.restore(snapshot.tensors["memory"], manifest["memory_seen"])
+        self.scheduler.restore(manifest["scheduler"])
+        self.prequential.restore(manifest["prequential"])
+        self.phase_steps |= {Phase(phase): steps for phase, steps in manifest["phase_steps"].items()}
+        self.samples_learned = manifest["samples_learned"]
+        self.version = snapshot.version
+
+    def _stage(self, arrays: Sequence[NDArray[Any]]) -> Tensor:
+        """Copy arrays end to end into the staging rows, as float32; bytes become 0 … 1."""
+        end = 0
+        for array in arrays:
+            rows = self._staging[end : end + len(array)]
+            rows[...] = array.reshape(rows.shape)
+            if array.dtype == np.uint8:
+                rows /= 255
+            end += len(array)
+        return torch.from_numpy(self._staging[:end])
+
+    def _seed_draws(self) -> None:
+        """Derive this step's randomness from the seed and the step, so that a replay repeats it."""
+        seeds = np.random.SeedSequence((self.config.network.seed, self.version)).generate_state(2)
+        self._draws.manual_seed(int(seeds[0]))
+        self._memory_draws.manual_seed(int(seeds[1]))
+
+
+def _by_sign(scores: Scores, lesson: Lesson) -> dict[str, Tensor]:
+    """Pick the goodness (m, layers) that the lesson raised, as ``real``, and that it lowered, as ``negative``."""
+    m, layers = scores.negatives.shape
+    taught = scores.goodness[:m]
+    signs: dict[str, Tensor] = {}
+    if lesson.phase.raises:
+        signs["real"] = taught.gather(2, lesson.labels.expand(layers, m).T.unsqueeze(2)).squeeze(2)
+    if lesson.phase.lowers:
+        signs["negative"] = taught.gather(2, scores.negatives.unsqueeze(2)).squeeze(2)
+    return signs
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"engine.device: {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def _check_same(key: str, saved: Any, configured: Any) -> None:
+    if saved != configured:
+        raise CheckpointError(
+            f"the checkpoint was made with {key} = {saved}, the configuration says {configured}; "
+            "go back to that configuration, or name an empty state.directory"
+        )

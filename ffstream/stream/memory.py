@@ -1,0 +1,64 @@
+"""A bounded memory of what was seen, from which sleep takes its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Memory:
+    """A uniform sample of the stream so far (reservoir sampling: Vitter 1985, Algorithm R).
+
+    Parameters
+    ----------
+    capacity
+        Samples kept at most.
+    width
+        Values in one sample.
+    """
+
+    def __init__(self, capacity: int, width: int) -> None:
+        self.capacity = capacity
+        self.seen = 0
+        # One slot more than the capacity takes what is not kept, so that adding a batch is one scatter.
+        self._rows = torch.zeros(capacity + 1, width)
+        self._labels = torch.zeros(capacity + 1, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return min(self.seen, self.capacity)
+
+    def add(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+        """Offer rows (n, width) and labels (n,); sample t of the stream is kept with chance capacity / (t + 1)."""
+        arrival = torch.arange(self.seen, self.seen + len(rows), dtype=torch.float64)
+        drawn = (torch.rand(len(rows), dtype=torch.float64, generator=generator) * (arrival + 1)).long()
+        slots = torch.where(arrival < self.capacity, arrival.long(), drawn.clamp(max=self.capacity))
+        self._rows[slots] = rows
+        self._labels[slots] = labels
+        self.seen += len(rows)
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw remembered rows (count, width) and their labels (count,), with replacement.
+
+        Raises
+        ------
+        ValueError
+            If nothing is remembered yet.
+        """
+        if len(self) == 0:
+            raise ValueError("nothing is remembered yet; check len() first")
+        slots = torch.randint(len(self), (count,), generator=generator)
+        return self._rows[slots], self._labels[slots]
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint must hold."""
+        return {"rows": self._rows[: len(self)], "labels": self._labels[: len(self)]}
+
+    def restore(self, state: Mapping[str, Tensor], seen: int) -> None:
+        """Go on from what ``state`` returned; a memory grown smaller since keeps the first of it."""
+        kept = min(len(state["rows"]), self.capacity)
+        self._rows[:kept] = state["rows"][:kept]
+        self._labels[:kept] = state["labels"][:kept]
+        # A memory that is not full counts what it holds: else it would draw from slots that were never written.
+        self.seen = seen if kept == self.capacity else kept

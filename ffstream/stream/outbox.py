@@ -1,0 +1,127 @@
+"""What the engine has to say: answers, acknowledgements, phase changes, reports."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream.ff.layers import Phase
+from ffstream.stream.inbox import QueryBatch
+from ffstream.stream.learner import SignScores, Step
+from ffstream.stream.phases import PhaseChange
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one query.
+
+    Attributes
+    ----------
+    query
+        The query as it was put.
+    labels
+        (n,) int64: the most probable label of each row.
+    probabilities
+        (n, C) float32, rows summing to 1.
+    goodness
+        (n, layers, C) float32.
+    """
+
+    query: QueryBatch
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    goodness: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One sweep is done.
+
+    Attributes
+    ----------
+    step
+        What it did.
+    seconds
+        How long it took, from gathered rows to answers on the host.
+    acknowledged
+        Feeder to (epoch, next): every sample of it below ``next`` is learned.
+    answers
+        Answers to the queries that rode along.
+    expired
+        Queries whose deadline had passed when their turn came.
+    """
+
+    step: Step
+    seconds: float
+    acknowledged: dict[str, tuple[int, int]]
+    answers: list[Answer]
+    expired: list[QueryBatch]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A phase began, at ``version``."""
+
+    version: int
+    change: PhaseChange
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores, at intervals.
+
+    ``signs`` maps ``real`` and ``negative`` to the layers' scores of them; ``weight_norm`` (Frobenius) and
+    ``dead_units`` (units that no remembered probe row wakes) have a value a layer.
+    """
+
+    version: int
+    phase: Phase
+    samples_learned: int
+    prequential: float
+    prequential_window: float
+    signs: dict[str, SignScores]
+    weight_norm: list[float]
+    dead_units: list[int]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint lies on disk, or could not be written (``error``)."""
+
+    name: str = ""
+    error: str = ""
+
+
+Output: TypeAlias = Swept | Changed | Report | Saved
+
+
+class Outbox:
+    """A queue from the engine's threads to the server's; never blocks the engine.
+
+    Parameters
+    ----------
+    wake
+        Called, from the engine's thread, when the queue stops being empty.
+    """
+
+    def __init__(self, wake: Callable[[], Any]) -> None:
+        self._wake = wake
+        self._outputs: deque[Output] = deque()
+
+    def put(self, output: Output) -> None:
+        """Add an output and wake whoever drains the queue."""
+        self._outputs.append(output)
+        if len(self._outputs) == 1:
+            self._wake()
+
+    def drain(self) -> list[Output]:
+        """Take every output that waits, oldest first."""
+        outputs: list[Output] = []
+        while self._outputs:
+            outputs.append(self._outputs.popleft())
+        return outputs

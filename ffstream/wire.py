@@ -1,0 +1,202 @@
+"""Messages and frames; knows nothing of sockets (docs/protocol.md is its specification).
+
+A message is a list of frames: one msgpack map, the *header*, then one raw frame for each tensor that the header
+names. ``encode`` builds it; ``decode`` checks it against limits before anything is allocated, and the accessors of
+``Message`` check each field as it is read, so that an error can name the field, what came and what was expected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream.errors import WireError
+
+VERSION = 1
+HEADER_BYTES = 64 * 2**10
+TENSORS = 4
+DIMENSIONS = 8
+
+DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "float16", "float32", "int32", "int64")}
+INPUT_DTYPES = ("uint8", "float16", "float32")
+LABEL_DTYPES = ("uint8", "int32", "int64")
+
+# Ports, counted from the daemon's first one.
+CONTROL, QUERIES, SAMPLES, PUSH, EVENTS, HTTP = range(6)
+
+Array: TypeAlias = NDArray[Any]
+Frames: TypeAlias = Sequence[bytes | memoryview]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the network takes: the shape of one sample, and how many labels there are."""
+
+    shape: tuple[int, ...]
+    labels: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """A decoded message: its type, the header's fields, and its tensors by name."""
+
+    kind: str
+    fields: Mapping[str, Any]
+    tensors: Mapping[str, Array]
+
+    def integer(self, name: str, low: int = 0, high: int = 2**63 - 1) -> int:
+        """Return an integer field; WireError if it is missing, of another type or out of [low, high]."""
+        value = self.fields.get(name)
+        if type(value) is not int or not low <= value <= high:
+            raise WireError("bad_field", f"expected an integer from {low} to {high}, got {_shown(value)}", name)
+        return value
+
+    def number(self, name: str) -> float | None:
+        """Return a field that is a finite number ≥ 0, or None where it is absent."""
+        value = self.fields.get(name)
+        if value is None:
+            return None
+        if type(value) not in (int, float) or not (math.isfinite(value) and value >= 0):
+            raise WireError("bad_field", f"expected a number ≥ 0, got {_shown(value)}", name)
+        return float(value)
+
+    def text(self, name: str, longest: int = 128) -> str:
+        """Return a field that is a string of 1 to ``longest`` characters."""
+        value = self.fields.get(name)
+        if type(value) is not str or not 0 < len(value) <= longest:
+            raise WireError("bad_field", f"expected 1 to {longest} characters, got {_shown(value)}", name)
+        return value
+
+    def inputs(self, spec: InputSpec) -> Array:
+        """Return the tensor ``inputs``, (n, *shape), n ≥ 1, every value finite."""
+        inputs = self._tensor("inputs", INPUT_DTYPES)
+        if inputs.shape[1:] != spec.shape or inputs.ndim == 0 or len(inputs) == 0:
+            expected = ", ".join(["n ≥ 1", *map(str, spec.shape)])
+            raise WireError("bad_shape", f"expected ({expected}), got {inputs.shape}", "inputs")
+        # The sum is finite only if every value is; it overflows long before sane data does, so then look closer.
+        if inputs.dtype.kind == "f" and not (np.isfinite(inputs.sum(dtype=np.float64)) or np.isfinite(inputs).all()):
+            row = int(np.argmin(np.isfinite(inputs.reshape(len(inputs), -1)).all(1)))
+            raise WireError("not_finite", f"row {row} has a value that is infinite or not a number", "inputs")
+        return inputs
+
+    def labels(self, count: int, spec: InputSpec) -> Array:
+        """Return the tensor ``labels``, (count,), each from 0 to the number of labels, exclusive."""
+        labels = self._tensor("labels", LABEL_DTYPES)
+        if labels.shape != (count,):
+            raise WireError("bad_shape", f"expected ({count},) as for inputs, got {labels.shape}", "labels")
+        wrong = (labels < 0) | (labels >= spec.labels)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            message = f"expected 0 to {spec.labels - 1}, got {int(labels[row])} in row {row}"
+            raise WireError("bad_label", message, "labels")
+        return labels
+
+    def _tensor(self, name: str, dtypes: Sequence[str]) -> Array:
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            raise WireError("missing_tensor", f"expected a tensor of {' or '.join(dtypes)}, got none", name)
+        if tensor.dtype.name not in dtypes:
+            raise WireError("bad_dtype", f"expected {' or '.join(dtypes)}, got {tensor.dtype.name}", name)
+        return tensor
+
+
+def encode(
+    kind: str, fields: Mapping[str, Any], tensors: Mapping[str, Array] | None = None
+) -> list[bytes | memoryview]:
+    """Build the frames of a message.
+
+    Raises
+    ------
+    WireError
+        For a tensor whose dtype the protocol does not have.
+    """
+    described: list[list[Any]] = []
+    payload: list[bytes | memoryview] = []
+    for name, tensor in (tensors or {}).items():
+        if tensor.dtype.name not in DTYPES:
+            raise WireError("bad_dtype", f"expected {' or '.join(DTYPES)}, got {tensor.dtype}", name)
+        little = np.ascontiguousarray(tensor, DTYPES[tensor.dtype.name])
+        described.append([name, tensor.dtype.name, list(tensor.shape)])
+        payload.append(little.reshape(-1).view(np.uint8).data)
+    header = {"v": VERSION, "type": kind, **fields}
+    if described:
+        header["tensors"] = described
+    return [msgpack.packb(header), *payload]
+
+
+def encode_error(error: WireError, fields: Mapping[str, Any]) -> list[bytes | memoryview]:
+    """Build the frames that tell a sender what was wrong; ``fields`` say which message it was."""
+    return encode("error", {**fields, "code": error.code, "field": error.field, "message": error.message})
+
+
+def decode(frames: Frames, message_bytes: int) -> Message:
+    """Read frames as a message; tensors are views of the frames, nothing is copied.
+
+    Raises
+    ------
+    WireError
+        Naming the field at fault, what came and what was expected.
+    """
+    if not frames:
+        raise WireError("truncated", "expected a header frame, got no frame")
+    size = sum(map(len, frames))
+    if size > message_bytes:
+        raise WireError("too_large", f"expected at most {message_bytes} bytes, got {size}; send smaller batches")
+    header = _header(frames[0])
+    version = header.pop("v", None)
+    if version != VERSION:
+        raise WireError("bad_version", f"this daemon speaks version {VERSION}, got {_shown(version)}", "v")
+    kind = header.pop("type", None)
+    if type(kind) is not str:
+        raise WireError("bad_field", f"expected a message type, got {_shown(kind)}", "type")
+    described = header.pop("tensors", [])
+    if type(described) is not list or len(described) > TENSORS:
+        raise WireError("bad_field", f"expected a list of at most {TENSORS} tensors", "tensors")
+    if len(described) != len(frames) - 1:
+        raise WireError("truncated", f"the header names {len(described)} tensors, {len(frames) - 1} came", "tensors")
+    tensors: dict[str, Array] = {}
+    for entry, frame in zip(described, frames[1:], strict=True):
+        name, array = _array(entry, frame)
+        tensors[name] = array
+    return Message(kind, header, tensors)
+
+
+def _header(frame: bytes | memoryview) -> dict[str, Any]:
+    if len(frame) > HEADER_BYTES:
+        raise WireError("too_large", f"expected a header of at most {HEADER_BYTES} bytes, got {len(frame)}")
+    try:
+        header = msgpack.unpackb(frame, strict_map_key=True, max_ext_len=0, max_array_len=1024, max_map_len=64)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise WireError("bad_header", f"expected one msgpack map: {error or type(error).__name__}") from error
+    if type(header) is not dict or not all(type(key) is str for key in header):
+        raise WireError("bad_header", f"expected one msgpack map with string keys, got {_shown(header)}")
+    return header
+
+
+def _array(entry: Any, frame: bytes | memoryview) -> tuple[str, Array]:
+    match entry:
+        case [str(name), str(dtype), list(shape)] if len(shape) <= DIMENSIONS:
+            pass
+        case _:
+            raise WireError("bad_field", f"expected [name, dtype, shape], got {_shown(entry)}", "tensors")
+    if dtype not in DTYPES:
+        raise WireError("bad_dtype", f"expected {' or '.join(DTYPES)}, got {_shown(dtype)}", _shown(name))
+    if not all(type(side) is int and 0 <= side < 2**31 for side in shape):
+        raise WireError("bad_shape", f"expected sides from 0 to 2³¹ - 1, got {_shown(shape)}", _shown(name))
+    expected = math.prod(shape) * DTYPES[dtype].itemsize
+    if len(frame) != expected:
+        message = f"{dtype} {tuple(shape)} needs {expected} bytes, got {len(frame)}"
+        raise WireError("truncated", message, _shown(name))
+    return name, np.frombuffer(frame, DTYPES[dtype]).reshape(shape)
+
+
+def _shown(value: Any) -> str:
+    """Show a value that a stranger sent, in a bounded number of characters."""
+    text = repr(value)
+    return "nothing" if value is None else text if len(text) <= 40 else text[:40] + "…"
