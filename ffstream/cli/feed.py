@@ -1,5 +1,101 @@
-"""``ffstream feed``."""
+"""``ffstream feed``: send labelled samples to a running daemon."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ffstream.cli.address import DEFAULT_ADDRESS, Address
+from ffstream.client import Client
+
+Samples = tuple[NDArray[Any], NDArray[np.int64]]
 
 
-def feed() -> None:
-    """Later."""
+def feed(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A data set (digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, usps), a .npz, .npy, .csv or "
+            ".jsonl file, a folder with a subfolder of images for each label, or - for JSON lines on standard input."
+        ),
+    ],
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
+    download: Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")] = False,
+    passes: Annotated[int, typer.Option(min=1, help="How often to feed all of it (not from standard input).")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Shuffle each pass with this seed; in order without it.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Samples a second at most.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples in one message.")] = 64,
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Feed labelled samples, each acknowledged once it is learned.
+
+    Formats: .npz with `inputs` and `labels`; .npy with NAME.labels.npy beside it; .csv with the label in the column
+    `label` or the first one; JSON lines {"inputs": […], "label": 3}.
+
+        ffstream feed digits --passes 3 --seed 0
+        ffstream feed mnist --data-root data --rate 500
+        my-sensor | ffstream feed - --batch 1
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with Client(address) as client, bar:
+        total, samples = _samples(source, tuple(client.status()["shape"]), data_root, download, passes, seed, batch)
+        task = bar.add_task(f"feeding {source}", total=total, speed="")
+        started, sent = time.monotonic(), 0
+        for inputs, labels in samples:
+            client.feed(inputs, labels)
+            sent += len(labels)
+            elapsed = time.monotonic() - started
+            bar.update(task, completed=client.acknowledged, speed=f"{client.acknowledged / elapsed:,.0f}/s")
+            if rate is not None:
+                time.sleep(max(0.0, sent / rate - elapsed))
+        client.flush()
+        bar.update(task, completed=client.acknowledged)
+    typer.echo(f"{client.acknowledged:,} samples learned in {time.monotonic() - started:.1f} s")
+
+
+def _samples(
+    source: str, shape: tuple[int, ...], root: Path, download: bool, passes: int, seed: int | None, batch: int
+) -> tuple[int | None, Iterator[Samples]]:
+    """Return how many samples there are, if that is known, and an iterator over batches of them."""
+    from ffstream.data import datasets
+    from ffstream.data.files import read_lines, read_samples
+
+    if source == "-":
+        return None, read_lines(sys.stdin, shape, batch=batch, labelled=True)
+    path = Path(source)
+    if path.suffix == ".jsonl":
+        with path.open() as lines:
+            read = list(read_lines(lines, shape, batch=batch, labelled=True))
+        inputs, labels = np.concatenate([x for x, _ in read]), np.concatenate([y for _, y in read])
+    elif path.suffix or path.exists():
+        inputs, labels = read_samples(path, shape)
+    else:
+        inputs, labels = datasets.load(source, root, download=download).train
+    return len(labels) * passes, _batches(inputs, labels, passes, seed, batch)
+
+
+def _batches(
+    inputs: NDArray[Any], labels: NDArray[np.int64], passes: int, seed: int | None, batch: int
+) -> Iterator[Samples]:
+    random = None if seed is None else np.random.default_rng(seed)
+    for _ in range(passes):
+        order = np.arange(len(labels)) if random is None else random.permutation(len(labels))
+        for start in range(0, len(order), batch):
+            part = order[start : start + batch]
+            yield inputs[part], labels[part]

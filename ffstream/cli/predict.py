@@ -1,5 +1,85 @@
-"""``ffstream predict``."""
+"""``ffstream predict``: ask a running daemon."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from ffstream.cli.address import DEFAULT_ADDRESS, Address
+from ffstream.client import Client, Prediction
+
+BATCH = 256
 
 
-def predict() -> None:
-    """Later."""
+def predict(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Images, .npy or .npz files; - reads JSON lines, a list of numbers each, from standard input."
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row instead of a table.")] = False,
+    deadline_ms: Annotated[
+        float | None, typer.Option(min=0, help="Milliseconds after which the daemon should not bother.")
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Predict with the weights of this moment. Images are resized to what the network takes.
+
+    ffstream predict seven.png
+    echo '[0.0, 0.5, …]' | ffstream predict - --json
+    """
+    table = Table("input", "label", "probability", "next best", "version", "phase", box=None)
+    with Client(address) as client:
+        shape = tuple(client.status()["shape"])
+        for name, inputs in _inputs(files, shape):
+            answer = client.predict(inputs, deadline_ms=deadline_ms)
+            for row in range(len(inputs)):
+                if as_json:
+                    typer.echo(json.dumps({"input": name, "row": row, **_row(answer, row)}))
+                else:
+                    table.add_row(f"{name}[{row}]" if len(inputs) > 1 else name, *_cells(answer, row))
+    if not as_json:
+        Console().print(table)
+
+
+def _inputs(files: list[Path], shape: tuple[int, ...]) -> Iterator[tuple[str, NDArray[Any]]]:
+    from ffstream.data.files import read_inputs, read_lines
+
+    for file in files:
+        if str(file) == "-":
+            for inputs, _ in read_lines(sys.stdin, shape, batch=1, labelled=False):
+                yield "-", inputs
+        else:
+            inputs = read_inputs(file, shape)
+            for start in range(0, len(inputs), BATCH):
+                yield str(file), inputs[start : start + BATCH]
+
+
+def _row(answer: Prediction, row: int) -> dict[str, Any]:
+    return {
+        "label": int(answer.labels[row]),
+        "probabilities": answer.probabilities[row].tolist(),
+        "version": answer.version,
+        "phase": answer.phase,
+    }
+
+
+def _cells(answer: Prediction, row: int) -> list[str]:
+    probabilities = answer.probabilities[row]
+    _, second = probabilities.argsort()[::-1][:2]
+    return [
+        str(answer.labels[row]),
+        f"{probabilities.max():.1%}",
+        f"{second} ({probabilities[second]:.1%})",
+        str(answer.version),
+        answer.phase,
+    ]

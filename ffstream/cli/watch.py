@@ -1,5 +1,27 @@
-"""``ffstream watch``."""
+"""``ffstream watch``: a live view of a running daemon."""
+
+from __future__ import annotations
+
+from rich.live import Live
+
+from ffstream.cli.address import DEFAULT_ADDRESS, Address
+from ffstream.cli.view import View
+from ffstream.client import Client
+from ffstream.errors import Unreachable
+
+SILENCE_S = 10.0
 
 
-def watch() -> None:
-    """Later."""
+def watch(address: Address = DEFAULT_ADDRESS) -> None:
+    """Watch a daemon learn: accuracy, phase, goodness by layer, latency. Ctrl-C ends the view, not the daemon."""
+    with Client(address) as client:
+        status = client.status()
+        view = View(f"ffstream {address}, {status['coding']} {status['hidden']} on {status['device']}")
+        try:
+            with client.events("score", after=0, timeout_s=SILENCE_S) as events, Live(view) as live:
+                for event in events:
+                    view.update(event.fields)
+                    live.refresh()
+        except KeyboardInterrupt:
+            return
+    raise Unreachable(f"no score from {address} for {SILENCE_S:g} s; is the daemon still there?")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import zmq
 
@@ -57,8 +57,8 @@ class Feeding:
         self._socket = context.socket(zmq.DEALER)
         self._socket.connect(f"tcp://{address}")
         self._unacknowledged: deque[Chunk] = deque()
-        self._numbered = 0
-        self._sent = 0
+        # Numbers: given so far, sent so far, and learned according to the daemon.
+        self._numbered = self._sent = self._learned = 0
         self._credit = (0, 0)
         self._limits: tuple[int, int] | None = None
         self._spec: tuple[list[int], int] | None = None
@@ -90,6 +90,7 @@ class Feeding:
             chunk = Chunk(self._numbered, inputs[part].copy(), labels[part].copy())
             self._unacknowledged.append(chunk)
             self._numbered = chunk.end
+        self._forget_learned()
         self._await(lambda: self._sent >= self._numbered)
 
     def flush(self) -> None:
@@ -109,7 +110,7 @@ class Feeding:
             self._hello()
             self._await(lambda: self._limits is not None)
 
-    def _await(self, done: Any) -> None:
+    def _await(self, done: Callable[[], bool]) -> None:
         self._heard_at = time.monotonic()
         while True:
             self._send_some()
@@ -179,9 +180,8 @@ class Feeding:
             self._on_error(message)
             return
         self._credit = (message.integer("credit_samples"), message.integer("credit_bytes"))
-        upto = message.integer("next")
-        while self._unacknowledged and self._unacknowledged[0].end <= upto:
-            self.acknowledged += len(self._unacknowledged.popleft().labels)
+        self._learned = message.integer("next")
+        self._forget_learned()
         if message.kind == "welcome":
             self._limits = (message.integer("message_samples", 1), message.integer("message_bytes", 1))
         if message.kind in ("welcome", "resend"):
@@ -189,6 +189,10 @@ class Feeding:
         if message.kind == "resend" and message.fields.get("reason") == "no_credit":
             # Wait for the acknowledgement that brings new credit.
             self._credit = (0, 0)
+
+    def _forget_learned(self) -> None:
+        while self._unacknowledged and self._unacknowledged[0].end <= self._learned:
+            self.acknowledged += len(self._unacknowledged.popleft().labels)
 
     def _on_error(self, message: Message) -> None:
         if message.fields.get("code") == "unknown_feeder":

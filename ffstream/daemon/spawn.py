@@ -1,0 +1,116 @@
+"""A daemon as a process of its own, for whoever needs one for a while: the demo, experiments, benchmarks, tests."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ffstream import wire
+from ffstream.config import Config, to_toml
+from ffstream.errors import FFStreamError, Unreachable
+
+START_S = 120.0
+STOP_S = 60.0
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """A daemon that runs.
+
+    Attributes
+    ----------
+    process
+        Its process.
+    config
+        Its configuration.
+    log
+        The file that holds what it wrote to standard error.
+    """
+
+    process: subprocess.Popen[bytes]
+    config: Config
+    log: Path
+
+    @property
+    def address(self) -> str:
+        """``host:port``, as ``Client`` takes it."""
+        return f"{self.config.server.host}:{self.config.server.port}"
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Fetch ``/metrics``, ``/livez`` or ``/readyz``; return status and body."""
+        server = self.config.server
+        connection = http.client.HTTPConnection(server.host, server.port + wire.HTTP, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    def metrics(self) -> dict[str, float]:
+        """Return every sample on ``/metrics``, labels in the name: ``ffstream_phase{phase="wake"}``."""
+        lines = (line for line in self.get("/metrics")[1].splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    def wait_ready(self) -> None:
+        """Return when the daemon is ready; FFStreamError with its last words if it ends instead."""
+        give_up = time.monotonic() + START_S
+        while time.monotonic() < give_up:
+            if self.process.poll() is not None:
+                raise FFStreamError(f"the daemon ended with code {self.process.returncode}:\n{self.log.read_text()}")
+            with contextlib.suppress(OSError):
+                if self.get("/readyz")[0] == 200:
+                    return
+            time.sleep(0.05)
+        raise Unreachable(f"the daemon was not ready within {START_S:g} s; its log:\n{self.log.read_text()}")
+
+    def stop(self) -> int:
+        """Ask the daemon to finish its step, save and end; return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_S)
+
+
+@contextlib.contextmanager
+def spawn(config: Config, folder: Path) -> Iterator[Spawned]:
+    """Start a daemon and wait until it is ready; whatever happens, none is left at the end.
+
+    Parameters
+    ----------
+    config
+        Its configuration.
+    folder
+        Where its TOML file and its log go.
+    """
+    path, log = folder / f"{config.server.port}.toml", folder / f"{config.server.port}.log"
+    path.write_text(to_toml(config))
+    command = [sys.executable, "-m", "ffstream", "serve", "-c", str(path)]
+    with log.open("ab") as output:
+        # S603: the command is our own.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
+    try:
+        daemon = Spawned(process, config, log)
+        daemon.wait_ready()
+        yield daemon
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Find a port from which on six are free."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port: int = probe.getsockname()[1]
+        with contextlib.suppress(OSError, OverflowError), contextlib.ExitStack() as held:
+            for offset in range(wire.HTTP + 1):
+                held.enter_context(socket.socket()).bind((host, port + offset))
+            return port

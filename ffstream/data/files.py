@@ -1,0 +1,161 @@
+"""Files that can be fed or predicted: arrays, CSV, JSON lines, images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream.errors import SourceError
+
+Inputs: TypeAlias = NDArray[Any]
+Samples: TypeAlias = tuple[Inputs, NDArray[np.int64]]
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+
+
+def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
+    """Read labelled samples from a file or a folder of images.
+
+    ``.npz`` holds ``inputs`` (n, *shape) and ``labels`` (n,); ``.npy`` holds the inputs, and ``NAME.labels.npy``
+    beside it the labels; ``.csv`` has the label in the column ``label`` (the first one without a heading) and the
+    values of the sample in the others; a folder has a subfolder of images for each label, in alphabetical order.
+
+    Raises
+    ------
+    SourceError
+        Saying which file, where, and what was expected.
+    """
+    if path.is_dir():
+        return _folder(path, shape)
+    match path.suffix:
+        case ".npz":
+            return _npz(path)
+        case ".npy":
+            return _load(path), _load(path.with_suffix(".labels.npy"))
+        case ".csv":
+            return _csv(path, shape)
+    raise SourceError(f"{path}: expected .npz, .npy, .csv, .jsonl or a folder of images")
+
+
+def read_inputs(path: Path, shape: tuple[int, ...]) -> Inputs:
+    """Read inputs without labels, (n, *shape), from an image, ``.npy`` or ``.npz``; one sample is a batch of one."""
+    if path.suffix.lower() in IMAGES:
+        return read_image(path, shape)[None]
+    match path.suffix:
+        case ".npy":
+            inputs: Inputs = _load(path)
+        case ".npz":
+            inputs = _entry(path, "inputs")
+        case _:
+            raise SourceError(f"{path}: expected an image ({', '.join(IMAGES)}), .npy or .npz")
+    return inputs[None] if inputs.shape == shape else inputs
+
+
+def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int, labelled: bool) -> Iterator[Samples]:
+    """Read JSON lines in batches: ``{"inputs": [...], "label": 3}`` each, the inputs flat or nested.
+
+    Without ``labelled`` a line may be the bare list, and the labels returned are empty.
+    """
+    inputs: list[NDArray[np.float32]] = []
+    labels: list[int] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            values = entry["inputs"] if labelled or isinstance(entry, dict) else entry
+            inputs.append(np.asarray(values, np.float32).reshape(shape))
+            if labelled:
+                labels.append(int(entry["label"]))
+        except (ValueError, TypeError, KeyError) as error:
+            form = '{"inputs": [...], "label": 3}' if labelled else "a list of numbers"
+            raise SourceError(
+                f"line {number}: expected {form} with {math.prod(shape)} values: {type(error).__name__}: {error}"
+            ) from error
+        if len(inputs) == batch:
+            yield np.stack(inputs), np.asarray(labels, np.int64)
+            inputs, labels = [], []
+    if inputs:
+        yield np.stack(inputs), np.asarray(labels, np.int64)
+
+
+def read_image(path: Path | IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Read an image as grey (height, width) or colour (height, width, 3), resized to ``shape``."""
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # Pillow comes with torchvision; a client may lack it
+
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
+        raise SourceError(f"{path}: an image cannot become a sample of shape {shape}")
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L" if len(shape) == 2 else "RGB").resize((shape[1], shape[0])))
+    except (OSError, UnidentifiedImageError) as error:
+        raise SourceError(f"{path}: cannot be read as an image: {error}") from error
+
+
+def _folder(path: Path, shape: tuple[int, ...]) -> Samples:
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    files = [
+        (file, label)
+        for label, folder in enumerate(folders)
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in IMAGES
+    ]
+    if not files:
+        raise SourceError(f"{path}: expected a subfolder of images for each label, found no image")
+    images = np.stack([read_image(file, shape) for file, _ in files])
+    return images, np.asarray([label for _, label in files], np.int64)
+
+
+def _npz(path: Path) -> Samples:
+    return _entry(path, "inputs"), _entry(path, "labels").astype(np.int64)
+
+
+def _entry(path: Path, name: str) -> NDArray[Any]:
+    archive = _load(path)
+    if name not in archive:
+        raise SourceError(f"{path}: expected an array called {name!r}, found {', '.join(archive) or 'none'}")
+    array: NDArray[Any] = archive[name]
+    return array
+
+
+def _load(path: Path) -> Any:
+    try:
+        # Pickled objects could run code of a stranger: numpy refuses them.
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path}: cannot be read: {error}") from error
+
+
+def _csv(path: Path, shape: tuple[int, ...]) -> Samples:
+    try:
+        with path.open(newline="") as file:
+            lines = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path}: cannot be read: {error}") from error
+    heading = bool(lines) and any(not _is_number(cell) for cell in lines[0])
+    column = lines[0].index("label") if heading and "label" in lines[0] else 0
+    body = lines[1:] if heading else lines
+    inputs = np.empty((len(body), math.prod(shape)), np.float32)
+    labels = np.empty(len(body), np.int64)
+    for row, cells in enumerate(body):
+        try:
+            labels[row] = int(cells[column])
+            inputs[row] = cells[:column] + cells[column + 1 :]
+        except (ValueError, IndexError) as error:
+            where = f"{path}: line {row + 1 + heading}"
+            raise SourceError(f"{where}: expected a label and {inputs.shape[1]} numbers: {error}") from error
+    return inputs.reshape(-1, *shape), labels
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

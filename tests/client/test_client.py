@@ -1,0 +1,115 @@
+"""The client's own promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ffstream import Client
+from ffstream.errors import Refused, Unreachable
+
+NOBODY = "127.0.0.1:9"
+
+
+def test_it_says_that_nobody_is_there():
+    with pytest.raises(Unreachable, match="ffstream serve"), Client(NOBODY, timeout_s=0.3) as client:
+        client.status()
+
+
+def test_feeding_nobody_says_how_many_samples_are_not_acknowledged():
+    client = Client(NOBODY, timeout_s=0.3)
+    with pytest.raises(Unreachable, match="0 samples are not"):
+        client.feed(np.zeros((3, 8, 8), np.uint8), [0, 1, 2])
+    client.close()
+
+
+@pytest.mark.parametrize("address", ["5700", "localhost", "localhost:", ":5700"])
+def test_an_address_without_host_or_port_is_refused(address):
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        Client(address)
+
+
+def test_labels_must_be_as_many_as_samples():
+    with Client(NOBODY) as client, pytest.raises(ValueError, match="one label a sample"):
+        client.feed(np.zeros((3, 8, 8), np.uint8), [0, 1])
+
+
+def test_labels_must_be_integers():
+    with Client(NOBODY) as client, pytest.raises(ValueError, match="integer labels"):
+        client.feed(np.zeros((1, 8, 8), np.uint8), [0.5])
+
+
+def test_a_refused_batch_names_the_field_and_what_follows_is_learned(client, digits):
+    images, labels = digits
+    with pytest.raises(Refused, match="expected 0 to 9, got 10 in row 2") as refused:
+        _feed_all(client, images[:3], [0, 1, 10])
+    assert refused.value.field == "labels"
+    client.feed(images[:100], labels[:100])
+    client.flush()
+    assert client.acknowledged == 100
+    assert client.status()["samples_learned"] == 100
+
+
+def test_a_refused_batch_among_others_in_flight_loses_none_of_them(client, digits):
+    images, labels = digits
+    refused = 0
+    for start in range(0, 640, 64):
+        targets = labels[start : start + 64].copy()
+        if start == 192:
+            targets[0] = -1
+        try:
+            client.feed(images[start : start + 64], targets)
+        except Refused:
+            refused += 1
+    try:
+        client.flush()
+    except Refused:
+        refused += 1
+        client.flush()
+    assert refused == 1
+    assert client.status()["samples_learned"] == 576
+
+
+def test_a_batch_larger_than_the_inbox_is_split_and_learned(start_daemon, digits):
+    images, labels = digits
+    daemon = start_daemon(server={"inbox_samples": 64, "message_samples": 1024})
+    with Client(daemon.address) as client:
+        client.feed(images[:1500], labels[:1500])
+        client.flush()
+        assert client.acknowledged == 1500
+        assert client.status()["samples_learned"] == 1500
+
+
+def test_floats_and_bytes_of_the_same_image_get_the_same_answer(client, digits):
+    image = digits[0][:1]
+    one, two = client.predict(image), client.predict(image / 255)
+    np.testing.assert_allclose(one.goodness, two.goodness, rtol=1e-5)
+
+
+def test_a_feeder_that_returns_with_its_epoch_is_not_learned_twice(daemon, digits):
+    images, labels = digits
+    for _ in range(2):
+        with Client(daemon.address, feeder="line", epoch=1) as client:
+            client.feed(images[:100], labels[:100])
+            client.flush()
+    with Client(daemon.address) as client:
+        assert client.status()["samples_learned"] == 100
+
+
+def test_several_feeders_share_the_inbox(start_daemon, digits):
+    images, labels = digits
+    daemon = start_daemon(server={"inbox_samples": 256})
+    clients = [Client(daemon.address) for _ in range(3)]
+    for start in range(0, 960, 64):
+        for client in clients:
+            client.feed(images[start : start + 64], labels[start : start + 64])
+    for client in clients:
+        client.flush()
+    assert clients[0].status()["samples_learned"] == 3 * 960
+    for client in clients:
+        client.close()
+
+
+def _feed_all(client, images, labels):
+    client.feed(images, labels)
+    client.flush()

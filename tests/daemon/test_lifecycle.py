@@ -1,0 +1,183 @@
+"""Starting, stopping, and what is said when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ffstream import Client, wire
+
+
+def serve(config: Path, **options):
+    command = [sys.executable, "-m", "ffstream", "serve", "-c", str(config)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+def test_sigterm_finishes_saves_and_exits_0(daemon, client, digits):
+    images, labels = digits
+    client.feed(images[:200], labels[:200])
+    client.flush()
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(30) == 0
+    assert list(daemon.config.state.directory.glob("checkpoint-*/manifest.json"))
+
+
+def test_ctrl_c_does_the_same(daemon):
+    daemon.process.send_signal(signal.SIGINT)
+    assert daemon.process.wait(30) == 0
+
+
+def test_a_second_signal_ends_at_once(daemon):
+    # Stopped with SIGSTOP it can finish nothing, so both signals wait for it together.
+    daemon.process.send_signal(signal.SIGSTOP)
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.send_signal(signal.SIGINT)
+    daemon.process.send_signal(signal.SIGCONT)
+    assert daemon.process.wait(30) in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+def test_nothing_acknowledged_is_lost_by_a_restart(start_daemon, digits):
+    images, labels = digits
+    first = start_daemon()
+    with Client(first.address, feeder="line", epoch=7) as client:
+        client.feed(images[:300], labels[:300])
+    assert first.stop() == 0
+    second = start_daemon(directory=first.config.state.directory)
+    with Client(second.address) as client:
+        status = client.status()
+    assert status["samples_learned"] == 300
+    assert status["version"] > 0
+
+
+def test_a_client_goes_on_when_the_daemon_is_restarted_under_it(start_daemon, digits):
+    images, labels = digits
+    first = start_daemon()
+    with Client(first.address, timeout_s=60) as client:
+        for start in range(0, 500, 50):
+            client.feed(images[start : start + 50], labels[start : start + 50])
+        assert first.stop() == 0
+        second = start_daemon(port=first.config.server.port, directory=first.config.state.directory)
+        for start in range(500, 1000, 50):
+            client.feed(images[start : start + 50], labels[start : start + 50])
+        client.flush()
+        assert client.acknowledged == 1000
+        assert client.status()["samples_learned"] == 1000
+    assert second.stop() == 0
+
+
+def test_an_override_outlives_a_restart(start_daemon):
+    first = start_daemon()
+    with Client(first.address) as client:
+        client.control("wake")
+    assert first.stop() == 0
+    second = start_daemon(directory=first.config.state.directory)
+    with Client(second.address) as client:
+        assert client.status()["override"] == "wake"
+
+
+def test_a_port_in_use_is_one_line_and_exit_69_before_torch_is_loaded(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = tmp_path / "f.toml"
+        config.write_text(f'[server]\nport = {taken.getsockname()[1] - 2}\n[state]\ndirectory = "{tmp_path}/state"\n')
+        result = serve(config, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
+    assert result.returncode == 69
+    said = [line for line in result.stderr.splitlines() if not line.startswith("import time:")]
+    assert len(said) == 1
+    assert f":{taken_port(config)}" in said[0]
+    assert "server.port" in said[0]
+    assert not any(line.endswith("| torch") for line in result.stderr.splitlines())
+
+
+def taken_port(config: Path) -> int:
+    port = int(config.read_text().split("port = ")[1].split("\n")[0])
+    return port + wire.SAMPLES
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[network]\nhiden = [3]", "did you mean 'hidden'?"),
+        ("[server]\nport = 99999999", "server.port"),
+        ("no toml", "is not TOML"),
+    ],
+)
+def test_a_bad_configuration_is_exit_78_and_names_the_key(tmp_path, text, said):
+    config = tmp_path / "f.toml"
+    config.write_text(text)
+    result = serve(config)
+    assert result.returncode == 78
+    assert said in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unreadable_configuration_is_exit_78(tmp_path):
+    result = serve(tmp_path / "missing.toml")
+    assert result.returncode == 78
+    assert "missing.toml" in result.stderr
+
+
+def test_a_state_directory_that_cannot_be_made_is_exit_73(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    config = tmp_path / "f.toml"
+    config.write_text(f'[state]\ndirectory = "{tmp_path}/file/state"\n')
+    result = serve(config)
+    assert result.returncode == 73
+    assert "state.directory" in result.stderr
+
+
+def test_a_second_daemon_on_the_same_state_is_exit_73(daemon, tmp_path):
+    config = tmp_path / "second.toml"
+    config.write_text(f'[state]\ndirectory = "{daemon.config.state.directory}"\n')
+    result = serve(config)
+    assert result.returncode == 73
+    assert "another daemon" in result.stderr
+
+
+def test_a_checkpoint_of_another_network_is_exit_65(start_daemon, tmp_path):
+    first = start_daemon()
+    assert first.stop() == 0
+    config = tmp_path / "wider.toml"
+    config.write_text(
+        f"[network]\nshape = [8, 8]\nhidden = [32]\n"
+        f'[server]\nport = {first.config.server.port}\n[state]\ndirectory = "{first.config.state.directory}"\n'
+    )
+    result = serve(config)
+    assert result.returncode == 65
+    assert "network" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_systemd_is_told_when_the_daemon_is_ready_alive_and_stopping(start_daemon, tmp_path, monkeypatch):
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        daemon = start_daemon()
+        said = [manager.recv(100) for _ in range(2)]
+        daemon.stop()
+        while said[-1] != b"STOPPING=1":
+            said.append(manager.recv(100))
+    assert said[:2] == [b"READY=1", b"WATCHDOG=1"]
+
+
+def test_health_is_ready_and_live_once_it_serves(daemon):
+    assert daemon.get("/readyz") == (200, "ok\n")
+    assert daemon.get("/livez") == (200, "ok\n")
+
+
+def test_a_checkpoint_is_saved_on_the_period(start_daemon):
+    daemon = start_daemon(state={"checkpoint_s": 0.2})
+    give_up = time.monotonic() + 10
+    while daemon.metrics().get('ffstream_checkpoints_total{outcome="saved"}', 0) < 2:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)

@@ -1,0 +1,187 @@
+"""Learning, answering and reporting through the real sockets."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+
+import numpy as np
+import pytest
+
+from ffstream import Client
+from ffstream.errors import Refused
+
+
+@pytest.fixture
+def fed(client, digits):
+    """A client whose daemon has learned 1,200 digits."""
+    images, labels = digits
+    client.feed(images[:1200], labels[:1200])
+    client.flush()
+    return client
+
+
+def test_it_learns_and_predicts(fed, digits):
+    images, labels = digits
+    answer = fed.predict(images[1200:1400])
+    assert answer.probabilities.shape == (200, 10)
+    assert answer.goodness.shape == (200, 2, 10)
+    np.testing.assert_allclose(answer.probabilities.sum(1), 1, rtol=1e-5)
+    assert (answer.labels == answer.probabilities.argmax(1)).all()
+    assert (answer.labels == labels[1200:1400]).mean() > 0.6
+
+
+def test_both_phases_step_and_alternate(daemon, fed):
+    status = fed.status()
+    assert status["wake_steps"] + status["sleep_steps"] == status["version"]
+    assert status["wake_steps"] >= 1200 / 32
+    assert status["sleep_steps"] > 0
+    with fed.events("phase", after=0, timeout_s=0.5) as events:
+        changes = [event.fields for event in events]
+    assert changes[0] == {"version": 8, "phase": "sleep", "previous": "wake", "reason": "due"}
+    assert all(a["phase"] == b["previous"] for a, b in itertools.pairwise(changes))
+
+
+def test_a_quiet_stream_lets_it_sleep_early(client, digits):
+    images, labels = digits
+    client.feed(images[:10], labels[:10])
+    client.flush()
+    with client.events("phase", after=0, timeout_s=5) as events:
+        change = next(iter(events)).fields
+    assert (change["phase"], change["reason"]) == ("sleep", "quiet")
+
+
+def test_a_query_never_trains(fed, digits):
+    images, _ = digits
+    time.sleep(0.3)
+    before = fed.status()["version"]
+    fed.predict(images[:100])
+    assert fed.status()["version"] == before
+
+
+def test_the_same_query_at_the_same_version_gets_the_same_answer(fed, digits):
+    images, _ = digits
+    fed.control("hold")
+    one, two = fed.predict(images[:50]), fed.predict(images[:50])
+    assert one.version == two.version
+    np.testing.assert_array_equal(one.goodness, two.goodness)
+
+
+def test_a_deadline_that_has_passed_is_refused(client, digits):
+    with pytest.raises(Refused) as refused:
+        client.predict(digits[0][:1], deadline_ms=0)
+    assert refused.value.code == "deadline"
+
+
+def test_it_answers_while_it_sleeps_and_while_learning_is_held(fed, digits):
+    images, _ = digits
+    fed.control("sleep")
+    assert fed.predict(images[:1]).phase == "sleep"
+    fed.control("hold")
+    version = fed.status()["version"]
+    fed.predict(images[:1])
+    assert fed.status()["version"] == version
+
+
+def test_samples_wait_in_the_inbox_while_it_sleeps(daemon, fed, digits):
+    images, labels = digits
+    fed.control("sleep")
+    with Client(daemon.address) as feeder:
+        feeder.feed(images[:100], labels[:100])
+        time.sleep(0.2)
+        assert fed.status()["samples_waiting"] == 100
+        fed.control("auto")
+        feeder.flush()
+    assert fed.status()["samples_learned"] == 1300
+
+
+def test_wake_deprives_it_of_sleep(fed, digits):
+    images, labels = digits
+    fed.control("wake")
+    before = fed.status()["sleep_steps"]
+    fed.feed(images[:600], labels[:600])
+    fed.flush()
+    assert fed.status()["sleep_steps"] == before
+
+
+def test_a_together_schedule_steps_both_signs_at_once(start_daemon, digits):
+    images, labels = digits
+    daemon = start_daemon(phases={"schedule": "together"})
+    with Client(daemon.address) as client:
+        client.feed(images[:320], labels[:320])
+        client.flush()
+        status = client.status()
+    assert status["together_steps"] == status["version"] > 0
+    assert status["wake_steps"] == status["sleep_steps"] == 0
+
+
+@pytest.mark.parametrize("coding", ["context", "overlay"])
+def test_every_label_coding_is_served(start_daemon, digits, coding):
+    images, labels = digits
+    daemon = start_daemon(network={"shape": [8, 8], "hidden": [64, 64], "coding": coding})
+    with Client(daemon.address) as client:
+        client.feed(images[:320], labels[:320])
+        client.flush()
+        assert client.predict(images[:3]).goodness.shape == (3, 2, 10)
+
+
+def test_pushed_samples_are_learned_without_acknowledgement(client, digits):
+    images, labels = digits
+    client.push(images[:64], labels[:64])
+    give_up = time.monotonic() + 10
+    while client.status()["samples_learned"] < 64:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def test_prequential_accuracy_is_that_of_the_predictions_as_served(fed):
+    with fed.events("prediction", after=0, timeout_s=0.5) as events:
+        seen = [event.fields for event in events]
+    labels = [label for event in seen for label in event["labels"]]
+    predicted = [label for event in seen for label in event["predicted"]]
+    assert len(labels) == 1200
+    right = sum(a == b for a, b in zip(labels, predicted, strict=True))
+    assert math.isclose(fed.status()["prequential"], right / 1200)
+
+
+def test_events_are_numbered_without_gaps_across_replay_and_live(client, digits):
+    images, labels = digits
+    client.feed(images[:400], labels[:400])
+    client.flush()
+    numbers = []
+    with client.events("prediction", after=0, timeout_s=1) as events:
+        stream = iter(events)
+        numbers.append(next(stream).number)
+        client.feed(images[:400], labels[:400])
+        client.flush()
+        numbers += [event.number for event in stream]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 25
+
+
+def test_a_checkpoint_on_command_is_on_disk_when_it_is_answered(daemon, fed):
+    reply = fed.control("checkpoint")
+    assert (daemon.config.state.directory / reply["checkpoint"] / "manifest.json").exists()
+
+
+def test_metrics_count_what_happened(daemon, fed, digits):
+    fed.predict(digits[0][:5])
+    time.sleep(0.5)
+    metrics = daemon.metrics()
+    assert metrics["ffstream_samples_learned_total"] == 1200
+    assert metrics['ffstream_samples_received_total{channel="acknowledged"}'] == 1200
+    assert metrics['ffstream_queries_total{outcome="answered"}'] == 1
+    assert metrics["ffstream_query_seconds_count"] == 1
+    assert metrics['ffstream_sweep_seconds_bucket{le="5e-05"}'] >= 0
+    steps = sum(value for name, value in metrics.items() if name.startswith("ffstream_phase_steps_total"))
+    assert metrics["ffstream_model_version"] == steps
+    for sign in ("real", "negative"):
+        for layer in "12":
+            assert f'ffstream_goodness{{layer="{layer}",sign="{sign}"}}' in metrics
+            assert 0 <= metrics[f'ffstream_probability_of_real{{layer="{layer}",sign="{sign}"}}'] <= 1
+
+
+def test_shutdown_by_command_exits_0(daemon, client):
+    client.control("shutdown")
+    assert daemon.process.wait(30) == 0
