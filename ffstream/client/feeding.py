@@ -187,7 +187,7 @@ class Feeding:
         if message.kind in ("welcome", "resend"):
             self._sent = message.integer("expect")
         if message.kind == "resend" and message.fields.get("reason") == "no_credit":
-            # Wait for the acknowledgement that brings new credit.
+            # Wait for the message that brings new credit.
             self._credit = (0, 0)
 
     def _forget_learned(self) -> None:

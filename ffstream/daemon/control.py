@@ -11,7 +11,7 @@ from typing import Any
 import zmq
 
 from ffstream import wire
-from ffstream.errors import CheckpointError, WireError
+from ffstream.errors import StateError, WireError
 from ffstream.stream.inbox import Command, Inbox
 
 log = logging.getLogger(__name__)
@@ -91,5 +91,5 @@ class ControlThread:
             return {**command.reply.result(ENGINE_S), **self._status()}
         except FutureTimeoutError as error:
             raise WireError("engine_stuck", f"the engine did not take the command within {ENGINE_S:g} s") from error
-        except CheckpointError as error:
+        except StateError as error:
             raise WireError("not_saved", str(error)) from error

@@ -29,14 +29,18 @@ class Verdict(Enum):
 
 @dataclass
 class Feeder:
-    """One feeder's marks; ``peer`` is the route of its present connection."""
+    """One feeder's marks; ``peer`` is the route of its present connection.
+
+    ``refused`` says why samples were sent back to it, until it sends again what is expected: what was on its way
+    behind them is refused in silence.
+    """
 
     epoch: int
     learned: int
     expected: int
     peer: bytes = b""
     heard_at: float = float("-inf")
-    told_to_resend: bool = False
+    refused: Verdict | None = None
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)
 
     @property
@@ -72,7 +76,10 @@ class Feeders:
     def get(self, name: str, epoch: int) -> Feeder | None:
         """Return a feeder that has said hello in this epoch, or None."""
         feeder = self._feeders.get(name)
-        return feeder if feeder is not None and feeder.epoch == epoch and feeder.peer else None
+        if feeder is None or feeder.epoch != epoch or not feeder.peer:
+            return None
+        self._feeders.move_to_end(name)
+        return feeder
 
     def hello(self, name: str, epoch: int, first: int, peer: bytes, now: float) -> Feeder:
         """Register a connection; ``first`` is the lowest number that the feeder can still send.
@@ -87,7 +94,7 @@ class Feeders:
             # The feeder was acknowledged further than this daemon remembers: it died before its last checkpoint.
             feeder.expected = feeder.learned = first
             feeder.in_flight.clear()
-        feeder.peer, feeder.heard_at, feeder.told_to_resend = peer, now, False
+        feeder.peer, feeder.heard_at, feeder.refused = peer, now, None
         self._feeders.move_to_end(name)
         while len(self._feeders) > self.limit:
             self._feeders.popitem(last=False)
@@ -116,7 +123,7 @@ class Feeders:
         """Count samples below ``upto`` as accepted."""
         feeder.expected = upto
         feeder.in_flight.append((upto, nbytes))
-        feeder.told_to_resend = False
+        feeder.refused = None
 
     def skip(self, feeder: Feeder, first: int, count: int) -> None:
         """Pass over samples that were refused with an error, so that those behind them are not a gap."""
@@ -151,6 +158,6 @@ class Feeders:
         feeders = self._feeders.values()
         return sum(f.waiting for f in feeders), sum(f.waiting_bytes for f in feeders)
 
-    def told_to_resend(self) -> list[Feeder]:
-        """Return the connected feeders that were refused for want of credit or for a gap, and have not resumed."""
-        return [f for f in self._feeders.values() if f.told_to_resend and f.peer]
+    def starved(self) -> list[Feeder]:
+        """Return the connected feeders that were refused for want of credit and have not been told of new credit."""
+        return [f for f in self._feeders.values() if f.refused is Verdict.NO_CREDIT and f.peer]

@@ -106,9 +106,10 @@ class Server:
         outputs = self.outbox.drain()
         for output in outputs:
             self._on_output(output)
-        if outputs and self.accepting:
-            for feeder in self.feeders.told_to_resend():
-                self._send_marks(feeder, "ack")
+        if outputs and self.accepting and self.inbox.samples < self.config.inbox_samples:
+            for feeder in self.feeders.starved():
+                feeder.refused = None
+                self._send_marks(feeder, "resend", {"reason": "credit"})
 
     # --- samples, acknowledged ---
 
@@ -161,11 +162,9 @@ class Server:
                 self.inbox.put_samples(SampleBatch(fresh.inputs, fresh.labels, name, epoch, first + known))
             case Verdict.DUPLICATE:
                 self._send_marks(feeder, "ack")
-            case _ if not feeder.told_to_resend:
-                # Told once: what is on its way behind a refused message is refused in silence.
-                feeder.told_to_resend = True
-                reason = Verdict.GAP if verdict is Verdict.GAP else Verdict.NO_CREDIT
-                self._send_marks(feeder, "resend", {"reason": reason.value})
+            case _ if feeder.refused is None:
+                feeder.refused = Verdict.GAP if verdict is Verdict.GAP else Verdict.NO_CREDIT
+                self._send_marks(feeder, "resend", {"reason": feeder.refused.value})
 
     def _on_bye(self, _peer: bytes, message: Message) -> None:
         self.feeders.goodbye(message.text("feeder"), message.integer("epoch"))

@@ -27,7 +27,7 @@ import safetensors
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ffstream.errors import CheckpointError
+from ffstream.errors import CheckpointError, StateError
 
 FORMAT = 1
 _PREFIX, _DAMAGED, _PARTIAL = "checkpoint-", "damaged-", ".partial-"
@@ -75,7 +75,9 @@ class CheckpointStore:
         Raises
         ------
         CheckpointError
-            If a weight is not finite (the checkpoint would poison every restart), or the disk refuses.
+            If a weight is not finite: the checkpoint would poison every restart.
+        StateError
+            If the disk refuses.
         """
         for file, tensors in snapshot.tensors.items():
             for name, tensor in tensors.items():
@@ -99,7 +101,7 @@ class CheckpointStore:
             for old in self._names()[: -self.keep]:
                 shutil.rmtree(self.directory / old)
         except OSError as error:
-            raise CheckpointError(f"not saved: {error.strerror}: {error.filename or partial}") from error
+            raise StateError(f"not saved: {error.strerror}: {error.filename or partial}") from error
         return name
 
     def newest(self) -> tuple[Snapshot | None, list[str]]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ffstream.config import Config
-from ffstream.errors import CheckpointError
+from ffstream.errors import StateError
 from ffstream.ff.layers import Phase
 from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch, Work
@@ -81,7 +81,7 @@ class Engine:
         except BaseException as error:
             # Nothing may hide that the weights stand still: the process reports the failure and ends.
             self.failure = error
-            if not isinstance(error, CheckpointError):
+            if not isinstance(error, StateError):
                 log.exception("the engine stopped")
         finally:
             self._writer.shutdown()
