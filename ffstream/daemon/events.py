@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ffstream import wire
+from ffstream.stream.outbox import Report, Swept
 from ffstream.wire import Frames
 
 TOPICS = ("phase", "score", "prediction", "checkpoint")
@@ -52,3 +55,37 @@ class EventLog:
                 return [*frames, [subscription, *wire.encode("replayed", end)]]
             case _:
                 return []
+
+
+def prediction_fields(swept: Swept) -> dict[str, Any]:
+    """Return what a ``prediction`` event tells: labels as served, for samples before learning and for queries."""
+    step = swept.step
+    return {
+        "version": step.version,
+        "phase": step.phase.value,
+        "labels": step.labels.tolist(),
+        "predicted": step.predicted.tolist(),
+        "answered": [label for answer in swept.answers for label in answer.labels.tolist()],
+    }
+
+
+def score_fields(report: Report, sweeps: deque[float], latencies: deque[float]) -> dict[str, Any]:
+    """Return what a ``score`` event tells; durations of the last sweeps and queries are in seconds."""
+    return {
+        "version": report.version,
+        "phase": report.phase.value,
+        "samples_learned": report.samples_learned,
+        "prequential": report.prequential,
+        "prequential_window": report.prequential_window,
+        "goodness": {sign: scores.goodness for sign, scores in report.signs.items()},
+        "probability_of_real": {sign: scores.probability_of_real for sign, scores in report.signs.items()},
+        "weight_norm": report.weight_norm,
+        "dead_units": report.dead_units,
+        "sweep_ms": _quantiles_ms(sweeps),
+        "query_ms": _quantiles_ms(latencies),
+    }
+
+
+def _quantiles_ms(seconds: deque[float]) -> list[float]:
+    """Return the median and the 99th percentile in milliseconds, or nothing where nothing was measured."""
+    return [float(value) * 1e3 for value in np.quantile(seconds, (0.5, 0.99))] if seconds else []

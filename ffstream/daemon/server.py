@@ -12,19 +12,19 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import zmq
 
 from ffstream import wire
 from ffstream.config import ServerConfig
-from ffstream.daemon.events import REPLAY, EventLog
-from ffstream.daemon.feeders import Feeder, Feeders, Verdict
+from ffstream.daemon.events import REPLAY, EventLog, prediction_fields, score_fields
+from ffstream.daemon.feeders import Feeders
+from ffstream.daemon.intake import Intake
 from ffstream.daemon.metrics import Metrics
 from ffstream.daemon.sockets import Sockets
 from ffstream.errors import WireError
-from ffstream.stream.inbox import Inbox, QueryBatch, SampleBatch
+from ffstream.stream.inbox import Inbox, QueryBatch
 from ffstream.stream.outbox import Changed, Outbox, Output, Report, Saved, Swept
-from ffstream.wire import Frames, InputSpec, Message
+from ffstream.wire import Frames, InputSpec
 
 log = logging.getLogger(__name__)
 
@@ -68,24 +68,18 @@ class Server:
         self.sockets = sockets
         self.inbox = inbox
         self.outbox = outbox
-        self.feeders = feeders
         self.metrics = metrics
         self.events = EventLog(config.replay_events)
-        self.accepting = True
+        self.intake = Intake(config, spec, sockets, inbox, feeders, metrics, self._send)
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._sweeps: deque[float] = deque(maxlen=LATENCIES)
-        self._samples_kinds: dict[str, Callable[[bytes, Message], None]] = {
-            "hello": self._on_hello,
-            "samples": self._on_samples,
-            "bye": self._on_bye,
-        }
 
     def serve(self, stopped: Callable[[], bool]) -> None:
         """Serve until ``stopped``, looking at it at least every 100 ms."""
         readers = {
             self.sockets.queries: self._read_query,
-            self.sockets.samples: self._read_samples,
-            self.sockets.push: self._read_push,
+            self.sockets.samples: self.intake.read_samples,
+            self.sockets.push: self.intake.read_push,
             self.sockets.events: self._read_subscription,
         }
         poller = zmq.Poller()
@@ -106,113 +100,8 @@ class Server:
         outputs = self.outbox.drain()
         for output in outputs:
             self._on_output(output)
-        if outputs and self.accepting and self.inbox.samples < self.config.inbox_samples:
-            for feeder in self.feeders.starved():
-                feeder.refused = None
-                self._send_marks(feeder, "resend", {"reason": "credit"})
-
-    # --- samples, acknowledged ---
-
-    def _read_samples(self, frames: list[bytes]) -> None:
-        peer, *body = frames
-        mark: dict[str, int] = {}
-        try:
-            message = wire.decode(body, self.config.message_bytes)
-            mark = {name: value for name in ("first", "count") if type(value := message.fields.get(name)) is int}
-            handle = self._samples_kinds.get(message.kind)
-            if handle is None:
-                known = ", ".join(self._samples_kinds)
-                raise WireError("unknown_type", f"expected one of {known}, got {message.kind!r}", "type")
-            handle(peer, message)
-        except WireError as error:
-            self.metrics.rejected.labels("samples", error.code).inc()
-            self._send(self.sockets.samples, [peer, *wire.encode_error(error, mark)])
-
-    def _on_hello(self, peer: bytes, message: Message) -> None:
-        name, epoch, first = message.text("feeder"), message.integer("epoch"), message.integer("first")
-        feeder = self.feeders.hello(name, epoch, first, peer, time.monotonic())
-        network = {
-            "shape": list(self.spec.shape),
-            "labels": self.spec.labels,
-            "message_samples": self.config.message_samples,
-            "message_bytes": self.config.message_bytes,
-        }
-        self._send_marks(feeder, "welcome", network)
-
-    def _on_samples(self, peer: bytes, message: Message) -> None:
-        name, epoch = message.text("feeder"), message.integer("epoch")
-        first, count = message.integer("first"), message.integer("count", low=1, high=self.config.message_samples)
-        feeder = self.feeders.get(name, epoch)
-        if feeder is None or feeder.peer != peer:
-            raise WireError("unknown_feeder", "say hello on this connection first", "feeder")
-        try:
-            batch = self._batch(message, count)
-        except WireError:
-            self.feeders.skip(feeder, first, count)
-            raise
-        known = min(max(0, feeder.expected - first), count)
-        size = batch.inputs[known:].nbytes
-        verdict = self.feeders.judge(feeder, first, count, size, time.monotonic())
-        room = self.inbox.samples + count - known <= self.config.inbox_samples
-        match verdict:
-            case Verdict.TAKE if self.accepting and room:
-                _, fresh = batch.split(known)
-                self.metrics.received.labels("acknowledged").inc(count - known)
-                self.feeders.take(feeder, first + count, size)
-                self.inbox.put_samples(SampleBatch(fresh.inputs, fresh.labels, name, epoch, first + known))
-            case Verdict.DUPLICATE:
-                self._send_marks(feeder, "ack")
-            case _ if feeder.refused is None:
-                feeder.refused = Verdict.GAP if verdict is Verdict.GAP else Verdict.NO_CREDIT
-                self._send_marks(feeder, "resend", {"reason": feeder.refused.value})
-
-    def _on_bye(self, _peer: bytes, message: Message) -> None:
-        self.feeders.goodbye(message.text("feeder"), message.integer("epoch"))
-
-    def _send_marks(self, feeder: Feeder, kind: str, more: Mapping[str, Any] | None = None) -> None:
-        samples, size = self.feeders.credit(time.monotonic())
-        marks = {
-            "next": feeder.learned,
-            "expect": feeder.expected,
-            "credit_samples": samples if self.accepting else 0,
-            "credit_bytes": size if self.accepting else 0,
-        }
-        self._send(self.sockets.samples, [feeder.peer, *wire.encode(kind, {**marks, **(more or {})})])
-
-    # --- samples, fire and forget ---
-
-    def _read_push(self, frames: list[bytes]) -> None:
-        count = 1
-        try:
-            message = wire.decode(frames, self.config.message_bytes)
-            if message.kind != "samples":
-                raise WireError("unknown_type", f"expected 'samples', got {message.kind!r}", "type")
-            count = message.integer("count", low=1, high=self.config.message_samples)
-            batch = self._batch(message, count)
-        except WireError as error:
-            self.metrics.rejected.labels("push", error.code).inc()
-            self.metrics.dropped.labels(error.code).inc(count)
-            return
-        self.metrics.received.labels("push").inc(count)
-        if self.accepting and self._push_room(count, batch.inputs.nbytes):
-            self.inbox.put_samples(batch)
-        else:
-            self.metrics.dropped.labels("inbox_full" if self.accepting else "stopping").inc(count)
-
-    def _push_room(self, count: int, size: int) -> bool:
-        """Whether pushed samples fit into their own share: the rest is promised to feeders as credit."""
-        samples, nbytes = self.feeders.credit(time.monotonic())
-        promised, promised_bytes = self.feeders.waiting()
-        return (
-            self.inbox.samples - promised + count <= samples
-            and self.inbox.sample_bytes - promised_bytes + size <= nbytes
-        )
-
-    def _batch(self, message: Message, count: int) -> SampleBatch:
-        inputs = message.inputs(self.spec)
-        if len(inputs) != count:
-            raise WireError("bad_shape", f"count says {count} samples, got {len(inputs)}", "inputs")
-        return SampleBatch(inputs, message.labels(count, self.spec))
+        if outputs:
+            self.intake.resume()
 
     # --- queries ---
 
@@ -263,13 +152,10 @@ class Server:
             case Swept():
                 self._sweeps.append(output.seconds)
                 self._answer(output)
-                for name, (epoch, upto) in output.acknowledged.items():
-                    feeder = self.feeders.advance(name, epoch, upto)
-                    if feeder is not None:
-                        self._send_marks(feeder, "ack")
+                self.intake.acknowledge(output.acknowledged)
                 self.metrics.on_swept(output)
                 if output.answers or output.step.learned:
-                    self._publish("prediction", _prediction_event(output))
+                    self._publish("prediction", prediction_fields(output))
             case Changed():
                 change = output.change
                 self.metrics.on_changed(output)
@@ -277,18 +163,11 @@ class Server:
                 self._publish("phase", {"version": output.version, **fields})
             case Report():
                 self.metrics.on_report(output)
-                self._refresh_gauges()
-                self._publish("score", _score_event(output, self._sweeps, self._latencies))
+                self.intake.refresh_gauges()
+                self._publish("score", score_fields(output, self._sweeps, self._latencies))
             case Saved():
                 self.metrics.on_saved(output)
                 self._publish("checkpoint", {"name": output.name, "error": output.error})
-
-    def _refresh_gauges(self) -> None:
-        now = time.monotonic()
-        self.metrics.inbox.set(self.inbox.samples)
-        self.metrics.inbox_bytes.set(self.inbox.sample_bytes)
-        self.metrics.credit.set(self.feeders.credit(now)[0] if self.accepting else 0)
-        self.metrics.feeders.set(self.feeders.active(now))
 
     # --- events ---
 
@@ -318,35 +197,3 @@ def _read_some(socket: zmq.Socket[bytes], read: Callable[[list[bytes]], None]) -
         except zmq.Again:
             return
         read(frames)
-
-
-def _prediction_event(swept: Swept) -> dict[str, Any]:
-    step = swept.step
-    return {
-        "version": step.version,
-        "phase": step.phase.value,
-        "labels": step.labels.tolist(),
-        "predicted": step.predicted.tolist(),
-        "answered": [label for answer in swept.answers for label in answer.labels.tolist()],
-    }
-
-
-def _score_event(report: Report, sweeps: deque[float], latencies: deque[float]) -> dict[str, Any]:
-    return {
-        "version": report.version,
-        "phase": report.phase.value,
-        "samples_learned": report.samples_learned,
-        "prequential": report.prequential,
-        "prequential_window": report.prequential_window,
-        "goodness": {sign: scores.goodness for sign, scores in report.signs.items()},
-        "probability_of_real": {sign: scores.probability_of_real for sign, scores in report.signs.items()},
-        "weight_norm": report.weight_norm,
-        "dead_units": report.dead_units,
-        "sweep_ms": _quantiles_ms(sweeps),
-        "query_ms": _quantiles_ms(latencies),
-    }
-
-
-def _quantiles_ms(seconds: deque[float]) -> list[float]:
-    """Return the median and the 99th percentile in milliseconds, or nothing where nothing was measured."""
-    return [float(value) * 1e3 for value in np.quantile(seconds, (0.5, 0.99))] if seconds else []

@@ -134,7 +134,7 @@ class _Daemon:
 
         _notify("STOPPING=1")
         log.info("stopping: the step in hand is finished and the state saved")
-        server.accepting = False
+        server.intake.accepting = False
         engine.stop()
         while learning.is_alive():
             server.drain()
