@@ -1,11 +1,26 @@
 """ffstream: a daemon that never stops learning, with the Forward-Forward algorithm on live data.
 
-``ffstream.Client`` feeds and queries a running daemon. Importing it loads neither torch nor pydantic.
+``ffstream.Client`` feeds and queries a running daemon. Importing the package loads neither torch nor pydantic, and
+numpy and ZeroMQ only when the client is first named, so that the command line answers at once.
 """
 
-from ffstream.client import Client, Prediction
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from ffstream.errors import FFStreamError
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from ffstream.client import Client, Event, Prediction
 
-__all__ = ["Client", "FFStreamError", "Prediction", "__version__"]
+__version__ = "0.1.0"
+DEFAULT_ADDRESS = "127.0.0.1:5700"
+
+__all__ = ["DEFAULT_ADDRESS", "Client", "Event", "FFStreamError", "Prediction", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("Client", "Event", "Prediction"):
+        return getattr(importlib.import_module("ffstream.client"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from ffstream import __version__
 from ffstream.cli import config, ctl, demo, feed, predict, serve, watch
@@ -44,11 +43,14 @@ def main() -> None:
     try:
         app()
     except FFStreamError as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "ffstream":
             raise
-        message = f"this command needs {error.name}: pip install 'ffstream[daemon]'"
-        Console(stderr=True).print(f"[red]error:[/] {message}", highlight=False, soft_wrap=True, markup=True)
-        sys.exit(69)
+        _fail(f"this command needs {error.name}: pip install 'ffstream[daemon]'", 69)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.secho("error: ", fg="red", nl=False, err=True)
+    typer.echo(message, err=True)
+    sys.exit(code)

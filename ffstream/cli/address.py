@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from ffstream.client import DEFAULT_ADDRESS
+from ffstream import DEFAULT_ADDRESS
 
 Address: TypeAlias = Annotated[
     str,

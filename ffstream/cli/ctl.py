@@ -6,11 +6,8 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from ffstream.cli.address import DEFAULT_ADDRESS, Address
-from ffstream.client import Client
 
 
 class CommandName(StrEnum):
@@ -36,6 +33,11 @@ def ctl(
     network of sleep. [bold]hold[/] stops learning, queries are answered all the same, [bold]resume[/] goes on.
     [bold]checkpoint[/] saves now. [bold]shutdown[/] finishes the step, saves and stops.
     """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ffstream import Client
+
     with Client(address) as client:
         status = client.control(command.value)
     table = Table.grid(padding=(0, 2))

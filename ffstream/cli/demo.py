@@ -10,18 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-from ffstream.cli.view import View
-from ffstream.client import Client
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ffstream import Client
+    from ffstream.cli.view import View
     from ffstream.daemon.spawn import Spawned
     from ffstream.data.datasets import Dataset
 
@@ -87,6 +83,8 @@ def demo(
 
 
 def _stream(data: Dataset, name: str, passes: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    import numpy as np
+
     from ffstream.data.datasets import jittered
 
     inputs, labels = data.train
@@ -99,6 +97,14 @@ def _stream(data: Dataset, name: str, passes: int, seed: int) -> tuple[NDArray[n
 
 def _run(daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> Outcome:
     """Feed from this thread; query and watch from two others, each with a connection of its own."""
+    import numpy as np
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ffstream import Client
+    from ffstream.cli.view import View
+
     stop = threading.Event()
     latencies: list[float] = []
     view = View(f"ffstream demo: {name}, daemon at {daemon.address}")
@@ -146,6 +152,8 @@ def _run(daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], l
 
 
 def _query(address: str, images: NDArray[np.uint8], latencies: list[float], stop: threading.Event) -> None:
+    from ffstream import Client
+
     with Client(address) as client:
         while not stop.is_set():
             row = len(latencies) % len(images)
@@ -155,6 +163,8 @@ def _query(address: str, images: NDArray[np.uint8], latencies: list[float], stop
 
 
 def _watch(address: str, view: View, stop: threading.Event) -> None:
+    from ffstream import Client
+
     with Client(address) as client, client.events("score", after=0) as events:
         for event in events:
             view.update(event.fields)
@@ -163,6 +173,8 @@ def _watch(address: str, view: View, stop: threading.Event) -> None:
 
 
 def _test(client: Client, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+    import numpy as np
+
     right = 0
     for start in range(0, len(labels), 256):
         part = slice(start, start + 256)
@@ -171,6 +183,9 @@ def _test(client: Client, images: NDArray[np.uint8], labels: NDArray[np.int64]) 
 
 
 def _show(outcome: Outcome) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     speed = f"{outcome.samples_per_second:,.0f}/s"
     latency = f"p50 {outcome.predict_p50_ms:.1f} ms, p99 {outcome.predict_p99_ms:.1f} ms"
     lines = {

@@ -6,18 +6,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ffstream.cli.address import DEFAULT_ADDRESS, Address
-from ffstream.client import Client
 
-Samples = tuple[NDArray[Any], NDArray[np.int64]]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ffstream.data.files import Samples
 
 
 def feed(
@@ -45,6 +44,11 @@ def feed(
         ffstream feed mnist --data-root data --rate 500
         my-sensor | ffstream feed - --batch 1
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ffstream import Client
+
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -73,6 +77,8 @@ def _samples(
     source: str, shape: tuple[int, ...], root: Path, download: bool, passes: int, seed: int | None, batch: int
 ) -> tuple[int | None, Iterator[Samples]]:
     """Return how many samples there are, if that is known, and an iterator over batches of them."""
+    import numpy as np
+
     from ffstream.data import datasets
     from ffstream.data.files import read_lines, read_samples
 
@@ -93,6 +99,8 @@ def _samples(
 def _batches(
     inputs: NDArray[Any], labels: NDArray[np.int64], passes: int, seed: int | None, batch: int
 ) -> Iterator[Samples]:
+    import numpy as np
+
     random = None if seed is None else np.random.default_rng(seed)
     for _ in range(passes):
         order = np.arange(len(labels)) if random is None else random.permutation(len(labels))

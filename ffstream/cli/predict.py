@@ -6,15 +6,16 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from ffstream.cli.address import DEFAULT_ADDRESS, Address
-from ffstream.client import Client, Prediction
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ffstream import Prediction
 
 BATCH = 256
 
@@ -37,6 +38,11 @@ def predict(
     ffstream predict seven.png
     echo '[0.0, 0.5, …]' | ffstream predict - --json
     """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ffstream import Client
+
     table = Table("input", "label", "probability", "next best", "version", "phase", box=None)
     with Client(address) as client:
         shape = tuple(client.status()["shape"])

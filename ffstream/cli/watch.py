@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from rich.live import Live
-
 from ffstream.cli.address import DEFAULT_ADDRESS, Address
-from ffstream.cli.view import View
-from ffstream.client import Client
 from ffstream.errors import Unreachable
 
 SILENCE_S = 10.0
@@ -14,6 +10,11 @@ SILENCE_S = 10.0
 
 def watch(address: Address = DEFAULT_ADDRESS) -> None:
     """Watch a daemon learn: accuracy, phase, goodness by layer, latency. Ctrl-C ends the view, not the daemon."""
+    from rich.live import Live
+
+    from ffstream import Client
+    from ffstream.cli.view import View
+
     with Client(address) as client:
         status = client.status()
         view = View(f"ffstream {address}, {status['coding']} {status['hidden']} on {status['device']}")

@@ -11,15 +11,13 @@ import numpy as np
 import zmq
 from numpy.typing import ArrayLike, NDArray
 
-from ffstream import wire
+from ffstream import DEFAULT_ADDRESS, wire
 from ffstream.client.feeding import Feeding
 from ffstream.client.requests import Requests
 from ffstream.client.subscription import Event, Subscription
 from ffstream.wire import Array
 
 __all__ = ["Client", "Event", "Prediction", "Subscription"]
-
-DEFAULT_ADDRESS = "127.0.0.1:5700"
 
 
 @dataclass(frozen=True)
