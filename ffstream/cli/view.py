@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +35,7 @@ class View:
         """Take in a score event's fields."""
         self._score = score
         window = score["prequential_window"]
-        if window == window:  # noqa: PLR0124  # nan before the first sample
+        if not math.isnan(window):
             self._history.append(window)
 
     def __rich__(self) -> RenderableType:
@@ -48,7 +49,9 @@ class View:
         table = Table.grid(padding=(0, 2))
         table.add_row("phase", Text(phase, style=f"bold {_COLOURS[phase]}"))
         table.add_row("learned", f"{score['samples_learned']:,} samples, version {score['version']:,}")
-        table.add_row("prequential", f"{score['prequential']:.2%} in all, {score['prequential_window']:.2%} of late")
+        table.add_row(
+            "prequential", f"{_share(score['prequential'])} in all, {_share(score['prequential_window'])} of late"
+        )
         table.add_row("", Text(_sparkline(self._history), style="green"))
         table.add_row("query", _quantiles(score["query_ms"]))
         table.add_row("sweep", _quantiles(score["sweep_ms"]))
@@ -71,6 +74,10 @@ def _sparkline(values: deque[float]) -> str:
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     span = (high - low) or 1.0
     return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2%}"
 
 
 def _quantiles(milliseconds: list[float]) -> str:

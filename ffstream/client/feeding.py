@@ -56,9 +56,12 @@ class Feeding:
         self._timeout_s = timeout_s
         self._socket = context.socket(zmq.DEALER)
         self._socket.connect(f"tcp://{address}")
-        self._unacknowledged: deque[Chunk] = deque()
-        # Numbers: given so far, sent so far, and learned according to the daemon.
-        self._numbered = self._sent = self._learned = 0
+        # Every chunk that is not acknowledged is in one of the two, in order: first those in flight, then the queued.
+        self._in_flight: deque[Chunk] = deque()
+        self._in_flight_bytes = 0
+        self._queued: deque[Chunk] = deque()
+        # Numbers: given so far, and learned according to the daemon.
+        self._numbered = self._learned = 0
         self._credit = (0, 0)
         self._limits: tuple[int, int] | None = None
         self._spec: tuple[list[int], int] | None = None
@@ -69,7 +72,7 @@ class Feeding:
     @property
     def waiting(self) -> int:
         """Samples that are not acknowledged yet."""
-        return sum(len(chunk.labels) for chunk in self._unacknowledged)
+        return sum(len(chunk.labels) for chunk in [*self._in_flight, *self._queued])
 
     def feed(self, inputs: Array, labels: Array) -> None:
         """Send samples (n, *shape) and labels (n,); return when credit has let the last one out.
@@ -88,15 +91,15 @@ class Feeding:
             part = slice(start, start + step)
             # Copied, because it may have to be sent again after the caller has changed the array.
             chunk = Chunk(self._numbered, inputs[part].copy(), labels[part].copy())
-            self._unacknowledged.append(chunk)
+            self._queued.append(chunk)
             self._numbered = chunk.end
         self._forget_learned()
-        self._await(lambda: self._sent >= self._numbered)
+        self._await(lambda: not self._queued)
 
     def flush(self) -> None:
         """Return when every sample is acknowledged; raises as ``feed`` does."""
-        if self._unacknowledged:
-            self._await(lambda: not self._unacknowledged)
+        if self._in_flight or self._queued:
+            self._await(lambda: not self._in_flight and not self._queued)
 
     def close(self) -> None:
         """Give the credit back and drop the connection; what is unacknowledged is forgotten."""
@@ -136,43 +139,44 @@ class Feeding:
             self._hello()
 
     def _hello(self) -> None:
-        first = self._unacknowledged[0].first if self._unacknowledged else self._numbered
+        first = next((chunk.first for chunk in (*self._in_flight, *self._queued)), self._numbered)
         self._greeted_at = time.monotonic()
         # A daemon that is gone leaves the queue full; the greeting is tried again anyhow.
         if self._socket.poll(0, zmq.POLLOUT):
             self._socket.send_multipart(wire.encode("hello", {**self._who, "first": first}))
 
     def _sendable(self) -> Chunk | None:
-        """Return the next chunk that credit allows, split where it must be."""
-        chunk = next((chunk for chunk in self._unacknowledged if chunk.end > self._sent), None)
-        if chunk is None or not self._socket.poll(0, zmq.POLLOUT):
+        """Return the next chunk if credit allows it; split it where it is larger than all the credit there is."""
+        if not self._queued or not self._socket.poll(0, zmq.POLLOUT):
             return None
+        chunk = self._queued[0]
         samples, size = self._credit
-        base = self._unacknowledged[0].first
-        outstanding = [sent for sent in self._unacknowledged if sent.end <= self._sent]
-        if chunk.end - base <= samples and sum(c.inputs.nbytes for c in [*outstanding, chunk]) <= size:
+        oldest = self._in_flight[0] if self._in_flight else chunk
+        if chunk.end - oldest.first <= samples and self._in_flight_bytes + chunk.inputs.nbytes <= size:
             return chunk
-        if outstanding or samples == 0:
+        if self._in_flight or samples == 0:
             return None
-        return self._split(chunk, max(1, min(samples, size * len(chunk.labels) // max(1, chunk.inputs.nbytes))))
-
-    def _split(self, chunk: Chunk, count: int) -> Chunk:
-        if count >= len(chunk.labels):
-            return chunk
-        head = Chunk(chunk.first, chunk.inputs[:count], chunk.labels[:count])
-        tail = Chunk(head.end, chunk.inputs[count:], chunk.labels[count:])
-        at = self._unacknowledged.index(chunk)
-        del self._unacknowledged[at]
-        self._unacknowledged.insert(at, tail)
-        self._unacknowledged.insert(at, head)
-        return head
+        count = max(1, min(samples, size * len(chunk.labels) // max(1, chunk.inputs.nbytes)))
+        if count < len(chunk.labels):
+            head = Chunk(chunk.first, chunk.inputs[:count], chunk.labels[:count])
+            self._queued[0] = Chunk(head.end, chunk.inputs[count:], chunk.labels[count:])
+            self._queued.appendleft(head)
+        return self._queued[0]
 
     def _send_some(self) -> None:
         while (chunk := self._sendable()) is not None:
             fields = {**self._who, "first": chunk.first, "count": len(chunk.labels)}
             tensors = {"inputs": chunk.inputs, "labels": chunk.labels}
             self._socket.send_multipart(wire.encode("samples", fields, tensors))
-            self._sent = chunk.end
+            self._in_flight.append(self._queued.popleft())
+            self._in_flight_bytes += chunk.inputs.nbytes
+
+    def _rewind(self, expect: int) -> None:
+        """Queue again what lies at or beyond the number that the daemon expects next."""
+        while self._in_flight and self._in_flight[-1].end > expect:
+            chunk = self._in_flight.pop()
+            self._in_flight_bytes -= chunk.inputs.nbytes
+            self._queued.appendleft(chunk)
 
     def _on_message(self, message: Message) -> None:
         self._heard_at = time.monotonic()
@@ -185,14 +189,19 @@ class Feeding:
         if message.kind == "welcome":
             self._limits = (message.integer("message_samples", 1), message.integer("message_bytes", 1))
         if message.kind in ("welcome", "resend"):
-            self._sent = message.integer("expect")
+            self._rewind(message.integer("expect"))
         if message.kind == "resend" and message.fields.get("reason") == "no_credit":
             # Wait for the message that brings new credit.
             self._credit = (0, 0)
 
     def _forget_learned(self) -> None:
-        while self._unacknowledged and self._unacknowledged[0].end <= self._learned:
-            self.acknowledged += len(self._unacknowledged.popleft().labels)
+        while self._in_flight and self._in_flight[0].end <= self._learned:
+            chunk = self._in_flight.popleft()
+            self._in_flight_bytes -= chunk.inputs.nbytes
+            self.acknowledged += len(chunk.labels)
+        # A feeder that returns in the same epoch queues what an earlier life of it has fed already.
+        while self._queued and self._queued[0].end <= self._learned:
+            self.acknowledged += len(self._queued.popleft().labels)
 
     def _on_error(self, message: Message) -> None:
         if message.fields.get("code") == "unknown_feeder":
@@ -200,7 +209,9 @@ class Feeding:
             if time.monotonic() - self._greeted_at > SILENCE_S / 10:
                 self._hello()
             return
-        for chunk in list(self._unacknowledged):
+        for chunk in self._in_flight:
             if chunk.first == message.fields.get("first"):
-                self._unacknowledged.remove(chunk)
+                self._in_flight.remove(chunk)
+                self._in_flight_bytes -= chunk.inputs.nbytes
+                break
         self._refused.append(refusal(message))

@@ -34,7 +34,7 @@ class Wake:
     def set(self) -> None:
         """Make the poll return; from any thread."""
         # A full pipe means that the poll will return anyhow; a closed one, that nobody polls any more.
-        with contextlib.suppress(BlockingIOError, OSError):
+        with contextlib.suppress(OSError):
             self._write.send(b"\0")
 
     def clear(self) -> None:
