@@ -65,7 +65,10 @@ class Feeding:
         self._credit = (0, 0)
         self._limits: tuple[int, int] | None = None
         self._spec: tuple[list[int], int] | None = None
+        # Refused samples are kept like the others until the daemon has passed over them: one that was restarted in
+        # between must see their numbers again. The caller is told once.
         self._refused: list[Refused] = []
+        self._refused_numbers: set[int] = set()
         self._heard_at = self._greeted_at = time.monotonic()
         self.acknowledged = 0
 
@@ -198,10 +201,16 @@ class Feeding:
         while self._in_flight and self._in_flight[0].end <= self._learned:
             chunk = self._in_flight.popleft()
             self._in_flight_bytes -= chunk.inputs.nbytes
-            self.acknowledged += len(chunk.labels)
+            self._count(chunk)
         # A feeder that returns in the same epoch queues what an earlier life of it has fed already.
         while self._queued and self._queued[0].end <= self._learned:
-            self.acknowledged += len(self._queued.popleft().labels)
+            self._count(self._queued.popleft())
+
+    def _count(self, chunk: Chunk) -> None:
+        if chunk.first in self._refused_numbers:
+            self._refused_numbers.remove(chunk.first)
+        else:
+            self.acknowledged += len(chunk.labels)
 
     def _on_error(self, message: Message) -> None:
         if message.fields.get("code") == "unknown_feeder":
@@ -209,9 +218,9 @@ class Feeding:
             if time.monotonic() - self._greeted_at > SILENCE_S / 10:
                 self._hello()
             return
-        for chunk in self._in_flight:
-            if chunk.first == message.fields.get("first"):
-                self._in_flight.remove(chunk)
-                self._in_flight_bytes -= chunk.inputs.nbytes
-                break
+        first = message.fields.get("first")
+        if type(first) is int:
+            if first in self._refused_numbers:
+                return
+            self._refused_numbers.add(first)
         self._refused.append(refusal(message))

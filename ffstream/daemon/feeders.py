@@ -125,12 +125,12 @@ class Feeders:
         feeder.in_flight.append((upto, nbytes))
         feeder.refused = None
 
-    def skip(self, feeder: Feeder, first: int, count: int) -> None:
-        """Pass over samples that were refused with an error, so that those behind them are not a gap."""
-        if feeder.expected == first:
-            feeder.expected += count
-            if not feeder.in_flight:
-                feeder.learned = feeder.expected
+    def skip(self, feeder: Feeder, upto: int) -> None:
+        """Pass over samples below ``upto`` that were refused with an error, so that those behind are not a gap."""
+        feeder.expected = upto
+        feeder.refused = None
+        if not feeder.in_flight:
+            feeder.learned = upto
 
     def advance(self, name: str, epoch: int, upto: int) -> Feeder | None:
         """Note that samples below ``upto`` are learned; return the feeder if it is connected."""

@@ -76,8 +76,7 @@ class Intake:
                 raise WireError("unknown_type", f"expected one of {known}, got {message.kind!r}", "type")
             handle(peer, message)
         except WireError as error:
-            self._metrics.rejected.labels("samples", error.code).inc()
-            self._send(self._sockets.samples, [peer, *wire.encode_error(error, mark)])
+            self._refuse(peer, error, mark)
 
     def read_push(self, frames: list[bytes]) -> None:
         """Take a message from the push socket, or drop it and count why."""
@@ -137,26 +136,40 @@ class Intake:
         feeder = self._feeders.get(name, epoch)
         if feeder is None or feeder.peer != peer:
             raise WireError("unknown_feeder", "say hello on this connection first", "feeder")
-        try:
-            batch = self._batch(message, count)
-        except WireError:
-            self._feeders.skip(feeder, first, count)
-            raise
-        known = min(max(0, feeder.expected - first), count)
-        size = batch.inputs[known:].nbytes
+        # The order is judged before the content: samples refused for their content are passed over, and only the
+        # ones that are expected next can be.
+        inputs = message.tensors.get("inputs")
+        size = 0 if inputs is None else inputs.nbytes
         verdict = self._feeders.judge(feeder, first, count, size, time.monotonic())
-        room = self._inbox.samples + count - known <= self._config.inbox_samples
+        room = self._inbox.samples + count <= self._config.inbox_samples
         match verdict:
             case Verdict.TAKE if self.accepting and room:
-                _, fresh = batch.split(known)
-                self._metrics.received.labels("acknowledged").inc(count - known)
-                self._feeders.take(feeder, first + count, size)
-                self._inbox.put_samples(SampleBatch(fresh.inputs, fresh.labels, name, epoch, first + known))
+                self._take(feeder, message, first, count)
             case Verdict.DUPLICATE:
                 self._send_marks(feeder, "ack")
             case _ if feeder.refused is None:
                 feeder.refused = Verdict.GAP if verdict is Verdict.GAP else Verdict.NO_CREDIT
                 self._send_marks(feeder, "resend", {"reason": feeder.refused.value})
+
+    def _take(self, feeder: Feeder, message: Message, first: int, count: int) -> None:
+        """Put samples that are expected next into the inbox, or pass over them with an error."""
+        try:
+            batch = self._batch(message, count)
+        except WireError as error:
+            self._feeders.skip(feeder, first + count)
+            self._refuse(feeder.peer, error, {"first": first, "count": count})
+            self._send_marks(feeder, "ack")
+            return
+        known = feeder.expected - first
+        _, fresh = batch.split(known)
+        self._metrics.received.labels("acknowledged").inc(count - known)
+        self._feeders.take(feeder, first + count, fresh.inputs.nbytes)
+        name, epoch = message.text("feeder"), message.integer("epoch")
+        self._inbox.put_samples(SampleBatch(fresh.inputs, fresh.labels, name, epoch, first + known))
+
+    def _refuse(self, peer: bytes, error: WireError, mark: Mapping[str, int]) -> None:
+        self._metrics.rejected.labels("samples", error.code).inc()
+        self._send(self._sockets.samples, [peer, *wire.encode_error(error, mark)])
 
     def _on_bye(self, _peer: bytes, message: Message) -> None:
         self._feeders.goodbye(message.text("feeder"), message.integer("epoch"))

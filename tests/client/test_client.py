@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,26 @@ def test_a_refused_batch_among_others_in_flight_loses_none_of_them(client, digit
         client.flush()
     assert refused == 1
     assert client.status()["samples_learned"] == 576
+
+
+def test_a_refused_batch_does_not_stop_the_feeder_when_the_daemon_is_restarted(start_daemon, digits):
+    images, labels = digits
+    first = start_daemon()
+    with Client(first.address, timeout_s=60) as client:
+        client.control("hold")
+        client.feed(images[:64], labels[:64])
+        with contextlib.suppress(Refused):
+            client.feed(images[64:128], labels[64:128] + 10)
+        with contextlib.suppress(Refused):
+            client.feed(images[128:192], labels[128:192])
+        assert first.stop() == 0
+        start_daemon(port=first.config.server.port, directory=first.config.state.directory)
+        client.control("resume")
+        with contextlib.suppress(Refused):
+            client.flush()
+        client.flush()
+        assert client.acknowledged == 128
+        assert client.status()["samples_learned"] == 128
 
 
 def test_a_batch_larger_than_the_inbox_is_split_and_learned(start_daemon, digits):
