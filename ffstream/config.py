@@ -180,8 +180,11 @@ def to_toml(config: Config) -> str:
     for name in Config.model_fields:
         section: _Section = getattr(config, name)
         lines += [f"# {type(section).__doc__}", f"[{name}]"]
+        values = section.model_dump(mode="json")
         for key, field in type(section).model_fields.items():
-            lines += [f"# {field.description}", f"{key} = {json.dumps(section.model_dump(mode='json')[key])}"]
+            # JSON's scalars and lists are TOML's, but for one control character that TOML wants escaped.
+            value = json.dumps(values[key], ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines += [f"# {field.description}", f"{key} = {value}"]
         lines.append("")
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ names. ``encode`` builds it; ``decode`` checks it against limits before anything
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ VERSION = 1
 HEADER_BYTES = 64 * 2**10
 TENSORS = 4
 DIMENSIONS = 8
+NAME = 128
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "float16", "float32", "int32", "int64")}
 INPUT_DTYPES = ("uint8", "float16", "float32")
@@ -66,7 +68,7 @@ class Message:
             raise WireError("bad_field", f"expected a number ≥ 0, got {_shown(value)}", name)
         return float(value)
 
-    def text(self, name: str, longest: int = 128) -> str:
+    def text(self, name: str, longest: int = NAME) -> str:
         """Return a field that is a string of 1 to ``longest`` characters."""
         value = self.fields.get(name)
         if type(value) is not str or not 0 < len(value) <= longest:
@@ -162,6 +164,8 @@ def decode(frames: Frames, message_bytes: int) -> Message:
     tensors: dict[str, Array] = {}
     for entry, frame in zip(described, frames[1:], strict=True):
         name, array = _array(entry, frame)
+        if name in tensors:
+            raise WireError("bad_field", f"expected each name once, got {_shown(name)} twice", "tensors")
         tensors[name] = array
     return Message(kind, header, tensors)
 
@@ -180,22 +184,25 @@ def _header(frame: bytes | memoryview) -> dict[str, Any]:
 
 def _array(entry: Any, frame: bytes | memoryview) -> tuple[str, Array]:
     match entry:
-        case [str(name), str(dtype), list(shape)] if len(shape) <= DIMENSIONS:
+        case [str(name), str(dtype), list(shape)] if len(name) <= NAME and len(shape) <= DIMENSIONS:
             pass
         case _:
             raise WireError("bad_field", f"expected [name, dtype, shape], got {_shown(entry)}", "tensors")
     if dtype not in DTYPES:
-        raise WireError("bad_dtype", f"expected {' or '.join(DTYPES)}, got {_shown(dtype)}", _shown(name))
+        raise WireError("bad_dtype", f"expected {' or '.join(DTYPES)}, got {_shown(dtype)}", name)
     if not all(type(side) is int and 0 <= side < 2**31 for side in shape):
-        raise WireError("bad_shape", f"expected sides from 0 to 2³¹ - 1, got {_shown(shape)}", _shown(name))
+        raise WireError("bad_shape", f"expected sides from 0 to 2³¹ - 1, got {_shown(shape)}", name)
     expected = math.prod(shape) * DTYPES[dtype].itemsize
     if len(frame) != expected:
         message = f"{dtype} {tuple(shape)} needs {expected} bytes, got {len(frame)}"
-        raise WireError("truncated", message, _shown(name))
-    return name, np.frombuffer(frame, DTYPES[dtype]).reshape(shape)
+        raise WireError("truncated", message, name)
+    try:
+        return name, np.frombuffer(frame, DTYPES[dtype]).reshape(shape)
+    except ValueError as error:
+        # No values at all, and sides whose product is beyond what an array can have.
+        raise WireError("bad_shape", f"expected a shape that an array can have, got {_shown(shape)}", name) from error
 
 
 def _shown(value: Any) -> str:
-    """Show a value that a stranger sent, in a bounded number of characters."""
-    text = repr(value)
-    return "nothing" if value is None else text if len(text) <= 40 else text[:40] + "…"
+    """Show a value that a stranger sent, bounded in length and depth."""
+    return "nothing" if value is None else reprlib.repr(value)

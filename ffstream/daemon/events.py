@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from ffstream.wire import Frames
 
 TOPICS = ("phase", "score", "prediction", "checkpoint")
 REPLAY = b"replay/"
+_REPLAY = re.compile(REPLAY + rb"([a-z]+)/([0-9]{1,18})/[^/]+")
 
 
 class EventLog:
@@ -44,17 +46,16 @@ class EventLog:
         Each goes out under the subscribed topic, which nobody else has, and a ``replayed`` message ends them with
         the number of the last event so far. A subscription of another form gets nothing.
         """
-        match subscription.removeprefix(REPLAY).decode("utf-8", "replace").split("/"):
-            case [topic, after, _] if topic in self._kept and after.isdecimal() and after.isascii():
-                frames = [
-                    [subscription, *wire.encode("event", event)]
-                    for number, event in self._kept[topic]
-                    if number > int(after)
-                ]
-                end = {"topic": topic, "number": self._numbers[topic]}
-                return [*frames, [subscription, *wire.encode("replayed", end)]]
-            case _:
-                return []
+        asked = _REPLAY.fullmatch(subscription)
+        if asked is None or (topic := asked[1].decode()) not in self._kept:
+            return []
+        frames = [
+            [subscription, *wire.encode("event", event)]
+            for number, event in self._kept[topic]
+            if number > int(asked[2])
+        ]
+        end = {"topic": topic, "number": self._numbers[topic]}
+        return [*frames, [subscription, *wire.encode("replayed", end)]]
 
 
 def prediction_fields(swept: Swept) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def _torchvision(
 
     try:
         loaded: Any = getattr(datasets, TORCHVISION[name])(root, train=train, download=download)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise SourceError(
             f"{name} is not in {root}: name its folder with --data-root, or fetch it with --download"
         ) from error

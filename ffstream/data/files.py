@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -35,9 +36,10 @@ def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
         return _folder(path, shape)
     match path.suffix:
         case ".npz":
-            return _npz(path)
+            return _entry(path, "inputs"), _integers(_entry(path, "labels"), path)
         case ".npy":
-            return _load(path), _load(path.with_suffix(".labels.npy"))
+            labels = path.with_suffix(".labels.npy")
+            return _array(path), _integers(_array(labels), labels)
         case ".csv":
             return _csv(path, shape)
     raise SourceError(f"{path}: expected .npz, .npy, .csv, .jsonl or a folder of images")
@@ -49,7 +51,7 @@ def read_inputs(path: Path, shape: tuple[int, ...]) -> Inputs:
         return read_image(path, shape)[None]
     match path.suffix:
         case ".npy":
-            inputs: Inputs = _load(path)
+            inputs = _array(path)
         case ".npz":
             inputs = _entry(path, "inputs")
         case _:
@@ -72,8 +74,8 @@ def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int, labe
             values = entry["inputs"] if labelled or isinstance(entry, dict) else entry
             inputs.append(np.asarray(values, np.float32).reshape(shape))
             if labelled:
-                labels.append(int(entry["label"]))
-        except (ValueError, TypeError, KeyError) as error:
+                labels.append(int(np.int64(entry["label"])))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             form = '{"inputs": [...], "label": 3}' if labelled else "a list of numbers"
             raise SourceError(
                 f"line {number}: expected {form} with {math.prod(shape)} values: {type(error).__name__}: {error}"
@@ -112,12 +114,23 @@ def _folder(path: Path, shape: tuple[int, ...]) -> Samples:
     return images, np.asarray([label for _, label in files], np.int64)
 
 
-def _npz(path: Path) -> Samples:
-    return _entry(path, "inputs"), _entry(path, "labels").astype(np.int64)
+def _integers(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
+    if labels.dtype.kind not in "iu":
+        raise SourceError(f"{path}: expected integer labels, found {labels.dtype}")
+    return labels.astype(np.int64)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] | dict[str, NDArray[Any]] = _load(path)
+    if isinstance(array, dict):
+        raise SourceError(f"{path}: expected a single array, found an archive of {', '.join(array)}")
+    return array
 
 
 def _entry(path: Path, name: str) -> NDArray[Any]:
     archive = _load(path)
+    if not isinstance(archive, dict):
+        raise SourceError(f"{path}: expected an archive of arrays, found a single one")
     if name not in archive:
         raise SourceError(f"{path}: expected an array called {name!r}, found {', '.join(archive) or 'none'}")
     array: NDArray[Any] = archive[name]
@@ -126,9 +139,11 @@ def _entry(path: Path, name: str) -> NDArray[Any]:
 
 def _load(path: Path) -> Any:
     try:
-        # Pickled objects could run code of a stranger: numpy refuses them.
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        # Pickled objects could run code of a stranger: numpy refuses them. An archive is read whole, here.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise SourceError(f"{path}: cannot be read: {error}") from error
 
 
@@ -146,8 +161,9 @@ def _csv(path: Path, shape: tuple[int, ...]) -> Samples:
     for row, cells in enumerate(body):
         try:
             labels[row] = int(cells[column])
-            inputs[row] = cells[:column] + cells[column + 1 :]
-        except (ValueError, IndexError) as error:
+            # Numpy would spread a single number over the whole row.
+            inputs[row] = np.asarray(cells[:column] + cells[column + 1 :], np.float32).reshape(inputs.shape[1])
+        except (ValueError, IndexError, OverflowError) as error:
             where = f"{path}: line {row + 1 + heading}"
             raise SourceError(f"{where}: expected a label and {inputs.shape[1]} numbers: {error}") from error
     return inputs.reshape(-1, *shape), labels

@@ -3,8 +3,9 @@
 Layout::
 
     directory/
-      checkpoint-000000012345/     the number is the model version
-        manifest.json              format, configuration, counters, SHA-256 of every other file
+      checkpoint-000000012345/     the number is the model version; -0001 follows it if it is saved again
+        manifest.json              format, configuration, counters, SHA-256 of the files of tensors
+        manifest.sha256            SHA-256 of the manifest
         network.safetensors        weights, optimizer state, assemblies
         memory.safetensors         what was seen, for sleep
       damaged-…                    a checkpoint that did not verify, set aside
@@ -83,7 +84,7 @@ class CheckpointStore:
             for name, tensor in tensors.items():
                 if tensor.is_floating_point() and not tensor.isfinite().all():
                     raise CheckpointError(f"not saved: {file}.{name} is not finite; restore an older checkpoint")
-        name = f"{_PREFIX}{snapshot.version:012d}"
+        name = self._fresh_name(snapshot.version)
         partial = self.directory / f"{_PARTIAL}{name}"
         try:
             shutil.rmtree(partial, ignore_errors=True)
@@ -93,9 +94,9 @@ class CheckpointStore:
                 for file, tensors in snapshot.tensors.items()
             }
             manifest = {"format": FORMAT, "version": snapshot.version, **snapshot.manifest, "sha256": digests}
-            _write(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
+            digest = _write(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
+            _write(partial / "manifest.sha256", digest.encode())
             _flush(partial)
-            shutil.rmtree(self.directory / name, ignore_errors=True)
             partial.rename(self.directory / name)
             _flush(self.directory)
             for old in self._names()[: -self.keep]:
@@ -115,6 +116,12 @@ class CheckpointStore:
                 (self.directory / name).rename(self._free_name(_DAMAGED + name))
         return None, damaged
 
+    def _fresh_name(self, version: int) -> str:
+        """Name a checkpoint; one of the same version is not replaced but followed, and pruned once this one is safe."""
+        name = f"{_PREFIX}{version:012d}"
+        same = [int(old[len(name) + 1 :] or 0) for old in self._names() if old.startswith(name)]
+        return f"{name}-{max(same) + 1:04d}" if same else name
+
     def _names(self) -> list[str]:
         return sorted(path.name for path in self.directory.glob(f"{_PREFIX}*"))
 
@@ -127,7 +134,10 @@ class CheckpointStore:
 
 def _read(folder: Path) -> Snapshot:
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        written = (folder / "manifest.json").read_bytes()
+        if hashlib.sha256(written).hexdigest().encode() != (folder / "manifest.sha256").read_bytes():
+            raise CheckpointError(f"{folder.name}: manifest.json does not have the SHA-256 of manifest.sha256")
+        manifest = json.loads(written)
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"{folder.name}: format {manifest['format']}, this ffstream reads {FORMAT}")
         tensors: dict[str, dict[str, Tensor]] = {}

@@ -186,8 +186,10 @@ class Learner:
         manifest = snapshot.manifest
         _check_same("network", manifest["network"], self.config.network.model_dump(mode="json"))
         _check_same("optimizer.rule", manifest["rule"], self.config.optimizer.rule)
+        saved = snapshot.tensors["network"]
         for name, tensor in self.network.state().items():
-            tensor.copy_(snapshot.tensors["network"][name])
+            _check_same(f"the shape of {name}", [*saved[name].shape] if name in saved else "missing", [*tensor.shape])
+            tensor.copy_(saved[name])
         self.memory.restore(snapshot.tensors["memory"], manifest["memory_seen"])
         self.scheduler.restore(manifest["scheduler"])
         self.prequential.restore(manifest["prequential"])

@@ -22,9 +22,8 @@ class Memory:
     def __init__(self, capacity: int, width: int) -> None:
         self.capacity = capacity
         self.seen = 0
-        # One slot more than the capacity takes what is not kept, so that adding a batch is one scatter.
-        self._rows = torch.zeros(capacity + 1, width)
-        self._labels = torch.zeros(capacity + 1, dtype=torch.int64)
+        self._rows = torch.zeros(capacity, width)
+        self._labels = torch.zeros(capacity, dtype=torch.int64)
 
     def __len__(self) -> int:
         return min(self.seen, self.capacity)
@@ -33,9 +32,12 @@ class Memory:
         """Offer rows (n, width) and labels (n,); sample t of the stream is kept with chance capacity / (t + 1)."""
         arrival = torch.arange(self.seen, self.seen + len(rows), dtype=torch.float64)
         drawn = (torch.rand(len(rows), dtype=torch.float64, generator=generator) * (arrival + 1)).long()
-        slots = torch.where(arrival < self.capacity, arrival.long(), drawn.clamp(max=self.capacity))
-        self._rows[slots] = rows
-        self._labels[slots] = labels
+        slots = torch.where(arrival < self.capacity, arrival.long(), drawn)
+        # Where two samples of the batch draw one slot, the later one has it: rows and labels must agree on that.
+        kept = {slot: row for row, slot in enumerate(slots.tolist()) if slot < self.capacity}
+        to, taken = torch.tensor(list(kept), dtype=torch.int64), torch.tensor(list(kept.values()), dtype=torch.int64)
+        self._rows[to] = rows[taken]
+        self._labels[to] = labels[taken]
         self.seen += len(rows)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

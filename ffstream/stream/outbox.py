@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -111,17 +111,19 @@ class Outbox:
 
     def __init__(self, wake: Callable[[], Any]) -> None:
         self._wake = wake
-        self._outputs: deque[Output] = deque()
+        self._lock = threading.Lock()
+        self._outputs: list[Output] = []
 
     def put(self, output: Output) -> None:
         """Add an output and wake whoever drains the queue."""
-        self._outputs.append(output)
-        if len(self._outputs) == 1:
+        with self._lock:
+            self._outputs.append(output)
+            first = len(self._outputs) == 1
+        if first:
             self._wake()
 
     def drain(self) -> list[Output]:
         """Take every output that waits, oldest first."""
-        outputs: list[Output] = []
-        while self._outputs:
-            outputs.append(self._outputs.popleft())
+        with self._lock:
+            outputs, self._outputs = self._outputs, []
         return outputs

@@ -112,8 +112,8 @@ class Scheduler:
             return None
         if phase is Phase.SLEEP:
             # A wake phase cut short is owed only its share of a nap.
-            share = min(1.0, now.awake_steps / self.config.wake_steps)
-            now.nap_steps = math.ceil(self.config.sleep_steps * share)
+            owed = self.config.sleep_steps * min(now.awake_steps, self.config.wake_steps)
+            now.nap_steps = -(-owed // self.config.wake_steps)
             if now.awake_steps:
                 now.nap_rows = math.ceil(now.awake_rows / now.awake_steps)
             now.slept_steps = 0
