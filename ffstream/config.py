@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ffstream.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
+# No more rows than a header may list labels of (docs/protocol.md, "Limits").
+Rows = Annotated[int, Field(ge=1, le=1_024)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -93,8 +95,8 @@ class EngineConfig(_Section):
     """The loop that gathers, sweeps and replies."""
 
     device: str = Field("auto", description='"auto" takes a GPU where there is one; or "cpu", "cuda", "cuda:1".')
-    max_batch: Count = Field(32, description="Samples learned in one step at most.")
-    max_query_rows: Count = Field(256, description="Query rows answered in one sweep at most.")
+    max_batch: Rows = Field(32, description="Samples learned in one step at most.")
+    max_query_rows: Rows = Field(256, description="Query rows answered in one sweep at most.")
     max_wait_ms: float = Field(
         2.0, ge=0, allow_inf_nan=False, description="How long a step may wait for its batch to fill; 0 never waits."
     )
@@ -119,7 +121,7 @@ class ServerConfig(_Section):
     inbox_samples: Count = Field(8_192, description="Samples that may wait to be learned; credit is a share of this.")
     inbox_bytes: Count = Field(64 * 2**20, description="The same in bytes.")
     inbox_query_rows: Count = Field(4_096, description="Query rows that may wait to be answered.")
-    message_samples: Count = Field(1_024, description="Samples or query rows in one message at most.")
+    message_samples: Rows = Field(1_024, description="Samples or query rows in one message at most.")
     message_bytes: Count = Field(16 * 2**20, description="Bytes in one message at most.")
     feeders: Count = Field(256, description="Feeders remembered; the one silent longest is forgotten first.")
     replay_events: Count = Field(1_024, description="Events of each topic kept for late subscribers.")

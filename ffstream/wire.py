@@ -24,6 +24,7 @@ HEADER_BYTES = 64 * 2**10
 TENSORS = 4
 DIMENSIONS = 8
 NAME = 128
+SHOWN = 80
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "float16", "float32", "int32", "int64")}
 INPUT_DTYPES = ("uint8", "float16", "float32")
@@ -151,11 +152,13 @@ def decode(frames: Frames, message_bytes: int) -> Message:
         raise WireError("too_large", f"expected at most {message_bytes} bytes, got {size}; send smaller batches")
     header = _header(frames[0])
     version = header.pop("v", None)
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise WireError("bad_version", f"this daemon speaks version {VERSION}, got {_shown(version)}", "v")
     kind = header.pop("type", None)
     if type(kind) is not str:
         raise WireError("bad_field", f"expected a message type, got {_shown(kind)}", "type")
+    if len(kind) > NAME:
+        raise WireError("unknown_type", f"expected a message type, got {_shown(kind)}", "type")
     described = header.pop("tensors", [])
     if type(described) is not list or len(described) > TENSORS:
         raise WireError("bad_field", f"expected a list of at most {TENSORS} tensors", "tensors")
@@ -176,7 +179,7 @@ def _header(frame: bytes | memoryview) -> dict[str, Any]:
     try:
         header = msgpack.unpackb(frame, strict_map_key=True, max_ext_len=0, max_array_len=1024, max_map_len=64)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise WireError("bad_header", f"expected one msgpack map: {error or type(error).__name__}") from error
+        raise WireError("bad_header", f"expected one msgpack map: {str(error) or type(error).__name__}") from error
     if type(header) is not dict or not all(type(key) is str for key in header):
         raise WireError("bad_header", f"expected one msgpack map with string keys, got {_shown(header)}")
     return header
@@ -205,4 +208,4 @@ def _array(entry: Any, frame: bytes | memoryview) -> tuple[str, Array]:
 
 def _shown(value: Any) -> str:
     """Show a value that a stranger sent, bounded in length and depth."""
-    return "nothing" if value is None else reprlib.repr(value)
+    return "nothing" if value is None else reprlib.repr(value)[:SHOWN]

@@ -22,7 +22,8 @@ def serve(
     checkpoint, and answers /livez, /readyz and /metrics over HTTP. Stopping finishes the step and saves; a second
     Ctrl-C does not.
 
-    Exit codes: 78 bad configuration, 69 port in use, 73 state directory unusable, 65 checkpoint of another network.
+    Exit codes: 78 bad configuration, 69 port in use, 73 state directory unusable or full, 65 checkpoint of
+    another network.
     """
     from ffstream.config import Config, load
     from ffstream.daemon.service import run

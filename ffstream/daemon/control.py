@@ -11,6 +11,7 @@ from typing import Any
 import zmq
 
 from ffstream import wire
+from ffstream.daemon.metrics import Metrics
 from ffstream.errors import StateError, WireError
 from ffstream.stream.inbox import Command, Inbox
 
@@ -31,6 +32,8 @@ class ControlThread:
         A bound ROUTER; this thread alone uses it from ``start`` on, and closes it.
     inbox
         Where commands for the engine go.
+    metrics
+        Refusals are counted here.
     status
         Returns what ``status`` answers; must not wait for the engine, so that a stuck one can be seen.
     shutdown
@@ -38,10 +41,16 @@ class ControlThread:
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], inbox: Inbox, status: Callable[[], dict[str, Any]], shutdown: Callable[[], Any]
+        self,
+        socket: zmq.Socket[bytes],
+        inbox: Inbox,
+        metrics: Metrics,
+        status: Callable[[], dict[str, Any]],
+        shutdown: Callable[[], Any],
     ) -> None:
         self._socket = socket
         self._inbox = inbox
+        self._metrics = metrics
         self._status = status
         self._shutdown = shutdown
         self._stopping = threading.Event()
@@ -75,6 +84,7 @@ class ControlThread:
                 raise WireError("unknown_type", f"the control socket takes 'command', got {message.kind!r}", "type")
             return wire.encode("reply", {"id": request, **self._execute(message.text("name"))})
         except WireError as error:
+            self._metrics.rejected.labels("control", error.code).inc()
             return wire.encode_error(error, {"id": request})
 
     def _execute(self, name: str) -> dict[str, Any]:

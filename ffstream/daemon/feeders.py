@@ -96,8 +96,11 @@ class Feeders:
             feeder.in_flight.clear()
         feeder.peer, feeder.heard_at, feeder.refused = peer, now, None
         self._feeders.move_to_end(name)
-        while len(self._feeders) > self.limit:
-            self._feeders.popitem(last=False)
+        if len(self._feeders) > self.limit:
+            # One with samples in the inbox is not forgotten: greeted again, it would have them learned twice.
+            idle = [other for other, known in self._feeders.items() if not known.waiting and other != name]
+            for other in idle[: len(self._feeders) - self.limit]:
+                del self._feeders[other]
         return feeder
 
     def goodbye(self, name: str, epoch: int) -> None:

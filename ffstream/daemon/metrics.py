@@ -55,6 +55,14 @@ class Metrics:
         self.version = self._add(Gauge, "model_version", "Learning steps behind the weights.")
         self.checkpoints = self._add(Counter, "checkpoints", "Checkpoints, by outcome.", "outcome")
         self.checkpoint_time = self._add(Gauge, "checkpoint_timestamp_seconds", "Unix time of the last checkpoint.")
+        # Known labels begin at 0: a counter that is born at 1 has not risen, as Prometheus sees it.
+        for counter, labels in (
+            (self.dropped, ("inbox_full", "stopping")),
+            (self.queries, ("answered", "expired", "refused")),
+            (self.checkpoints, ("saved", "failed", "damaged")),
+        ):
+            for label in labels:
+                counter.labels(label)
         self.events = self._add(Counter, "events", "Events published, by topic.", "topic")
 
     def on_swept(self, swept: Swept) -> None:

@@ -122,7 +122,7 @@ class _Daemon:
         feeders = Feeders(bounds.inbox_samples, bounds.inbox_bytes, bounds.feeders, engine.learned)
         spec = InputSpec(self.config.network.shape, self.config.network.labels)
         server = Server(bounds, spec, self.sockets, inbox, outbox, feeders, metrics)
-        control = ControlThread(self.sockets.control, inbox, lambda: self._status(engine), self._stop)
+        control = ControlThread(self.sockets.control, inbox, metrics, lambda: self._status(engine), self._stop)
         learning = threading.Thread(target=engine.run, name="engine")
         learning.start()
         control.start()

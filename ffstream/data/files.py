@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import operator
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -17,6 +20,16 @@ from ffstream.errors import SourceError
 
 Inputs: TypeAlias = NDArray[Any]
 Samples: TypeAlias = tuple[Inputs, NDArray[np.int64]]
+# What numpy and the archive below it raise on bytes that are not what they seem.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
@@ -74,7 +87,7 @@ def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int, labe
             values = entry["inputs"] if labelled or isinstance(entry, dict) else entry
             inputs.append(np.asarray(values, np.float32).reshape(shape))
             if labelled:
-                labels.append(int(np.int64(entry["label"])))
+                labels.append(int(np.int64(operator.index(entry["label"]))))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             form = '{"inputs": [...], "label": 3}' if labelled else "a list of numbers"
             raise SourceError(
@@ -89,14 +102,14 @@ def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int, labe
 
 def read_image(path: Path | IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Read an image as grey (height, width) or colour (height, width, 3), resized to ``shape``."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # Pillow comes with torchvision; a client may lack it
+    from PIL import Image  # noqa: PLC0415  # Pillow comes with torchvision; a client may lack it
 
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
         raise SourceError(f"{path}: an image cannot become a sample of shape {shape}")
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L" if len(shape) == 2 else "RGB").resize((shape[1], shape[0])))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SourceError(f"{path}: cannot be read as an image: {error}") from error
 
 
@@ -143,7 +156,7 @@ def _load(path: Path) -> Any:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise SourceError(f"{path}: cannot be read: {error}") from error
 
 
@@ -155,16 +168,16 @@ def _csv(path: Path, shape: tuple[int, ...]) -> Samples:
         raise SourceError(f"{path}: cannot be read: {error}") from error
     heading = bool(lines) and any(not _is_number(cell) for cell in lines[0])
     column = lines[0].index("label") if heading and "label" in lines[0] else 0
-    body = lines[1:] if heading else lines
+    body = [(number, cells) for number, cells in enumerate(lines, start=1) if cells and number > heading]
     inputs = np.empty((len(body), math.prod(shape)), np.float32)
     labels = np.empty(len(body), np.int64)
-    for row, cells in enumerate(body):
+    for row, (number, cells) in enumerate(body):
         try:
             labels[row] = int(cells[column])
             # Numpy would spread a single number over the whole row.
             inputs[row] = np.asarray(cells[:column] + cells[column + 1 :], np.float32).reshape(inputs.shape[1])
         except (ValueError, IndexError, OverflowError) as error:
-            where = f"{path}: line {row + 1 + heading}"
+            where = f"{path}: line {number}"
             raise SourceError(f"{where}: expected a label and {inputs.shape[1]} numbers: {error}") from error
     return inputs.reshape(-1, *shape), labels
 

@@ -89,6 +89,8 @@ class Network:
         generator
             Draws the wrong labels; needed where there is a lesson.
         """
+        if lesson is not None and generator is None:
+            raise ValueError("a lesson needs a generator to draw its wrong labels from")
         m = 0 if lesson is None else len(lesson.labels)
         scores: list[Tensor] = []
         negatives: list[Tensor] = []
@@ -107,7 +109,9 @@ class Network:
             x = normalise(reading.onward)
         return Scores(
             torch.stack(scores, 1),
-            torch.stack(negatives, 1) if negatives else torch.empty(0, len(scores), dtype=torch.int64),
+            torch.stack(negatives, 1)
+            if negatives
+            else torch.empty(0, len(scores), dtype=torch.int64, device=rows.device),
         )
 
     def dead_units(self, rows: Tensor) -> list[int]:

@@ -3,7 +3,7 @@
 Layout::
 
     directory/
-      checkpoint-000000012345/     the number is the model version; -0001 follows it if it is saved again
+      checkpoint-000000012345/     the number is the model version; -1 follows it if it is saved again
         manifest.json              format, configuration, counters, SHA-256 of the files of tensors
         manifest.sha256            SHA-256 of the manifest
         network.safetensors        weights, optimizer state, assemblies
@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from ffstream.errors import CheckpointError, StateError
 
 FORMAT = 1
 _PREFIX, _DAMAGED, _PARTIAL = "checkpoint-", "damaged-", ".partial-"
+_NAME = re.compile(_PREFIX + r"\d{12}(-[1-9]\d*)?")
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 
@@ -84,9 +86,9 @@ class CheckpointStore:
             for name, tensor in tensors.items():
                 if tensor.is_floating_point() and not tensor.isfinite().all():
                     raise CheckpointError(f"not saved: {file}.{name} is not finite; restore an older checkpoint")
-        name = self._fresh_name(snapshot.version)
-        partial = self.directory / f"{_PARTIAL}{name}"
         try:
+            name = self._fresh_name(snapshot.version)
+            partial = self.directory / f"{_PARTIAL}{name}"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             digests = {
@@ -99,10 +101,9 @@ class CheckpointStore:
             _flush(partial)
             partial.rename(self.directory / name)
             _flush(self.directory)
-            for old in self._names()[: -self.keep]:
-                shutil.rmtree(self.directory / old)
+            self._prune(name)
         except OSError as error:
-            raise StateError(f"not saved: {error.strerror}: {error.filename or partial}") from error
+            raise StateError(f"not saved: {error.strerror}: {error.filename or self.directory}") from error
         return name
 
     def newest(self) -> tuple[Snapshot | None, list[str]]:
@@ -117,19 +118,36 @@ class CheckpointStore:
         return None, damaged
 
     def _fresh_name(self, version: int) -> str:
-        """Name a checkpoint; one of the same version is not replaced but followed, and pruned once this one is safe."""
+        """Name a checkpoint; one of the same version is not replaced, but followed until this one is safe."""
         name = f"{_PREFIX}{version:012d}"
-        same = [int(old[len(name) + 1 :] or 0) for old in self._names() if old.startswith(name)]
-        return f"{name}-{max(same) + 1:04d}" if same else name
+        same = [number for saved, number in map(_parse, self._names()) if saved == version]
+        return f"{name}-{max(same) + 1}" if same else name
+
+    def _prune(self, newest: str) -> None:
+        """Keep the newest versions, one checkpoint each, and nothing that a crash left half written."""
+        versions = sorted({_parse(name)[0] for name in self._names()})[-self.keep :]
+        for name in self._names():
+            version, _ = _parse(name)
+            if version not in versions or (version == _parse(newest)[0] and name != newest):
+                shutil.rmtree(self.directory / name)
+        for partial in self.directory.glob(f"{_PARTIAL}*"):
+            shutil.rmtree(partial)
 
     def _names(self) -> list[str]:
-        return sorted(path.name for path in self.directory.glob(f"{_PREFIX}*"))
+        """Return the names of the checkpoints, oldest first; what else lies in the folder is not ours."""
+        names = [path.name for path in self.directory.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+        return sorted(names, key=_parse)
 
     def _free_name(self, name: str) -> Path:
         path, count = self.directory / name, 1
         while path.exists():
             path, count = self.directory / f"{name}.{count}", count + 1
         return path
+
+
+def _parse(name: str) -> tuple[int, int]:
+    version, _, number = name.removeprefix(_PREFIX).partition("-")
+    return int(version), int(number or 0)
 
 
 def _read(folder: Path) -> Snapshot:

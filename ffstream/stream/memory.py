@@ -58,9 +58,11 @@ class Memory:
         return {"rows": self._rows[: len(self)], "labels": self._labels[: len(self)]}
 
     def restore(self, state: Mapping[str, Tensor], seen: int) -> None:
-        """Go on from what ``state`` returned; a memory grown smaller since keeps the first of it."""
+        """Go on from what ``state`` returned; a memory grown smaller since keeps a uniform part of it."""
         kept = min(len(state["rows"]), self.capacity)
-        self._rows[:kept] = state["rows"][:kept]
-        self._labels[:kept] = state["labels"][:kept]
+        # Slots are not alike: the first ones hold the oldest samples. A smaller memory takes any of them.
+        chosen = torch.randperm(len(state["rows"]), generator=torch.Generator().manual_seed(seen))[:kept].sort().values
+        self._rows[:kept] = state["rows"][chosen]
+        self._labels[:kept] = state["labels"][chosen]
         # A memory that is not full counts what it holds: else it would draw from slots that were never written.
         self.seen = seen if kept == self.capacity else kept

@@ -53,4 +53,5 @@ class Prequential:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what ``state`` returned."""
         self.count, self.correct = state["count"], state["correct"]
+        self._window.clear()
         self._window.extend(hit == "1" for hit in state["window"])

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ffstream.config import Config, parse
+from ffstream.errors import CheckpointError, ConfigError
+from ffstream.ff.layers import Phase
+from ffstream.stream.checkpoint import CheckpointStore
+from ffstream.stream.learner import Learner
+from ffstream.stream.phases import Override
+
+RUN = 24
+NONE = np.empty(0, np.int64)
+
+
+def make_config(**sections: dict[str, Any]) -> Config:
+    values: dict[str, dict[str, Any]] = {
+        "network": {"shape": [6], "labels": 3, "hidden": [12, 10], "seed": 5},
+        "phases": {"wake_steps": 4, "sleep_steps": 3},
+        "engine": {"device": "cpu", "max_batch": 8, "memory_samples": 20},
+    }
+    for name, section in sections.items():
+        values[name] = {**values.get(name, {}), **section}
+    return parse(values, "test")
+
+
+def stream(seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    generator = np.random.default_rng(seed)
+    while True:
+        yield generator.random((5, 6), np.float32), generator.integers(0, 3, 5)
+
+
+def drive(learner: Learner, samples: Iterator[tuple[np.ndarray, np.ndarray]], steps: int) -> Learner:
+    """Step as the engine does: asleep on memory, awake on the stream."""
+    for _ in range(steps):
+        learner.advance(quiet=False)
+        if learner.asleep:
+            learner.step([], NONE, [])
+        else:
+            inputs, labels = next(samples)
+            learner.step([inputs], labels, [])
+    return learner
+
+
+def tensors(learner: Learner) -> dict[str, torch.Tensor]:
+    snapshot = learner.snapshot()
+    return {f"{file}.{name}": tensor for file, named in snapshot.tensors.items() for name, tensor in named.items()}
+
+
+def same(one: Learner, other: Learner) -> bool:
+    expected, found = tensors(one), tensors(other)
+    return expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize("rule", ["adam", "in_place"])
+@pytest.mark.parametrize("coding", ["assembly", "context", "overlay"])
+def test_one_seed_and_one_stream_give_the_same_weights_bit_for_bit(coding, rule):
+    config = make_config(network={"coding": coding}, optimizer={"rule": rule})
+    assert same(drive(Learner(config), stream(), RUN), drive(Learner(config), stream(), RUN))
+
+
+def test_another_seed_gives_other_weights():
+    other = make_config(network={"seed": 6})
+    assert not same(drive(Learner(make_config()), stream(), RUN), drive(Learner(other), stream(), RUN))
+
+
+@pytest.mark.parametrize("rule", ["adam", "in_place"])
+@pytest.mark.parametrize("steps", [0, 2, 4, 5, 7, 11])
+def test_a_learner_restored_from_disk_goes_on_bit_for_bit(tmp_path, steps, rule):
+    config, samples, again = make_config(optimizer={"rule": rule}), stream(), stream()
+    first = drive(Learner(config), samples, steps)
+    store = CheckpointStore(tmp_path, keep=1)
+    store.save(first.snapshot())
+    restored = Learner(config)
+    restored.restore(store.newest()[0])
+    for _ in range(first.samples_learned // 5):
+        next(again)
+    drive(first, samples, RUN)
+    drive(restored, again, RUN)
+    assert same(first, restored)
+    assert first.snapshot().manifest == restored.snapshot().manifest
+    assert first.version == restored.version == steps + RUN
+
+
+def test_looking_at_a_learner_changes_nothing_that_it_learns():
+    config, seen, unseen = make_config(), stream(), stream()
+    watched, left_alone = Learner(config), Learner(config)
+    for _ in range(RUN):
+        watched.snapshot()
+        watched.sign_scores()
+        watched.dead_units()
+        drive(watched, seen, 1)
+        drive(left_alone, unseen, 1)
+    assert same(watched, left_alone)
+
+
+def test_learning_on_does_not_change_a_snapshot():
+    learner, samples = Learner(make_config()), stream()
+    snapshot = drive(learner, samples, 3).snapshot()
+    before = snapshot.tensors["network"]["0.weight"].clone()
+    drive(learner, samples, RUN)
+    assert torch.equal(snapshot.tensors["network"]["0.weight"], before)
+
+
+def test_queries_alone_are_scored_and_teach_nothing():
+    learner = drive(Learner(make_config()), stream(), 3)
+    before, version = tensors(learner), learner.version
+    step = learner.step([], NONE, [np.ones((2, 6), np.float32), np.ones((1, 6), np.uint8)])
+    assert step.scores.goodness.shape == (3, 2, 3)
+    assert (step.learned, step.replayed, learner.version) == (0, 0, version)
+    assert all(torch.equal(before[name], tensor) for name, tensor in tensors(learner).items())
+
+
+def test_queries_beside_samples_change_nothing_that_is_learned():
+    asked, unasked = Learner(make_config()), Learner(make_config())
+    inputs, labels = next(stream())
+    asked.step([inputs], labels, [np.ones((4, 6), np.float32)])
+    unasked.step([inputs], labels, [np.zeros((4, 6), np.float32)])
+    assert same(asked, unasked)
+
+
+def test_bytes_are_read_as_shares_of_255():
+    learner = Learner(make_config())
+    raw = np.arange(6, dtype=np.uint8).reshape(1, 6) * 51
+    scores = learner.step([], NONE, [raw, (raw / 255).astype(np.float32)]).scores.goodness
+    torch.testing.assert_close(scores[0], scores[1])
+
+
+def test_sleep_rows_come_from_memory_and_are_not_counted_as_learned():
+    learner = drive(Learner(make_config()), stream(), 4)
+    remembered, counted = learner.memory.seen, learner.prequential.count
+    learner.advance(quiet=False)
+    step = learner.step([], NONE, [np.ones((2, 6), np.float32)])
+    assert (step.phase, step.learned, step.replayed, len(step.predicted)) == (Phase.SLEEP, 0, 5, 0)
+    assert len(step.scores.goodness) == 7
+    assert (learner.samples_learned, learner.memory.seen, learner.prequential.count) == (20, remembered, counted)
+    assert learner.phase_steps == {Phase.WAKE: 4, Phase.SLEEP: 1, Phase.TOGETHER: 0}
+
+
+def test_a_held_sleeper_answers_and_learns_nothing():
+    learner = drive(Learner(make_config()), stream(), 5)
+    learner.scheduler.holding = True
+    before = tensors(learner)
+    step = learner.step([], NONE, [np.ones((1, 6), np.float32)])
+    assert (step.replayed, len(step.scores.goodness)) == (0, 1)
+    assert all(torch.equal(before[name], tensor) for name, tensor in tensors(learner).items())
+
+
+def test_it_predicts_a_sample_before_it_learns_it():
+    learner, twin = Learner(make_config()), Learner(make_config())
+    inputs, labels = next(stream())
+    step = learner.step([inputs], labels, [])
+    assert step.predicted.tolist() == twin.step([], NONE, [inputs]).scores.labels().tolist()
+    assert learner.prequential.correct == (step.predicted == labels).sum()
+
+
+@pytest.mark.parametrize(("override", "signs"), [(Override.WAKE, {"real"}), (Override.AUTO, {"real", "negative"})])
+def test_a_sign_has_scores_once_it_was_learned_from(override, signs):
+    learner = Learner(make_config())
+    learner.scheduler.override = override
+    assert learner.sign_scores() == {}
+    scores = drive(learner, stream(), 6).sign_scores()
+    assert scores.keys() == signs
+    assert all(0 < p < 1 for sign in scores.values() for p in sign.probability_of_real)
+    assert all(len(sign.goodness) == 2 for sign in scores.values())
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ({"network": {"hidden": [12, 11]}}, "hidden"),
+        ({"network": {"shape": [7]}}, "shape"),
+        ({"network": {"coding": "context"}}, "coding"),
+        ({"optimizer": {"rule": "in_place"}}, r"optimizer\.rule"),
+    ],
+)
+def test_a_checkpoint_of_another_network_is_refused_by_the_name_of_the_key(section, key):
+    snapshot = Learner(make_config()).snapshot()
+    with pytest.raises(CheckpointError, match=key):
+        Learner(make_config(**section)).restore(snapshot)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(3, 3), torch.zeros(1), None], ids=["shape", "broadcastable", "missing"])
+def test_a_checkpoint_with_a_wrong_tensor_is_refused_by_the_name_of_the_tensor(wrong):
+    learner = Learner(make_config())
+    snapshot = learner.snapshot()
+    network = {name: tensor for name, tensor in snapshot.tensors["network"].items() if name != "1.weight"}
+    if wrong is not None:
+        network["1.weight"] = wrong
+    damaged = replace(snapshot, tensors={**snapshot.tensors, "network": network})
+    with pytest.raises(CheckpointError, match=r"1\.weight"):
+        learner.restore(damaged)
+
+
+def test_a_device_that_is_not_there_is_named_with_its_key():
+    with pytest.raises(ConfigError, match=r"engine\.device: 'abacus'"):
+        Learner(make_config(engine={"device": "abacus"}))

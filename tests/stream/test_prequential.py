@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from ffstream.stream.prequential import Prequential
+
+
+def scored(window: int, *batches: list[bool]) -> Prequential:
+    scores = Prequential(window)
+    for batch in batches:
+        scores.add(np.array(batch, bool))
+    return scores
+
+
+def test_nothing_is_known_before_the_first_sample():
+    assert math.isnan(Prequential(3).total)
+    assert math.isnan(Prequential(3).windowed)
+
+
+def test_the_total_counts_every_sample_once():
+    assert scored(2, [True, True, True], [False]).total == 0.75
+
+
+def test_the_window_forgets_all_but_the_last_samples():
+    assert scored(4, [True] * 10, [False, False, False]).windowed == 0.25
+
+
+def test_a_window_that_is_not_full_counts_what_it_has():
+    assert scored(100, [True, False]).windowed == 0.5
+
+
+def test_an_empty_batch_changes_nothing():
+    assert scored(4, [True, False], []).total == 0.5
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_restoring_goes_on_from_the_saved_scores_alone(used):
+    saved, restored = scored(4, [True, False, False]), scored(4, [True] * 3 if used else [])
+    restored.restore(json.loads(json.dumps(saved.state())))
+    for scores in (saved, restored):
+        scores.add(np.array([True]))
+    assert (restored.total, restored.windowed) == (saved.total, saved.windowed) == (0.5, 0.5)
+
+
+def test_a_smaller_window_restores_the_latest_samples():
+    smaller = Prequential(2)
+    smaller.restore(scored(4, [True, True, False, True]).state())
+    assert (smaller.total, smaller.windowed) == (0.75, 0.5)
