@@ -135,7 +135,9 @@ class CheckpointStore:
 
     def _names(self) -> list[str]:
         """Return the names of the checkpoints, oldest first; what else lies in the folder is not ours."""
-        names = [path.name for path in self.directory.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+        names = [
+            path.name for path in self.directory.glob(f"{_PREFIX}*") if _NAME.fullmatch(path.name) and path.is_dir()
+        ]
         return sorted(names, key=_parse)
 
     def _free_name(self, name: str) -> Path:
