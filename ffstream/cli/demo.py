@@ -97,7 +97,6 @@ def _stream(data: Dataset, name: str, passes: int, seed: int) -> tuple[NDArray[n
 
 def _run(daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> Outcome:
     """Feed from this thread; query and watch from two others, each with a connection of its own."""
-    import numpy as np
     from rich.console import Group
     from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -114,24 +113,32 @@ def _run(daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], l
         threading.Thread(target=_query, args=(daemon.address, data.test[0], latencies, stop)),
         threading.Thread(target=_watch, args=(daemon.address, view, stop)),
     ]
-    with Client(daemon.address) as client, Live(Group(view, bar), refresh_per_second=4):
+    with Client(daemon.address) as client:
         started = time.perf_counter()
         for helper in helpers:
             helper.start()
         try:
-            for start in range(0, len(labels), MESSAGE_SAMPLES):
-                part = slice(start, start + MESSAGE_SAMPLES)
-                client.feed(inputs[part], labels[part])
+            with Live(Group(view, bar), refresh_per_second=4):
+                for start in range(0, len(labels), MESSAGE_SAMPLES):
+                    part = slice(start, start + MESSAGE_SAMPLES)
+                    client.feed(inputs[part], labels[part])
+                    bar.update(task, completed=client.acknowledged)
+                client.flush()
                 bar.update(task, completed=client.acknowledged)
-            client.flush()
             seconds = time.perf_counter() - started
-            bar.update(task, completed=client.acknowledged)
         finally:
             stop.set()
             for helper in helpers:
                 helper.join()
-        accuracy = _test(client, *data.test)
-        status = client.status()
+        return _outcome(daemon, client, name, data, latencies, len(labels) / seconds)
+
+
+def _outcome(
+    daemon: Spawned, client: Client, name: str, data: Dataset, latencies: list[float], samples_per_second: float
+) -> Outcome:
+    import numpy as np
+
+    status = client.status()
     p50, p99 = np.quantile(latencies, (0.5, 0.99)) * 1e3
     dropped = sum(value for key, value in daemon.metrics().items() if key.startswith("ffstream_samples_dropped_total"))
     return Outcome(
@@ -139,8 +146,8 @@ def _run(daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], l
         device=status["device"],
         samples_learned=status["samples_learned"],
         prequential_accuracy=status["prequential"],
-        test_accuracy=accuracy,
-        samples_per_second=len(labels) / seconds,
+        test_accuracy=_test(client, *data.test),
+        samples_per_second=samples_per_second,
         queries=len(latencies),
         predict_p50_ms=float(p50),
         predict_p99_ms=float(p99),

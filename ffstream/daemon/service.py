@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,8 +24,12 @@ from ffstream import __version__
 from ffstream.config import Config
 from ffstream.daemon.sockets import Sockets, bind
 from ffstream.errors import StateError
+from ffstream.wire import HTTP, InputSpec
 
 if TYPE_CHECKING:
+    from ffstream.daemon.control import ControlThread
+    from ffstream.daemon.server import Server
+    from ffstream.daemon.web import WebThread
     from ffstream.stream.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -84,6 +89,17 @@ class StateLock:
         self._file.close()
 
 
+@dataclass(frozen=True)
+class _Running:
+    """The threads of a daemon that serves."""
+
+    server: Server
+    engine: Engine
+    learning: threading.Thread
+    control: ControlThread
+    web: WebThread
+
+
 class _Daemon:
     """Starts the threads, serves, and stops them."""
 
@@ -99,6 +115,11 @@ class _Daemon:
         # Threads hand the interpreter over sooner than by default (5 ms), so that a query need not wait that long.
         sys.setswitchinterval(SWITCH_S)
         self._catch_signals()
+        running = self._startup()
+        running.server.serve(self._finished)
+        self._shutdown(running)
+
+    def _startup(self) -> _Running:
         # Loaded here and not at the top: a port in use or a locked state directory is reported before this.
         from ffstream.daemon.control import ControlThread
         from ffstream.daemon.feeders import Feeders
@@ -109,18 +130,16 @@ class _Daemon:
         from ffstream.stream.engine import Engine
         from ffstream.stream.inbox import Inbox
         from ffstream.stream.outbox import Outbox
-        from ffstream.wire import InputSpec
 
-        bounds = self.config.server
+        bounds, state, network = self.config.server, self.config.state, self.config.network
         metrics = Metrics()
         web = WebThread(application(metrics.registry, self._trouble, self._unready), self.sockets.http)
         web.start()
         inbox, outbox = Inbox(bounds.inbox_query_rows), Outbox(self.sockets.wake.set)
-        state = self.config.state
         engine = Engine(self.config, CheckpointStore(state.directory, state.keep), inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
         feeders = Feeders(bounds.inbox_samples, bounds.inbox_bytes, bounds.feeders, engine.learned)
-        spec = InputSpec(self.config.network.shape, self.config.network.labels)
+        spec = InputSpec(network.shape, network.labels)
         server = Server(bounds, spec, self.sockets, inbox, outbox, feeders, metrics)
         control = ControlThread(self.sockets.control, inbox, metrics, lambda: self._status(engine), self._stop)
         learning = threading.Thread(target=engine.run, name="engine")
@@ -128,24 +147,25 @@ class _Daemon:
         control.start()
         self.engine = engine
         _notify("READY=1")
-        log.info("ready on %s, ports %d to %d", bounds.host, bounds.port, bounds.port + 5)
+        log.info("ready on %s, ports %d to %d", bounds.host, bounds.port, bounds.port + HTTP)
+        return _Running(server, engine, learning, control, web)
 
-        server.serve(self._finished)
-
+    def _shutdown(self, running: _Running) -> None:
         _notify("STOPPING=1")
         log.info("stopping: the step in hand is finished and the state saved")
-        server.intake.accepting = False
-        engine.stop()
-        while learning.is_alive():
-            server.drain()
-            learning.join(0.01)
-        server.drain()
-        control.stop()
-        web.stop()
+        self.stopping = True
+        running.server.intake.accepting = False
+        running.engine.stop()
+        while running.learning.is_alive():
+            running.server.drain()
+            running.learning.join(0.01)
+        running.server.drain()
+        running.control.stop()
+        running.web.stop()
         self.sockets.close()
-        if engine.failure is not None:
-            raise engine.failure
-        log.info("stopped at version %d", engine.learner.version)
+        if running.engine.failure is not None:
+            raise running.engine.failure
+        log.info("stopped at version %d", running.engine.learner.version)
 
     def _finished(self) -> bool:
         """Feed the watchdog as long as the engine makes progress; whether the daemon should stop."""
