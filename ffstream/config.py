@@ -119,7 +119,7 @@ class ServerConfig(_Section):
         description="First of six ports: control, queries, samples, push, events, HTTP.",
     )
     inbox_samples: Count = Field(8_192, description="Samples that may wait to be learned; credit is a share of this.")
-    inbox_bytes: Count = Field(64 * 2**20, description="The same in bytes.")
+    inbox_bytes: Count = Field(64 * 2**20, description="The same in bytes; as many again for queries.")
     inbox_query_rows: Count = Field(4_096, description="Query rows that may wait to be answered.")
     message_samples: Rows = Field(1_024, description="Samples or query rows in one message at most.")
     message_bytes: Count = Field(16 * 2**20, description="Bytes in one message at most.")

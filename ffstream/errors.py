@@ -18,6 +18,8 @@ one, because systemd prints those by name).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class FFStreamError(Exception):
     """Base class of every error that ffstream raises on purpose."""
@@ -60,15 +62,18 @@ class WireError(FFStreamError):
         What is wrong and what to do about it.
     field
         The header field or tensor at fault, or ``""`` for the message as a whole.
+    header
+        The message's own fields, as far as they could be read, so that an answer can say which message it was.
     """
 
     exit_code = 76
 
-    def __init__(self, code: str, message: str, field: str = "") -> None:
+    def __init__(self, code: str, message: str, field: str = "", header: Mapping[str, object] | None = None) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.code = code
         self.message = message
         self.field = field
+        self.header = header or {}
 
 
 class SourceError(FFStreamError):

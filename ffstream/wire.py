@@ -53,11 +53,15 @@ class Message:
     fields: Mapping[str, Any]
     tensors: Mapping[str, Array]
 
+    def error(self, code: str, message: str, field: str = "") -> WireError:
+        """Build an error about this message, to be raised."""
+        return WireError(code, message, field, self.fields)
+
     def integer(self, name: str, low: int = 0, high: int = 2**63 - 1) -> int:
         """Return an integer field; WireError if it is missing, of another type or out of [low, high]."""
         value = self.fields.get(name)
         if type(value) is not int or not low <= value <= high:
-            raise WireError("bad_field", f"expected an integer from {low} to {high}, got {_shown(value)}", name)
+            raise self.error("bad_field", f"expected an integer from {low} to {high}, got {_shown(value)}", name)
         return value
 
     def number(self, name: str) -> float | None:
@@ -66,14 +70,14 @@ class Message:
         if value is None:
             return None
         if type(value) not in (int, float) or not (math.isfinite(value) and value >= 0):
-            raise WireError("bad_field", f"expected a number ≥ 0, got {_shown(value)}", name)
+            raise self.error("bad_field", f"expected a number ≥ 0, got {_shown(value)}", name)
         return float(value)
 
     def text(self, name: str, longest: int = NAME) -> str:
         """Return a field that is a string of 1 to ``longest`` characters."""
         value = self.fields.get(name)
         if type(value) is not str or not 0 < len(value) <= longest:
-            raise WireError("bad_field", f"expected 1 to {longest} characters, got {_shown(value)}", name)
+            raise self.error("bad_field", f"expected 1 to {longest} characters, got {_shown(value)}", name)
         return value
 
     def inputs(self, spec: InputSpec) -> Array:
@@ -81,30 +85,30 @@ class Message:
         inputs = self._tensor("inputs", INPUT_DTYPES)
         if inputs.shape[1:] != spec.shape or inputs.ndim == 0 or len(inputs) == 0:
             expected = ", ".join(["n ≥ 1", *map(str, spec.shape)])
-            raise WireError("bad_shape", f"expected ({expected}), got {inputs.shape}", "inputs")
+            raise self.error("bad_shape", f"expected ({expected}), got {inputs.shape}", "inputs")
         if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
             row = int(np.argmin(np.isfinite(inputs.reshape(len(inputs), -1)).all(1)))
-            raise WireError("not_finite", f"row {row} has a value that is infinite or not a number", "inputs")
+            raise self.error("not_finite", f"row {row} has a value that is infinite or not a number", "inputs")
         return inputs
 
     def labels(self, count: int, spec: InputSpec) -> Array:
         """Return the tensor ``labels``, (count,), each from 0 to the number of labels, exclusive."""
         labels = self._tensor("labels", LABEL_DTYPES)
         if labels.shape != (count,):
-            raise WireError("bad_shape", f"expected ({count},) as for inputs, got {labels.shape}", "labels")
+            raise self.error("bad_shape", f"expected ({count},) as for inputs, got {labels.shape}", "labels")
         wrong = (labels < 0) | (labels >= spec.labels)
         if wrong.any():
             row = int(np.argmax(wrong))
             message = f"expected 0 to {spec.labels - 1}, got {int(labels[row])} in row {row}"
-            raise WireError("bad_label", message, "labels")
+            raise self.error("bad_label", message, "labels")
         return labels
 
     def _tensor(self, name: str, dtypes: Sequence[str]) -> Array:
         tensor = self.tensors.get(name)
         if tensor is None:
-            raise WireError("missing_tensor", f"expected a tensor of {' or '.join(dtypes)}, got none", name)
+            raise self.error("missing_tensor", f"expected a tensor of {' or '.join(dtypes)}, got none", name)
         if tensor.dtype.name not in dtypes:
-            raise WireError("bad_dtype", f"expected {' or '.join(dtypes)}, got {tensor.dtype.name}", name)
+            raise self.error("bad_dtype", f"expected {' or '.join(dtypes)}, got {tensor.dtype.name}", name)
         return tensor
 
 
@@ -132,9 +136,13 @@ def encode(
     return [msgpack.packb(header), *payload]
 
 
-def encode_error(error: WireError, fields: Mapping[str, Any]) -> list[bytes | memoryview]:
-    """Build the frames that tell a sender what was wrong; ``fields`` say which message it was."""
-    return encode("error", {**fields, "code": error.code, "field": error.field, "message": error.message})
+def encode_error(error: WireError, *names: str) -> list[bytes | memoryview]:
+    """Build the frames that tell a sender what was wrong.
+
+    ``names`` are the fields of the message that say which one it was; they are repeated as far as they are integers.
+    """
+    which = {name: value for name in names if type(value := error.header.get(name)) is int}
+    return encode("error", {**which, "code": error.code, "field": error.field, "message": error.message})
 
 
 def decode(frames: Frames, message_bytes: int) -> Message:
@@ -147,30 +155,37 @@ def decode(frames: Frames, message_bytes: int) -> Message:
     """
     if not frames:
         raise WireError("truncated", "expected a header frame, got no frame")
-    size = sum(map(len, frames))
-    if size > message_bytes:
-        raise WireError("too_large", f"expected at most {message_bytes} bytes, got {size}; send smaller batches")
     header = _header(frames[0])
-    version = header.pop("v", None)
+    try:
+        size = sum(map(len, frames))
+        if size > message_bytes:
+            raise WireError("too_large", f"expected at most {message_bytes} bytes, got {size}; send smaller batches")
+        return _message(header, frames[1:])
+    except WireError as error:
+        error.header = header
+        raise
+
+
+def _message(header: dict[str, Any], payload: Frames) -> Message:
+    version, kind, described = header.get("v"), header.get("type"), header.get("tensors", [])
     if type(version) is not int or version != VERSION:
         raise WireError("bad_version", f"this daemon speaks version {VERSION}, got {_shown(version)}", "v")
-    kind = header.pop("type", None)
     if type(kind) is not str:
         raise WireError("bad_field", f"expected a message type, got {_shown(kind)}", "type")
     if len(kind) > NAME:
         raise WireError("unknown_type", f"expected a message type, got {_shown(kind)}", "type")
-    described = header.pop("tensors", [])
     if type(described) is not list or len(described) > TENSORS:
         raise WireError("bad_field", f"expected a list of at most {TENSORS} tensors", "tensors")
-    if len(described) != len(frames) - 1:
-        raise WireError("truncated", f"the header names {len(described)} tensors, {len(frames) - 1} came", "tensors")
+    if len(described) != len(payload):
+        raise WireError("truncated", f"the header names {len(described)} tensors, {len(payload)} came", "tensors")
     tensors: dict[str, Array] = {}
-    for entry, frame in zip(described, frames[1:], strict=True):
+    for entry, frame in zip(described, payload, strict=True):
         name, array = _array(entry, frame)
         if name in tensors:
             raise WireError("bad_field", f"expected each name once, got {_shown(name)} twice", "tensors")
         tensors[name] = array
-    return Message(kind, header, tensors)
+    fields = {name: value for name, value in header.items() if name not in ("v", "type", "tensors")}
+    return Message(kind, fields, tensors)
 
 
 def _header(frame: bytes | memoryview) -> dict[str, Any]:

@@ -84,8 +84,18 @@ def test_a_dtype_that_the_protocol_lacks_cannot_be_sent(dtype):
     assert refusal(encode, "x", {}, {"a": np.zeros(2, dtype)}) == ("bad_dtype", "a")
 
 
+@pytest.mark.parametrize("spoil", [{"tensors": 1}, {"tensors": [["a", "float64", [1]]]}, {"v": 2}])
+def test_what_cannot_be_decoded_still_says_which_message_it_was(spoil):
+    frames = encode("query", {"id": 7}, {"a": np.zeros(1, np.uint8)})
+    header = {**msgpack.unpackb(frames[0]), **spoil}
+    with pytest.raises(WireError) as refused:
+        decode([msgpack.packb(header), frames[1]], LIMIT)
+    assert refused.value.header["id"] == 7
+
+
 def test_an_error_is_sent_with_code_field_message_and_what_it_answers():
-    fields = decode(encode_error(WireError("bad_field", "expected better", "first"), {"id": 3}), LIMIT).fields
+    error = WireError("bad_field", "expected better", "first", {"id": 3, "first": "x", "name": "status"})
+    fields = decode(encode_error(error, "id", "first"), LIMIT).fields
     assert fields == {"id": 3, "code": "bad_field", "field": "first", "message": "expected better"}
 
 

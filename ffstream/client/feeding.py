@@ -89,7 +89,8 @@ class Feeding:
         """
         self._greet()
         samples, size = self._limits or (len(labels), 0)
-        step = max(1, min(samples, size // max(1, inputs[:1].nbytes)))
+        # A message is its header, the inputs, and eight bytes for each label.
+        step = max(1, min(samples, (size - wire.HEADER_BYTES) // (inputs[:1].nbytes + 8)))
         for start in range(0, len(labels), step):
             part = slice(start, start + step)
             # Copied, because it may have to be sent again after the caller has changed the array.

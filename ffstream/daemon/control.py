@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 import zmq
@@ -14,12 +14,14 @@ from ffstream import wire
 from ffstream.daemon.metrics import Metrics
 from ffstream.errors import StateError, WireError
 from ffstream.stream.inbox import Command, Inbox
+from ffstream.wire import Message
 
 log = logging.getLogger(__name__)
 
 ENGINE_COMMANDS = ("sleep", "wake", "auto", "hold", "resume", "checkpoint")
 COMMANDS = ("status", *ENGINE_COMMANDS, "shutdown")
 ENGINE_S = 60.0
+POLL_MS = 100
 MESSAGE_BYTES = wire.HEADER_BYTES
 
 
@@ -67,39 +69,44 @@ class ControlThread:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            if self._socket.poll(100):
+            if self._socket.poll(POLL_MS):
                 peer, *frames = self._socket.recv_multipart()
                 try:
                     self._socket.send_multipart([peer, *self._answer(frames)], zmq.NOBLOCK)
                 except zmq.ZMQError as error:
                     log.warning("control: the reply could not be sent: %s", error)
-        self._socket.close()
+        # Replies that nobody reads must not keep the process from ending.
+        self._socket.close(linger=1000)
 
     def _answer(self, frames: list[bytes]) -> wire.Frames:
-        request = 0
         try:
             message = wire.decode(frames, MESSAGE_BYTES)
             request = message.integer("id")
             if message.kind != "command":
-                raise WireError("unknown_type", f"the control socket takes 'command', got {message.kind!r}", "type")
-            return wire.encode("reply", {"id": request, **self._execute(message.text("name"))})
+                raise message.error("unknown_type", f"the control socket takes 'command', got {message.kind!r}", "type")
+            return wire.encode("reply", {"id": request, **self._execute(message)})
         except WireError as error:
             self._metrics.rejected.labels("control", error.code).inc()
-            return wire.encode_error(error, {"id": request})
+            return wire.encode_error(error, "id")
 
-    def _execute(self, name: str) -> dict[str, Any]:
+    def _execute(self, message: Message) -> dict[str, Any]:
+        name = message.text("name")
         if name == "status":
             return self._status()
         if name == "shutdown":
             self._shutdown()
             return {}
         if name not in ENGINE_COMMANDS:
-            raise WireError("unknown_command", f"expected one of {', '.join(COMMANDS)}, got {name!r}", "name")
+            raise message.error("unknown_command", f"expected one of {', '.join(COMMANDS)}, got {name!r}", "name")
         command = Command(name)
         self._inbox.put_command(command)
-        try:
-            return {**command.reply.result(ENGINE_S), **self._status()}
-        except FutureTimeoutError as error:
-            raise WireError("engine_stuck", f"the engine did not take the command within {ENGINE_S:g} s") from error
-        except StateError as error:
-            raise WireError("not_saved", str(error)) from error
+        give_up = time.monotonic() + ENGINE_S
+        while time.monotonic() < give_up:
+            try:
+                return {**command.reply.result(POLL_MS / 1e3), **self._status()}
+            except TimeoutError:
+                if self._stopping.is_set():
+                    raise message.error("stopping", "the daemon stops and took no more commands") from None
+            except StateError as error:
+                raise message.error("not_saved", str(error)) from error
+        raise message.error("engine_stuck", f"the engine did not take the command within {ENGINE_S:g} s")

@@ -16,7 +16,7 @@ from ffstream.wire import Frames
 
 TOPICS = ("phase", "score", "prediction", "checkpoint")
 REPLAY = b"replay/"
-_REPLAY = re.compile(REPLAY + rb"([a-z]+)/([0-9]{1,18})/[^/]+")
+_REPLAY = re.compile(REPLAY + rb"([a-z]+)/([0-9]{1,18})/[^/]{1,64}")
 
 
 class EventLog:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import zmq
@@ -66,17 +67,15 @@ class Intake:
     def read_samples(self, frames: list[bytes]) -> None:
         """Take a message from the samples socket; answer it, or refuse it with an error."""
         peer, *body = frames
-        mark: dict[str, int] = {}
         try:
             message = wire.decode(body, self._config.message_bytes)
-            mark = {name: value for name in ("first", "count") if type(value := message.fields.get(name)) is int}
             handle = self._kinds.get(message.kind)
             if handle is None:
                 known = ", ".join(self._kinds)
-                raise WireError("unknown_type", f"expected one of {known}, got {message.kind!r}", "type")
+                raise message.error("unknown_type", f"expected one of {known}, got {message.kind!r}", "type")
             handle(peer, message)
         except WireError as error:
-            self._refuse(peer, error, mark)
+            self._refuse(peer, error)
 
     def read_push(self, frames: list[bytes]) -> None:
         """Take a message from the push socket, or drop it and count why."""
@@ -84,7 +83,7 @@ class Intake:
         try:
             message = wire.decode(frames, self._config.message_bytes)
             if message.kind != "samples":
-                raise WireError("unknown_type", f"expected 'samples', got {message.kind!r}", "type")
+                raise message.error("unknown_type", f"expected 'samples', got {message.kind!r}", "type")
             count = message.integer("count", low=1, high=self._config.message_samples)
             batch = self._batch(message, count)
         except WireError as error:
@@ -106,7 +105,7 @@ class Intake:
 
     def resume(self) -> None:
         """Tell the feeders that were refused for want of credit, once there is room again, to go on."""
-        if self.accepting and self._inbox.samples < self._config.inbox_samples:
+        if self.accepting and self._room(1, 0):
             for feeder in self._feeders.starved():
                 feeder.refused = None
                 self._send_marks(feeder, "resend", {"reason": "credit"})
@@ -135,19 +134,18 @@ class Intake:
         first, count = message.integer("first"), message.integer("count", low=1, high=self._config.message_samples)
         feeder = self._feeders.get(name, epoch)
         if feeder is None or feeder.peer != peer:
-            raise WireError("unknown_feeder", "say hello on this connection first", "feeder")
+            raise message.error("unknown_feeder", "say hello on this connection first", "feeder")
         # The order is judged before the content: samples refused for their content are passed over, and only the
         # ones that are expected next can be.
         inputs = message.tensors.get("inputs")
         size = 0 if inputs is None else inputs.nbytes
         verdict = self._feeders.judge(feeder, first, count, size, time.monotonic())
-        room = self._inbox.samples + count <= self._config.inbox_samples
         match verdict:
-            case Verdict.TAKE if self.accepting and room:
+            case Verdict.TAKE if self.accepting and self._room(count, size):
                 self._take(feeder, message, first, count)
             case Verdict.DUPLICATE:
                 self._send_marks(feeder, "ack")
-            case _ if feeder.refused is None:
+            case _ if feeder.refused is None or (feeder.refused, verdict) == (Verdict.GAP, Verdict.NO_CREDIT):
                 feeder.refused = Verdict.GAP if verdict is Verdict.GAP else Verdict.NO_CREDIT
                 self._send_marks(feeder, "resend", {"reason": feeder.refused.value})
 
@@ -157,19 +155,28 @@ class Intake:
             batch = self._batch(message, count)
         except WireError as error:
             self._feeders.skip(feeder, first + count)
-            self._refuse(feeder.peer, error, {"first": first, "count": count})
+            self._refuse(feeder.peer, error)
             self._send_marks(feeder, "ack")
             return
         known = feeder.expected - first
         _, fresh = batch.split(known)
+        if known:
+            # A view would keep the whole message in memory, and only what is new of it is counted.
+            fresh = replace(fresh, inputs=fresh.inputs.copy())
         self._metrics.received.labels("acknowledged").inc(count - known)
         self._feeders.take(feeder, first + count, fresh.inputs.nbytes)
         name, epoch = message.text("feeder"), message.integer("epoch")
-        self._inbox.put_samples(SampleBatch(fresh.inputs, fresh.labels, name, epoch, first + known))
+        self._inbox.put_samples(replace(fresh, feeder=name, epoch=epoch, first=first + known))
 
-    def _refuse(self, peer: bytes, error: WireError, mark: Mapping[str, int]) -> None:
+    def _room(self, count: int, size: int) -> bool:
+        """Whether the inbox has room; an empty one takes a single message of any size that a message may have."""
+        inbox, config = self._inbox, self._config
+        fits = inbox.samples + count <= config.inbox_samples and inbox.sample_bytes + size <= config.inbox_bytes
+        return fits or not inbox.samples
+
+    def _refuse(self, peer: bytes, error: WireError) -> None:
         self._metrics.rejected.labels("samples", error.code).inc()
-        self._send(self._sockets.samples, [peer, *wire.encode_error(error, mark)])
+        self._send(self._sockets.samples, [peer, *wire.encode_error(error, "first", "count")])
 
     def _on_bye(self, _peer: bytes, message: Message) -> None:
         self._feeders.goodbye(message.text("feeder"), message.integer("epoch"))
@@ -196,5 +203,5 @@ class Intake:
     def _batch(self, message: Message, count: int) -> SampleBatch:
         inputs = message.inputs(self._spec)
         if len(inputs) != count:
-            raise WireError("bad_shape", f"count says {count} samples, got {len(inputs)}", "inputs")
+            raise message.error("bad_shape", f"count says {count} samples, got {len(inputs)}", "inputs")
         return SampleBatch(inputs, message.labels(count, self._spec))

@@ -108,24 +108,23 @@ class Server:
     def _read_query(self, frames: list[bytes]) -> None:
         peer, *body = frames
         now = time.monotonic()
-        request = 0
         try:
             message = wire.decode(body, self.config.message_bytes)
             request = message.integer("id")
             if message.kind != "query":
-                raise WireError("unknown_type", f"expected 'query', got {message.kind!r}", "type")
+                raise message.error("unknown_type", f"expected 'query', got {message.kind!r}", "type")
             inputs = message.inputs(self.spec)
             if len(inputs) > self.config.message_samples:
                 limit = f"expected at most {self.config.message_samples} rows, got {len(inputs)}"
-                raise WireError("too_large", limit, "inputs")
+                raise message.error("too_large", limit, "inputs")
             deadline_ms = message.number("deadline_ms")
             deadline = float("inf") if deadline_ms is None else now + deadline_ms / 1e3
             if not self.inbox.put_query(QueryBatch((peer, request), inputs, now, deadline)):
-                raise WireError("busy", "too many queries wait; try again")
+                raise message.error("busy", "too many queries wait; try again")
         except WireError as error:
             self.metrics.rejected.labels("queries", error.code).inc()
             self.metrics.queries.labels("refused").inc()
-            self._send(self.sockets.queries, [peer, *wire.encode_error(error, {"id": request})])
+            self._send(self.sockets.queries, [peer, *wire.encode_error(error, "id")])
 
     def _answer(self, swept: Swept) -> None:
         now = time.monotonic()
@@ -142,8 +141,9 @@ class Server:
             self.metrics.query_seconds.observe(now - answer.query.received)
         for query in swept.expired:
             peer, request = query.token
-            error = WireError("deadline", "the deadline passed before the query's turn came", "deadline_ms")
-            self._send(self.sockets.queries, [peer, *wire.encode_error(error, {"id": request})])
+            late = "the deadline passed before the query's turn came"
+            error = WireError("deadline", late, "deadline_ms", {"id": request})
+            self._send(self.sockets.queries, [peer, *wire.encode_error(error, "id")])
 
     # --- what the engine says ---
 

@@ -116,8 +116,11 @@ class _Daemon:
         sys.setswitchinterval(SWITCH_S)
         self._catch_signals()
         running = self._startup()
-        running.server.serve(self._finished)
-        self._shutdown(running)
+        try:
+            running.server.serve(self._finished)
+        finally:
+            # Whatever ends the loop, what was learned is saved.
+            self._shutdown(running)
 
     def _startup(self) -> _Running:
         # Loaded here and not at the top: a port in use or a locked state directory is reported before this.
@@ -135,7 +138,7 @@ class _Daemon:
         metrics = Metrics()
         web = WebThread(application(metrics.registry, self._trouble, self._unready), self.sockets.http)
         web.start()
-        inbox, outbox = Inbox(bounds.inbox_query_rows), Outbox(self.sockets.wake.set)
+        inbox, outbox = Inbox(bounds.inbox_query_rows, bounds.inbox_bytes), Outbox(self.sockets.wake.set)
         engine = Engine(self.config, CheckpointStore(state.directory, state.keep), inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
         feeders = Feeders(bounds.inbox_samples, bounds.inbox_bytes, bounds.feeders, engine.learned)

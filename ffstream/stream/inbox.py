@@ -90,12 +90,12 @@ class Inbox:
 
     Parameters
     ----------
-    query_rows
-        Query rows that may wait; ``put_query`` refuses more.
+    query_rows, query_bytes
+        Query rows that may wait, and their bytes; ``put_query`` refuses more.
     """
 
-    def __init__(self, query_rows: int) -> None:
-        self._query_limit = query_rows
+    def __init__(self, query_rows: int, query_bytes: int) -> None:
+        self._query_limits = (query_rows, query_bytes)
         self._changed = threading.Condition()
         self._samples: deque[SampleBatch] = deque()
         self._queries: deque[QueryBatch] = deque()
@@ -103,6 +103,7 @@ class Inbox:
         self.samples = 0
         self.sample_bytes = 0
         self.query_rows = 0
+        self.query_bytes = 0
 
     def put_samples(self, batch: SampleBatch) -> None:
         """Add samples; the caller has seen that there is room."""
@@ -115,10 +116,11 @@ class Inbox:
     def put_query(self, query: QueryBatch) -> bool:
         """Add a query; False if too many rows wait already."""
         with self._changed:
-            if self.query_rows and self.query_rows + len(query.inputs) > self._query_limit:
+            rows, size = self.query_rows + len(query.inputs), self.query_bytes + query.inputs.nbytes
+            if self._queries and (rows > self._query_limits[0] or size > self._query_limits[1]):
                 return False
             self._queries.append(query)
-            self.query_rows += len(query.inputs)
+            self.query_rows, self.query_bytes = rows, size
             self._changed.notify()
             return True
 
@@ -173,4 +175,5 @@ class Inbox:
             taken.append(query)
             rows -= len(query.inputs)
             self.query_rows -= len(query.inputs)
+            self.query_bytes -= query.inputs.nbytes
         return taken

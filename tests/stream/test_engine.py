@@ -35,7 +35,7 @@ class Driven:
     """An engine without its thread, with what it said."""
 
     def __init__(self, directory: Path, **sections: dict[str, Any]) -> None:
-        self.inbox, self.outbox = Inbox(100), Outbox(lambda: None)
+        self.inbox, self.outbox = Inbox(100, query_bytes=2**20), Outbox(lambda: None)
         store = CheckpointStore(directory, keep=3)
         self.engine = Engine(config_of(**sections), store, self.inbox, self.outbox)
 

@@ -46,7 +46,7 @@ def test_splitting_keeps_the_numbering():
 
 
 def test_samples_leave_in_order_with_their_own_inputs():
-    inbox = fill(Inbox(10), make_samples(3), make_samples(3, 3))
+    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(3), make_samples(3, 3))
     taken = gather(inbox).samples
     assert [batch.first for batch in taken] == [0, 3]
     assert np.concatenate([batch.inputs[:, 0] for batch in taken]).tolist() == list(range(6))
@@ -54,7 +54,7 @@ def test_samples_leave_in_order_with_their_own_inputs():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
 def test_a_batch_that_is_too_large_is_split_and_nothing_is_lost(count):
-    inbox = fill(Inbox(10), make_samples(3), make_samples(8, 3), make_samples(1, 11))
+    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(3), make_samples(8, 3), make_samples(1, 11))
     numbers = []
     while inbox.samples:
         taken = gather(inbox, count).samples
@@ -66,7 +66,7 @@ def test_a_batch_that_is_too_large_is_split_and_nothing_is_lost(count):
 
 @pytest.mark.parametrize("count", [1, 3, 5, 100])
 def test_what_waits_is_counted_down_to_zero(count):
-    inbox = fill(Inbox(10), make_samples(3), make_samples(8), make_query(2))
+    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(3), make_samples(8), make_query(2))
     assert (inbox.samples, inbox.sample_bytes, inbox.query_rows) == (11, 44, 2)
     for _ in range(11):
         gather(inbox, count)
@@ -74,46 +74,46 @@ def test_what_waits_is_counted_down_to_zero(count):
 
 
 def test_no_sample_is_taken_where_none_was_asked_for():
-    inbox = fill(Inbox(10), make_samples(3), make_query(1))
+    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(3), make_query(1))
     assert gather(inbox, 0).samples == []
     assert inbox.samples == 3
 
 
 def test_more_query_rows_than_may_wait_are_refused():
-    inbox = fill(Inbox(10), make_query(6))
+    inbox = fill(Inbox(10, query_bytes=2**20), make_query(6))
     assert not inbox.put_query(make_query(5))
     assert inbox.query_rows == 6
 
 
 def test_there_is_room_for_queries_again_once_some_are_taken():
-    inbox = fill(Inbox(10), make_query(10))
+    inbox = fill(Inbox(10, query_bytes=2**20), make_query(10))
     gather(inbox)
     assert inbox.put_query(make_query(10))
 
 
 def test_a_query_larger_than_the_bound_may_wait_alone():
-    assert Inbox(10).put_query(make_query(50))
+    assert Inbox(10, query_bytes=2**20).put_query(make_query(50))
 
 
 def test_queries_are_taken_as_far_as_the_rows_go():
-    inbox = fill(Inbox(100), make_query(4, "a"), make_query(4, "b"), make_query(4, "c"))
+    inbox = fill(Inbox(100, query_bytes=2**20), make_query(4, "a"), make_query(4, "b"), make_query(4, "c"))
     assert tokens(inbox, 8) == ["a", "b"]
     assert tokens(inbox, 8) == ["c"]
 
 
 def test_a_query_larger_than_a_sweep_is_taken_alone():
-    inbox = fill(Inbox(100), make_query(50, "large"), make_query(1, "small"))
+    inbox = fill(Inbox(100, query_bytes=2**20), make_query(50, "large"), make_query(1, "small"))
     assert tokens(inbox, 8) == ["large"]
     assert tokens(inbox, 8) == ["small"]
 
 
 def test_no_query_overtakes_a_larger_one():
-    inbox = fill(Inbox(100), make_query(1, "a"), make_query(50, "large"), make_query(1, "b"))
+    inbox = fill(Inbox(100, query_bytes=2**20), make_query(1, "a"), make_query(50, "large"), make_query(1, "b"))
     assert tokens(inbox, 8) == ["a"]
 
 
 def test_every_command_is_taken_in_order():
-    inbox = fill(Inbox(10), Command("hold"), Command("resume"))
+    inbox = fill(Inbox(10, query_bytes=2**20), Command("hold"), Command("resume"))
     assert [command.name for command in gather(inbox).commands] == ["hold", "resume"]
     assert gather(inbox).commands == []
 
@@ -121,20 +121,20 @@ def test_every_command_is_taken_in_order():
 @PATIENT
 @pytest.mark.parametrize("urgent", [make_query(1), Command("hold")], ids=["query", "command"])
 def test_something_urgent_ends_the_wait_for_a_full_batch(urgent):
-    inbox = fill(Inbox(10), make_samples(1), urgent)
+    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(1), urgent)
     assert len(gather(inbox, fill_s=60).samples) == 1
 
 
 @PATIENT
 def test_a_full_batch_ends_the_wait_for_it():
-    inbox = fill(Inbox(10), make_samples(2), make_samples(2))
+    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(2), make_samples(2))
     assert len(gather(inbox, samples=4, fill_s=60).samples) == 2
 
 
 @PATIENT
 @pytest.mark.parametrize("late", [make_samples(3), make_query(1), Command("hold")], ids=["samples", "query", "command"])
 def test_what_comes_from_another_thread_ends_the_wait_for_work(late):
-    inbox = Inbox(10)
+    inbox = Inbox(10, query_bytes=2**20)
     thread = threading.Timer(0.05, fill, (inbox, late))
     thread.start()
     work = gather(inbox, wait_s=60)
@@ -144,7 +144,7 @@ def test_what_comes_from_another_thread_ends_the_wait_for_work(late):
 
 @PATIENT
 def test_a_query_from_another_thread_ends_the_wait_for_a_full_batch():
-    inbox = fill(Inbox(10), make_samples(1))
+    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(1))
     thread = threading.Timer(0.05, fill, (inbox, make_query(1)))
     thread.start()
     work = gather(inbox, fill_s=60)
@@ -153,5 +153,11 @@ def test_a_query_from_another_thread_ends_the_wait_for_a_full_batch():
 
 
 def test_a_wait_for_nothing_ends_empty_handed():
-    work = gather(Inbox(10), wait_s=0.01, fill_s=0.01)
+    work = gather(Inbox(10, query_bytes=2**20), wait_s=0.01, fill_s=0.01)
     assert (work.samples, work.queries, work.commands) == ([], [], [])
+
+
+def test_queries_are_bounded_in_bytes_too():
+    inbox = Inbox(100, query_bytes=1)
+    assert inbox.put_query(make_query(2))
+    assert not inbox.put_query(make_query(2))
