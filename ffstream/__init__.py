@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from ffstream.client import Client, Event, Prediction
 
 __version__ = "0.1.0"
-DEFAULT_ADDRESS = "127.0.0.1:5700"
 
-__all__ = ["DEFAULT_ADDRESS", "Client", "Event", "FFStreamError", "Prediction", "__version__"]
+__all__ = ["Client", "Event", "FFStreamError", "Prediction", "__version__"]
 
 
 def __getattr__(name: str) -> object:

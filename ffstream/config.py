@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ffstream import ports
 from ffstream.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
@@ -109,13 +110,13 @@ class ServerConfig(_Section):
     """Sockets and their bounds."""
 
     host: str = Field(
-        "127.0.0.1",
+        ports.HOST,
         description="Address to bind. There is no access control: leave it on loopback unless the network is yours.",
     )
     port: int = Field(
-        5700,
+        ports.PORT,
         ge=1,
-        le=65_530,
+        le=65_535 - ports.HTTP,
         description="First of six ports: control, queries, samples, push, events, HTTP.",
     )
     inbox_samples: Count = Field(8_192, description="Samples that may wait to be learned; credit is a share of this.")

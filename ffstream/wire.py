@@ -30,9 +30,6 @@ DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "float16"
 INPUT_DTYPES = ("uint8", "float16", "float32")
 LABEL_DTYPES = ("uint8", "int32", "int64")
 
-# Ports, counted from the daemon's first one.
-CONTROL, QUERIES, SAMPLES, PUSH, EVENTS, HTTP = range(6)
-
 Array: TypeAlias = NDArray[Any]
 Frames: TypeAlias = Sequence[bytes | memoryview]
 

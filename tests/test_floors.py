@@ -42,7 +42,7 @@ def allowed(rooms: Iterable[str], libraries: str = "", lazily: str = "") -> Allo
 
 
 FLOORS = [
-    {"errors", "config"},
+    {"errors", "ports", "config"},
     {"ff", "wire", "data"},
     {"stream"},
     {"daemon", "client"},
@@ -58,7 +58,8 @@ def below(floor: int) -> set[str]:
 HOUSE = {
     "__init__": allowed({"client", "errors"}),
     "errors": allowed(()),
-    "config": allowed({"errors"}, "pydantic"),
+    "ports": allowed(()),
+    "config": allowed({"errors", "ports"}, "pydantic"),
     "ff": allowed(below(1), "torch"),
     "wire": allowed(below(1), "numpy msgpack"),
     "data": allowed(below(1), "numpy", lazily="torch torchvision sklearn PIL"),
@@ -192,7 +193,7 @@ def test_the_rule_refuses_what_is_forbidden(file, source):
         ("stream/engine.py", "import time\nfrom ffstream import wire"),
         ("daemon/server.py", "from ffstream import __version__, wire\nimport zmq"),
         ("daemon/metrics.py", "import torch"),
-        ("client/__init__.py", "from ffstream import DEFAULT_ADDRESS, wire\nimport zmq"),
+        ("client/__init__.py", "from ffstream import ports, wire\nimport zmq"),
         ("bench/latency.py", "from ffstream.daemon.spawn import spawn\nfrom ffstream.bench import tables"),
         ("cli/serve.py", "def f():\n    from ffstream.daemon.service import run"),
     ],

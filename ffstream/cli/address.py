@@ -6,13 +6,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from ffstream import DEFAULT_ADDRESS
-
 Address: TypeAlias = Annotated[
     str,
     typer.Option(
         "--address", "-a", envvar="FFSTREAM_ADDRESS", help="HOST:PORT of the daemon, the first of its six ports."
     ),
 ]
-
-__all__ = ["DEFAULT_ADDRESS", "Address"]

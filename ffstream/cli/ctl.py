@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ffstream.cli.address import DEFAULT_ADDRESS, Address
+from ffstream import ports
+from ffstream.cli.address import Address
 
 
 class CommandName(StrEnum):
@@ -25,7 +26,7 @@ class CommandName(StrEnum):
 
 def ctl(
     command: Annotated[CommandName, typer.Argument(help="What to tell the daemon.")],
-    address: Address = DEFAULT_ADDRESS,
+    address: Address = ports.ADDRESS,
 ) -> None:
     """Tell a running daemon something, and print its status.
 

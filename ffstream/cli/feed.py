@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ffstream.cli.address import DEFAULT_ADDRESS, Address
+from ffstream import ports
+from ffstream.cli.address import Address
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ def feed(
     seed: Annotated[int | None, typer.Option(help="Shuffle each pass with this seed; in order without it.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Samples a second at most.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in one message.")] = 64,
-    address: Address = DEFAULT_ADDRESS,
+    address: Address = ports.ADDRESS,
 ) -> None:
     """Feed labelled samples, each acknowledged once it is learned.
 

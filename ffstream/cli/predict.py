@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ffstream.cli.address import DEFAULT_ADDRESS, Address
+from ffstream import ports
+from ffstream.cli.address import Address
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ def predict(
     deadline_ms: Annotated[
         float | None, typer.Option(min=0, help="Milliseconds after which the daemon should not bother.")
     ] = None,
-    address: Address = DEFAULT_ADDRESS,
+    address: Address = ports.ADDRESS,
 ) -> None:
     """Predict with the weights of this moment. Images are resized to what the network takes.
 

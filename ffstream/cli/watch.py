@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ffstream.cli.address import DEFAULT_ADDRESS, Address
+from ffstream import ports
+from ffstream.cli.address import Address
 from ffstream.errors import Unreachable
 
 SILENCE_S = 10.0
 
 
-def watch(address: Address = DEFAULT_ADDRESS) -> None:
+def watch(address: Address = ports.ADDRESS) -> None:
     """Watch a daemon learn: accuracy, phase, goodness by layer, latency. Ctrl-C ends the view, not the daemon."""
     from rich.live import Live
 

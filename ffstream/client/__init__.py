@@ -11,10 +11,11 @@ import numpy as np
 import zmq
 from numpy.typing import ArrayLike, NDArray
 
-from ffstream import DEFAULT_ADDRESS, wire
+from ffstream import ports, wire
 from ffstream.client.feeding import Feeding
 from ffstream.client.requests import Requests
 from ffstream.client.subscription import Event, Subscription
+from ffstream.errors import Unreachable
 from ffstream.wire import Array
 
 __all__ = ["Client", "Event", "Prediction", "Subscription"]
@@ -68,7 +69,7 @@ class Client:
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: str = ports.ADDRESS,
         *,
         feeder: str | None = None,
         epoch: int | None = None,
@@ -82,8 +83,8 @@ class Client:
         self._feeder = feeder or uuid.uuid4().hex
         self._epoch = time.time_ns() if epoch is None else epoch
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._queries = Requests(self._context, self._address(wire.QUERIES), timeout_s)
-        self._control = Requests(self._context, self._address(wire.CONTROL), timeout_s)
+        self._queries = Requests(self._context, self._address(ports.QUERIES), timeout_s)
+        self._control = Requests(self._context, self._address(ports.CONTROL), timeout_s)
         self._feeding: Feeding | None = None
         self._push: zmq.Socket[bytes] | None = None
 
@@ -123,13 +124,23 @@ class Client:
         return 0 if self._feeding is None else self._feeding.acknowledged
 
     def push(self, inputs: ArrayLike, labels: ArrayLike) -> None:
-        """Send samples and forget them: what the daemon cannot take it drops and counts. Shapes as in ``feed``."""
+        """Send samples and forget them: what the daemon cannot take it drops and counts. Shapes as in ``feed``.
+
+        Raises
+        ------
+        Unreachable
+            If no daemon has taken what was pushed before, and no more can be kept for it.
+        """
         if self._push is None:
             self._push = self._context.socket(zmq.PUSH)
-            self._push.connect(f"tcp://{self._address(wire.PUSH)}")
+            self._push.set(zmq.SNDTIMEO, round(self._timeout_s * 1e3))
+            self._push.connect(f"tcp://{self._address(ports.PUSH)}")
         rows, targets = _samples(inputs, labels)
         tensors = {"inputs": rows, "labels": targets}
-        self._push.send_multipart(wire.encode("samples", {"count": len(targets)}, tensors))
+        try:
+            self._push.send_multipart(wire.encode("samples", {"count": len(targets)}, tensors))
+        except zmq.Again as error:
+            raise Unreachable(f"nobody takes what is pushed to {self._address(ports.PUSH)}") from error
 
     def predict(self, inputs: ArrayLike, *, deadline_ms: float | None = None) -> Prediction:
         """Ask for predictions; never trains.
@@ -171,7 +182,7 @@ class Client:
         timeout_s
             End the iteration when nothing comes for so long; None waits forever.
         """
-        return Subscription(self._context, self._address(wire.EVENTS), topics, after, timeout_s)
+        return Subscription(self._context, self._address(ports.EVENTS), topics, after, timeout_s)
 
     def status(self) -> dict[str, Any]:
         """Return where the daemon stands: version, phase, steps, samples learned and waiting, network, device."""
@@ -216,7 +227,7 @@ class Client:
 
     def _line(self) -> Feeding:
         if self._feeding is None:
-            address = self._address(wire.SAMPLES)
+            address = self._address(ports.SAMPLES)
             self._feeding = Feeding(self._context, address, self._feeder, self._epoch, self._timeout_s)
         return self._feeding
 

@@ -107,7 +107,7 @@ class Feeding:
 
     def close(self) -> None:
         """Give the credit back and drop the connection; what is unacknowledged is forgotten."""
-        if self._limits is not None:
+        if self._limits is not None and self._socket.poll(0, zmq.POLLOUT):
             self._socket.send_multipart(wire.encode("bye", self._who))
         self._socket.close(linger=1000)
 

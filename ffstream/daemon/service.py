@@ -20,11 +20,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ffstream import __version__
+from ffstream import __version__, ports
 from ffstream.config import Config
 from ffstream.daemon.sockets import Sockets, bind
 from ffstream.errors import StateError
-from ffstream.wire import HTTP, InputSpec
+from ffstream.wire import InputSpec
 
 if TYPE_CHECKING:
     from ffstream.daemon.control import ControlThread
@@ -150,7 +150,7 @@ class _Daemon:
         control.start()
         self.engine = engine
         _notify("READY=1")
-        log.info("ready on %s, ports %d to %d", bounds.host, bounds.port, bounds.port + HTTP)
+        log.info("ready on %s, ports %d to %d", bounds.host, bounds.port, bounds.port + ports.HTTP)
         return _Running(server, engine, learning, control, web)
 
     def _shutdown(self, running: _Running) -> None:

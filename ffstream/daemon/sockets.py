@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import zmq
 
-from ffstream import wire
+from ffstream import ports, wire
 from ffstream.config import ServerConfig
 from ffstream.errors import BindError
 
@@ -102,11 +102,11 @@ def bind(config: ServerConfig) -> Sockets:
 
         sockets = Sockets(
             context,
-            control=bound(zmq.ROUTER, wire.CONTROL, wire.HEADER_BYTES),
-            queries=bound(zmq.ROUTER, wire.QUERIES, config.message_bytes),
-            samples=bound(zmq.ROUTER, wire.SAMPLES, config.message_bytes),
-            push=bound(zmq.PULL, wire.PUSH, config.message_bytes),
-            events=bound(zmq.XPUB, wire.EVENTS, wire.HEADER_BYTES),
+            control=bound(zmq.ROUTER, ports.CONTROL, wire.HEADER_BYTES),
+            queries=bound(zmq.ROUTER, ports.QUERIES, config.message_bytes),
+            samples=bound(zmq.ROUTER, ports.SAMPLES, config.message_bytes),
+            push=bound(zmq.PULL, ports.PUSH, config.message_bytes),
+            events=bound(zmq.XPUB, ports.EVENTS, wire.HEADER_BYTES),
             http=_listen(config, undo),
             wake=Wake(),
         )
@@ -118,7 +118,7 @@ def _listen(config: ServerConfig, undo: contextlib.ExitStack) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET)
     undo.callback(listener.close)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    _bind(config, wire.HTTP, lambda _: listener.bind((config.host, config.port + wire.HTTP)))
+    _bind(config, ports.HTTP, lambda _: listener.bind((config.host, config.port + ports.HTTP)))
     return listener
 
 
@@ -130,5 +130,5 @@ def _bind(config: ServerConfig, offset: int, attempt: Callable[[str], object]) -
     except (OSError, zmq.ZMQError) as error:
         raise BindError(
             f"{host}:{port} cannot be bound: {error.strerror}; stop what uses it, or set server.port "
-            f"(the daemon takes the ports {config.port} to {config.port + wire.HTTP})"
+            f"(the daemon takes the ports {config.port} to {config.port + ports.HTTP})"
         ) from error

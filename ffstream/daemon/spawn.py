@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ffstream import wire
+from ffstream import ports
 from ffstream.config import Config, to_toml
 from ffstream.errors import FFStreamError, Unreachable
 
@@ -47,7 +47,7 @@ class Spawned:
     def get(self, path: str) -> tuple[int, str]:
         """Fetch ``/metrics``, ``/livez`` or ``/readyz``; return status and body."""
         server = self.config.server
-        connection = http.client.HTTPConnection(server.host, server.port + wire.HTTP, timeout=5)
+        connection = http.client.HTTPConnection(server.host, server.port + ports.HTTP, timeout=5)
         with contextlib.closing(connection):
             connection.request("GET", path)
             response = connection.getresponse()
@@ -111,6 +111,6 @@ def free_port(host: str = "127.0.0.1") -> int:
             probe.bind((host, 0))
             port: int = probe.getsockname()[1]
         with contextlib.suppress(OSError, OverflowError), contextlib.ExitStack() as held:
-            for offset in range(wire.HTTP + 1):
+            for offset in range(ports.HTTP + 1):
                 held.enter_context(socket.socket()).bind((host, port + offset))
             return port

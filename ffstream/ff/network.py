@@ -94,16 +94,15 @@ class Network:
         m = 0 if lesson is None else len(lesson.labels)
         scores: list[Tensor] = []
         negatives: list[Tensor] = []
-        summed = rows.new_zeros(len(rows), self.config.labels)
+        summed = rows.new_zeros(m, self.config.labels)
         x = self._enter(rows)
         for layer in self.layers:
             reading = layer.read(x)
             scores.append(reading.goodness)
-            summed = summed + reading.goodness
+            summed = summed + reading.goodness[:m]
             if lesson is not None and generator is not None:
                 # What the network believes so far: the layers above have not spoken yet.
-                belief = summed[:m] / len(scores)
-                wrong = wrong_labels(belief, lesson.labels, self.config.negatives, generator)
+                wrong = wrong_labels(summed / len(scores), lesson.labels, self.config.negatives, generator)
                 layer.rule.apply(layer.gradient(reading, x, lesson, wrong))
                 negatives.append(wrong)
             x = normalise(reading.onward)

@@ -25,6 +25,13 @@ def test_feeding_nobody_says_how_many_samples_are_not_acknowledged():
     client.close()
 
 
+def test_pushing_to_nobody_ends_when_no_more_can_be_kept():
+    client = Client(NOBODY, timeout_s=0.1)
+    with pytest.raises(Unreachable, match="nobody takes"):
+        _push_many(client, 5_000)
+    client.close()
+
+
 @pytest.mark.parametrize("address", ["5700", "localhost", "localhost:", ":5700"])
 def test_an_address_without_host_or_port_is_refused(address):
     with pytest.raises(ValueError, match="HOST:PORT"):
@@ -135,3 +142,8 @@ def test_several_feeders_share_the_inbox(start_daemon, digits):
 def _feed_all(client, images, labels):
     client.feed(images, labels)
     client.flush()
+
+
+def _push_many(client, count):
+    for _ in range(count):
+        client.push(np.zeros((1, 2), np.uint8), [0])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ffstream import Client, wire
+from ffstream import Client, ports
 
 
 def serve(config: Path, **options):
@@ -99,7 +99,7 @@ def test_a_port_in_use_is_one_line_and_exit_69_before_torch_is_loaded(tmp_path):
 
 def taken_port(config: Path) -> int:
     port = int(config.read_text().split("port = ")[1].split("\n")[0])
-    return port + wire.SAMPLES
+    return port + ports.SAMPLES
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ import yaml
 from conftest import starter
 from prometheus_client.parser import text_string_to_metric_families
 
-from ffstream import Client, wire
+from ffstream import Client, ports
 from ffstream.config import Config, load
 from ffstream.daemon.spawn import Spawned, free_port
 from ffstream.errors import BindError, CheckpointError, ConfigError, StateError
@@ -122,7 +122,7 @@ def test_the_containers_configuration_can_be_reached_from_outside_and_keeps_its_
 
 def test_the_image_exposes_the_six_ports():
     first = load(DEPLOY / "docker" / "ffstream.toml").server.port
-    assert f"EXPOSE {first}-{first + wire.HTTP}" in DOCKERFILE
+    assert f"EXPOSE {first}-{first + ports.HTTP}" in DOCKERFILE
 
 
 def test_the_image_does_not_run_as_root():
@@ -144,13 +144,13 @@ def test_the_build_context_holds_what_the_wheel_and_the_image_are_made_of():
 def health(port):
     """Run the image's health check against a port of this host, and return its exit code."""
     command = json.loads(re.search(r"HEALTHCHECK.*?CMD (\[.*?\])$", DOCKERFILE, re.MULTILINE | re.DOTALL)[1])
-    own = f":{Config().server.port + wire.HTTP}/"
+    own = f":{Config().server.port + ports.HTTP}/"
     assert own in command[-1]
     return run(sys.executable, *command[1:-1], command[-1].replace(own, f":{port}/"))[0]
 
 
 def test_the_health_check_passes_while_the_daemon_lives(busy):
-    assert health(busy.config.server.port + wire.HTTP) == 0
+    assert health(busy.config.server.port + ports.HTTP) == 0
 
 
 def test_the_health_check_fails_where_no_daemon_is():
@@ -190,7 +190,7 @@ def test_prometheus_scrapes_the_compose_service():
     ((target,),) = (config["targets"] for config in SCRAPE["scrape_configs"][0]["static_configs"])
     service, port = target.split(":")
     assert service in COMPOSE["services"]
-    assert int(port) == load(DEPLOY / "docker" / "ffstream.toml").server.port + wire.HTTP
+    assert int(port) == load(DEPLOY / "docker" / "ffstream.toml").server.port + ports.HTTP
 
 
 def test_grafana_asks_the_compose_services_prometheus():
@@ -324,7 +324,7 @@ def test_no_two_panels_overlap():
 def prometheus(busy, tmp_path):
     """Return a function that asks a Prometheus, which scrapes the busy daemon, what an expression yields."""
     port = free_port()
-    target = f"127.0.0.1:{busy.config.server.port + wire.HTTP}"
+    target = f"127.0.0.1:{busy.config.server.port + ports.HTTP}"
     scrape = {"job_name": "ffstream", "scrape_interval": "200ms", "static_configs": [{"targets": [target]}]}
     config = tmp_path / "prometheus.yml"
     config.write_text(yaml.safe_dump({"scrape_configs": [scrape]}))
