@@ -87,8 +87,8 @@ class PhasesConfig(_Section):
         description="alternating (wake_steps of real data, then a nap of sleep_steps of negatives), "
         "or together (both signs in each step).",
     )
-    wake_steps: Count = Field(8, description="Learning steps awake before a nap.")
-    sleep_steps: Count = Field(8, description="Learning steps of a nap.")
+    wake_steps: Count = Field(6, description="Learning steps awake before a nap.")
+    sleep_steps: Count = Field(6, description="Learning steps of a nap.")
     quiet_ms: Positive = Field(50.0, description="A stream silent for this long lets the network nap early.")
 
 

@@ -74,7 +74,8 @@ class ControlThread:
                 try:
                     self._socket.send_multipart([peer, *self._answer(frames)], zmq.NOBLOCK)
                 except zmq.ZMQError as error:
-                    log.warning("control: the reply could not be sent: %s", error)
+                    self._metrics.lost.labels("control").inc()
+                    log.debug("a reply was lost: %s", error)
         # Replies that nobody reads must not keep the process from ending.
         self._socket.close(linger=1000)
 

@@ -39,7 +39,7 @@ def test_both_phases_step_and_alternate(daemon, fed):
     assert status["sleep_steps"] > 0
     with fed.events("phase", after=0, timeout_s=0.5) as events:
         changes = [event.fields for event in events]
-    assert changes[0] == {"version": 8, "phase": "sleep", "previous": "wake", "reason": "due"}
+    assert changes[0] == {"version": 6, "phase": "sleep", "previous": "wake", "reason": "due"}
     assert all(a["phase"] == b["previous"] for a, b in itertools.pairwise(changes))
 
 

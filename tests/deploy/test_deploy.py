@@ -111,6 +111,11 @@ def test_the_unit_leaves_netlink_open_without_which_zeromq_aborts(unit):
     assert "AF_NETLINK" in unit["RestrictAddressFamilies"].split()
 
 
+def test_the_unit_leaves_the_gpu_in_sight_and_torch_free_to_generate_code(unit):
+    harmful = {"MemoryDenyWriteExecute", "PrivateDevices", "DevicePolicy", "ProtectClock", "ProcSubset"}
+    assert harmful & set(unit) == set()
+
+
 # --- container ---
 
 
@@ -177,6 +182,10 @@ def test_each_service_has_a_health_check(name):
     assert "healthcheck" in COMPOSE["services"][name] or (
         "build" in COMPOSE["services"][name] and "HEALTHCHECK" in DOCKERFILE
     )
+
+
+def test_compose_and_the_unit_give_the_daemon_the_same_time_to_save(unit):
+    assert COMPOSE["services"]["ffstream"]["stop_grace_period"] == unit["TimeoutStopSec"].replace("min", "m")
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
