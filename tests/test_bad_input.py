@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zmq
 from conftest import starter
-from test_protocol import CONTROL, EVENTS, PUSH, QUERIES, SAMPLES, Feeder, Line, command, pack
+from plain_client import CONTROL, EVENTS, PUSH, QUERIES, SAMPLES, Feeder, Line, command, pack
 
 MESSAGE_BYTES = 32_768
 INBOX_SAMPLES = 4_096

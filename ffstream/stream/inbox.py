@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -70,7 +69,6 @@ class Command:
     """An operator's wish; ``reply`` is resolved by the engine between two sweeps."""
 
     name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
     reply: Future[dict[str, Any]] = field(default_factory=Future)
 
 

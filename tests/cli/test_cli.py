@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -178,5 +179,9 @@ def test_one_pass_over_mnist_reaches_its_figures(tmp_path):
 
 
 def _processes() -> list[str]:
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    return [command.replace(b"\0", b" ").decode("utf-8", "replace") for command in commands]
+    """Return the command lines of every process; one that ends meanwhile is none."""
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            commands.append(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+    return commands
