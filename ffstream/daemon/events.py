@@ -32,13 +32,13 @@ class EventLog:
         self._numbers = dict.fromkeys(TOPICS, 0)
         self._kept: dict[str, deque[tuple[int, dict[str, Any]]]] = {topic: deque(maxlen=keep) for topic in TOPICS}
 
-    def add(self, topic: str, fields: Mapping[str, Any]) -> Frames:
-        """Number an event, keep it, and return its frames; numbers of a topic begin at 1 and have no gaps."""
+    def add(self, topic: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Number an event, keep it, and return it; numbers of a topic begin at 1 and have no gaps."""
         self._numbers[topic] += 1
         number = self._numbers[topic]
         event = {"topic": topic, "number": number, "time": time.time(), **fields}
         self._kept[topic].append((number, event))
-        return [topic.encode(), *wire.encode("event", event)]
+        return event
 
     def replay(self, subscription: bytes) -> list[Frames]:
         """Answer a subscription to ``replay/TOPIC/AFTER/UNIQUE`` with the kept events numbered above AFTER.
@@ -49,13 +49,15 @@ class EventLog:
         asked = _REPLAY.fullmatch(subscription)
         if asked is None or (topic := asked[1].decode()) not in self._kept:
             return []
-        frames = [
-            [subscription, *wire.encode("event", event)]
-            for number, event in self._kept[topic]
-            if number > int(asked[2])
-        ]
+        frames = [frames_of(event, subscription) for number, event in self._kept[topic] if number > int(asked[2])]
         end = {"topic": topic, "number": self._numbers[topic]}
         return [*frames, [subscription, *wire.encode("replayed", end)]]
+
+
+def frames_of(event: Mapping[str, Any], topic: bytes) -> Frames:
+    """Encode an event for those who subscribed to ``topic``; only now, since mostly nobody has."""
+    plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in event.items()}
+    return [topic, *wire.encode("event", plain)]
 
 
 def prediction_fields(swept: Swept) -> dict[str, Any]:
@@ -64,9 +66,9 @@ def prediction_fields(swept: Swept) -> dict[str, Any]:
     return {
         "version": step.version,
         "phase": step.phase.value,
-        "labels": step.labels.tolist(),
-        "predicted": step.predicted.tolist(),
-        "answered": [label for answer in swept.answers for label in answer.labels.tolist()],
+        "labels": step.labels,
+        "predicted": step.predicted,
+        "answered": np.concatenate([np.empty(0, np.int64), *(answer.labels for answer in swept.answers)]),
     }
 
 

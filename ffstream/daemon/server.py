@@ -16,7 +16,7 @@ import zmq
 
 from ffstream import wire
 from ffstream.config import ServerConfig
-from ffstream.daemon.events import REPLAY, EventLog, prediction_fields, score_fields
+from ffstream.daemon.events import REPLAY, EventLog, frames_of, prediction_fields, score_fields
 from ffstream.daemon.feeders import Feeders
 from ffstream.daemon.intake import Intake
 from ffstream.daemon.metrics import Metrics
@@ -71,6 +71,7 @@ class Server:
         self.metrics = metrics
         self.events = EventLog(config.replay_events)
         self.intake = Intake(config, spec, sockets, inbox, feeders, metrics, self._send)
+        self._subscribed: set[bytes] = set()
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._sweeps: deque[float] = deque(maxlen=LATENCIES)
 
@@ -173,13 +174,20 @@ class Server:
 
     def _publish(self, topic: str, fields: Mapping[str, Any]) -> None:
         self.metrics.events.labels(topic).inc()
-        self._send(self.sockets.events, self.events.add(topic, fields))
+        event, name = self.events.add(topic, fields), topic.encode()
+        if any(name.startswith(prefix) for prefix in self._subscribed):
+            self._send(self.sockets.events, frames_of(event, name))
 
     def _read_subscription(self, frames: list[bytes]) -> None:
-        subscription = frames[0]
-        if subscription[:1] == b"\x01" and subscription[1:].startswith(REPLAY):
-            for event in self.events.replay(subscription[1:]):
+        # XPUB tells of the first subscription to a prefix (1) and of the end of the last one (0).
+        begins, prefix = frames[0][:1] == b"\x01", frames[0][1:]
+        if begins and prefix.startswith(REPLAY):
+            for event in self.events.replay(prefix):
                 self._send(self.sockets.events, event)
+        elif begins:
+            self._subscribed.add(prefix)
+        else:
+            self._subscribed.discard(prefix)
 
     def _send(self, socket: zmq.Socket[bytes], frames: Frames) -> None:
         try:

@@ -9,72 +9,59 @@ overlay    mean square of the layer, the label written over the first pixels   C
 =========  ==================================================================  ===========================
 
 A coding belongs to one layer. It reads that layer's activations into goodness, and turns the slope of the
-layer's loss with respect to goodness back into the two factors of the weight gradient. Nothing else in the
-package knows which coding is in use.
+layer's loss with respect to goodness back into the slope with respect to the activations. Nothing else in the
+package knows which coding is in use. ``read`` and ``delta`` are pure, so that a compiler can fuse them with what
+surrounds them (``ffstream.ff.layers``).
 
-Shapes: rows n, learning rows m <= n, labels C, units of the layer u, its inputs i. The paths dimension p is 1
-where the forward pass is label-free, and C under ``overlay``, where each label hypothesis is a path of its own.
+Shapes: rows n, labels C, units of the layer u, targets of a row t (1, or 2 where both signs are learned at once).
+The paths dimension p is 1 where the forward pass is label-free, and C under ``overlay``, where each label
+hypothesis is a path of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+# What adding one block costs on a CPU beside its multiplications, in as many multiplications, by bytes a weight.
+BLOCK_COST = {2: 60_000_000, 4: 7_000_000, 8: 7_000_000}
+# Rows below which a product takes no less time, because it waits for the weights.
+MEMORY_BOUND = 16
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a coding reads from one layer's activations.
+class Block(NamedTuple):
+    """Some rows (k,) int64, and a run of units that they teach."""
 
-    Attributes
-    ----------
-    goodness
-        (n, C): goodness of every label hypothesis.
-    hidden
-        Activities that the goodness was taken of; (n, 1, u), or (n, C, u) where they depend on the label.
-    onward
-        (n, p, u): activities that go on to the next layer, not yet normalised.
-    """
-
-    goodness: Tensor
-    hidden: Tensor
-    onward: Tensor
-
-
-@dataclass(frozen=True)
-class LocalGradient:
-    """Gradient of a layer's loss, in the form in which it arises.
-
-    The gradient of the weights is ``delta.T @ inputs``. It is kept as its two factors, so that a rule without
-    state can add it to the weights without ever forming it, and so that an all-reduce can go between computing
-    and applying it.
-
-    Attributes
-    ----------
-    delta
-        (k, u): slope of the loss with respect to the activation of each unit.
-    inputs
-        (k, i): the normalised inputs that met those activations.
-    context
-        (C, u): gradient of the top-down weights, under ``context`` coding only.
-    """
-
-    delta: Tensor
-    inputs: Tensor
-    context: Tensor | None = None
+    rows: Tensor
+    units: slice
 
 
 class Coding(Protocol):
     """One layer's label coding."""
 
-    def read(self, activation: Tensor) -> Reading:
-        """Read the goodness of every label from activations (n, p, u)."""
+    def read(self, activation: Tensor) -> tuple[Tensor, Tensor]:
+        """Read activations (n, p, u): goodness of every label (n, C), and the activities that go on (n, p, u)."""
 
-    def gradient(self, hidden: Tensor, slope: Tensor, inputs: Tensor) -> LocalGradient:
-        """Turn the slope of the loss with respect to goodness (m, C) into the gradient of the weights."""
+    def delta(self, activation: Tensor, targets: Tensor, slope: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Turn the slope of the loss at the goodness of a row's targets, both (n, t), into what the weights need.
+
+        Returns the slope with respect to the activations, (n, 1, u) where the paths are label-free and (n, t, u)
+        where each target has a path of its own; and the gradient (C, u) of the top-down weights where there are any.
+        """
+
+    def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
+        """Say which rows teach which units, where adding block by block is faster than one product, or ``None``.
+
+        Parameters
+        ----------
+        targets
+            (m, t): the labels whose goodness the rows move.
+        inputs
+            (k, i): what the layer's weights met.
+        """
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the learned tensors beside the weights, by name."""
@@ -92,21 +79,42 @@ class Assembly:
         G, (C, u), rows summing to 1: label c's share in the mean over units.
     temperature
         Scale of goodness.
+    run
+        Where the assemblies are disjoint and each is a run of this many units, one after another, their goodness is
+        a mean over runs, which fuses with the rest of the layer; 0 where they overlap, and a product is needed.
     """
 
-    def __init__(self, membership: Tensor, temperature: float) -> None:
+    def __init__(self, membership: Tensor, temperature: float, run: int = 0) -> None:
         self.membership = membership
         self.temperature = temperature
+        self.run = run
 
-    def read(self, activation: Tensor) -> Reading:
+    def read(self, activation: Tensor) -> tuple[Tensor, Tensor]:
         hidden = torch.relu(activation)
-        goodness = self.temperature * (hidden * hidden)[:, 0] @ self.membership.T
-        return Reading(goodness, hidden, hidden)
+        square = hidden.square()[:, 0]
+        if self.run:
+            labels = len(self.membership)
+            share = square[:, : labels * self.run].view(-1, labels, self.run).mean(2)
+        else:
+            share = square @ self.membership.T
+        return self.temperature * share, hidden
 
-    def gradient(self, hidden: Tensor, slope: Tensor, inputs: Tensor) -> LocalGradient:
+    def delta(self, activation: Tensor, targets: Tensor, slope: Tensor) -> tuple[Tensor, Tensor | None]:
         # relu'(a) is 1 wherever h is not 0, so h carries the derivative of the activation with it.
-        delta = hidden[:, 0] * (slope @ self.membership).mul_(2 * self.temperature)
-        return LocalGradient(delta, inputs[:, 0])
+        shares = (self.membership[targets] * slope.unsqueeze(2)).sum(1, keepdim=True)
+        return torch.relu(activation) * shares * (2 * self.temperature), None
+
+    def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
+        # A row teaches only the assemblies of its targets, so most of a dense product would be multiplied by zeros.
+        # Sorting rows by target needs their labels on the host, which on a GPU would wait for the layer.
+        if not self.run or targets.is_cuda:
+            return None
+        counts = targets.flatten().bincount(minlength=len(self.membership)).tolist()
+        dense = max(len(targets), MEMORY_BOUND) * inputs.shape[1] * self.membership.shape[1]
+        if dense < BLOCK_COST[inputs.itemsize] * sum(count > 0 for count in counts):
+            return None
+        rows = torch.split(targets.flatten().argsort() // targets.shape[1], counts)
+        return [Block(rows[c], slice(c * self.run, (c + 1) * self.run)) for c, count in enumerate(counts) if count]
 
     def parameters(self) -> dict[str, Tensor]:
         return {}
@@ -132,13 +140,18 @@ class Context:
         self.top_down = top_down
         self.temperature = temperature
 
-    def read(self, activation: Tensor) -> Reading:
+    def read(self, activation: Tensor) -> tuple[Tensor, Tensor]:
         hidden = torch.relu(activation + self.top_down)
-        return Reading(self.temperature * hidden.square().mean(-1), hidden, torch.relu(activation))
+        return self.temperature * hidden.square().mean(2), torch.relu(activation)
 
-    def gradient(self, hidden: Tensor, slope: Tensor, inputs: Tensor) -> LocalGradient:
-        delta = hidden * (slope * (2 * self.temperature / hidden.shape[-1])).unsqueeze(-1)
-        return LocalGradient(delta.sum(1), inputs[:, 0], context=delta.sum(0))
+    def delta(self, activation: Tensor, targets: Tensor, slope: Tensor) -> tuple[Tensor, Tensor | None]:
+        hidden = torch.relu(activation + self.top_down[targets])
+        delta = hidden * (slope * (2 * self.temperature / hidden.shape[2])).unsqueeze(2)
+        shown = functional.one_hot(targets, len(self.top_down)).to(delta.dtype)
+        return delta.sum(1, keepdim=True), shown.flatten(0, 1).T @ delta.flatten(0, 1)
+
+    def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
+        return None
 
     def parameters(self) -> dict[str, Tensor]:
         return {"context": self.top_down}
@@ -153,19 +166,29 @@ class Overlay:
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
-    def read(self, activation: Tensor) -> Reading:
+    def read(self, activation: Tensor) -> tuple[Tensor, Tensor]:
         hidden = torch.relu(activation)
-        return Reading(self.temperature * hidden.square().mean(-1), hidden, hidden)
+        return self.temperature * hidden.square().mean(2), hidden
 
-    def gradient(self, hidden: Tensor, slope: Tensor, inputs: Tensor) -> LocalGradient:
-        delta = hidden * (slope * (2 * self.temperature / hidden.shape[-1])).unsqueeze(-1)
-        return LocalGradient(delta.flatten(0, 1), inputs.flatten(0, 1))
+    def delta(self, activation: Tensor, targets: Tensor, slope: Tensor) -> tuple[Tensor, Tensor | None]:
+        hidden = torch.relu(path_of(activation, targets))
+        return hidden * (slope * (2 * self.temperature / hidden.shape[2])).unsqueeze(2), None
+
+    def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
+        return None
 
     def parameters(self) -> dict[str, Tensor]:
         return {}
 
     def buffers(self) -> dict[str, Tensor]:
         return {}
+
+
+def path_of(rows: Tensor, targets: Tensor) -> Tensor:
+    """Pick the paths of a row's targets (n, t) out of (n, C, width); where there is one path, it is everyone's."""
+    if rows.shape[1] == 1:
+        return rows
+    return rows.gather(1, targets.unsqueeze(2).expand(-1, -1, rows.shape[2]))
 
 
 def write_labels(rows: Tensor, labels: int) -> Tensor:
@@ -179,10 +202,10 @@ def write_labels(rows: Tensor, labels: int) -> Tensor:
 
 
 def disjoint_assemblies(labels: int, units: int) -> Tensor:
-    """Cut the units into one run a label, as equal as can be; G (C, u) with rows summing to 1."""
-    owner = torch.arange(units) * labels // units
-    owned = torch.nn.functional.one_hot(owner, labels).T.float().contiguous()
-    return owned / owned.sum(1, keepdim=True)
+    """Give each label a run of ``units // labels`` units; the units left over are nobody's. G (C, u), rows sum to 1."""
+    run = units // labels
+    owned = torch.eye(labels).repeat_interleave(run, 1) / run
+    return functional.pad(owned, (0, units - labels * run))
 
 
 def random_assemblies(labels: int, units: int, share: float, generator: torch.Generator) -> Tensor:

@@ -13,27 +13,25 @@ from torch import Tensor
 Draw = Literal["belief", "uniform"]
 
 
-def wrong_labels(goodness: Tensor, labels: Tensor, draw: Draw, generator: torch.Generator) -> Tensor:
-    """Draw for each row a label that is not its own.
+def wrong_labels(logits: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+    """Draw for each row a label that is not its own, from the softmax of logits over the others.
+
+    Logits that are the mean goodness of the layers so far show the network what it is most likely to mistake (the
+    paper, section 3.3, "hard negatives"); logits of zero draw each wrong label alike.
 
     Parameters
     ----------
-    goodness
-        (m, C): goodness that the network gives each label.
+    logits
+        (n, C).
     labels
-        (m,) int64: the labels not to be drawn.
-    draw
-        ``belief`` draws from the softmax of goodness over the wrong labels, so the network is shown what it is
-        most likely to mistake (the paper, section 3.3, "hard negatives"); ``uniform`` draws each alike.
-    generator
-        Source of randomness, on the device of ``goodness``.
+        (n, 1) int64: the labels not to be drawn.
+    noise
+        (n, C), exponentially distributed. Less its logarithm, which is Gumbel noise, the largest logit is a draw from
+        the softmax, without a host round trip.
 
     Returns
     -------
     Tensor
-        (m,) int64.
+        (n, 1) int64.
     """
-    logits = goodness if draw == "belief" else torch.zeros_like(goodness)
-    # Adding Gumbel noise and taking the largest draws from the softmax without a host round trip.
-    noise = torch.empty_like(logits).exponential_(generator=generator).log_()
-    return (logits - noise).scatter_(1, labels.unsqueeze(1), -torch.inf).argmax(1)
+    return (logits - noise.log()).scatter(1, labels, -torch.inf).argmax(1, keepdim=True)

@@ -1,17 +1,59 @@
 """Rules that apply a layer's local gradient to its weights, in place.
 
-Each layer has a rule of its own, because each layer learns as soon as its own output is known.
+Each layer has a rule of its own, because each layer learns as soon as its own output is known. At the batches of a
+stream a rule costs what it reads and writes, so the rules differ first in their memory:
+
+==========  ===================================================  ==============================================
+rule        state                                                step
+==========  ===================================================  ==============================================
+in_place    none                                                 ``W -= rate * gradient``, one product
+unit        one number a unit                                    ... divided by the unit's root mean square
+factored    one number a unit and one an input                   ... and by the input's (Shazeer & Stern 2018)
+momentum    one number a weight                                  two products' worth of memory
+adam        two numbers a weight, and the gradient               Kingma & Ba 2015, torch's fused kernel
+==========  ===================================================  ==============================================
+
+``docs/speed.md`` has the measurements.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from ffstream.ff.labels import LocalGradient
+from ffstream.config import OptimizerConfig
+from ffstream.ff.labels import Block
+from ffstream.ff.rounding import Adder
+
+
+@dataclass(frozen=True)
+class LocalGradient:
+    """Gradient of a layer's loss, in the form in which it arises.
+
+    The gradient of the weights is ``delta.T @ inputs``. It is kept as its two factors, so that a rule without
+    state can add it to the weights without ever forming it, and so that an all-reduce can go between computing
+    and applying it.
+
+    Attributes
+    ----------
+    delta
+        (k, u): slope of the loss with respect to the activation of each unit.
+    inputs
+        (k, i): the normalised inputs that met those activations.
+    context
+        (C, u): gradient of the top-down weights, under ``context`` coding only.
+    blocks
+        Where given, ``delta`` is zero outside of these blocks.
+    """
+
+    delta: Tensor
+    inputs: Tensor
+    context: Tensor | None = None
+    blocks: list[Block] | None = None
 
 
 class Rule(Protocol):
@@ -22,6 +64,110 @@ class Rule(Protocol):
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint must hold, by name; writing into them restores the rule."""
+
+
+class InPlace:
+    """``W -= rate * gradient``: no state, and the gradient is never formed apart from the weights.
+
+    Parameters
+    ----------
+    weight
+        How products are added to the layer's weights.
+    context
+        The layer's top-down weights, under ``context`` coding.
+    rate
+        How far one sample moves the weights.
+    """
+
+    def __init__(self, weight: Adder, context: Tensor | None, rate: float) -> None:
+        self.weight = weight
+        self.context = context
+        self.rate = rate
+
+    def apply(self, gradient: LocalGradient) -> None:
+        if gradient.blocks is None:
+            self.weight.add(gradient.delta, gradient.inputs, -self.rate)
+        else:
+            for rows, units in gradient.blocks:
+                delta = gradient.delta[:, units].index_select(0, rows)
+                self.weight.add(delta, gradient.inputs.index_select(0, rows), -self.rate, units)
+        if self.context is not None and gradient.context is not None:
+            self.context.sub_(gradient.context, alpha=self.rate)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.weight.state()
+
+
+class Factored:
+    """``in_place``, each unit's and each input's share of the gradient divided by its running root mean square.
+
+    The gradient's mean square is taken as the product of the two (Shazeer & Stern 2018, arXiv 1804.04235, section
+    3), which here costs no pass over the gradient: it is the outer product of the two factors that arise anyway.
+
+    Parameters
+    ----------
+    within
+        The rule that applies what is left.
+    units, inputs
+        Mean squares (u,) and (i,); ``None`` leaves that side as it is.
+    decay
+        Of the mean squares, a step.
+    """
+
+    def __init__(self, within: InPlace, units: Tensor, inputs: Tensor | None, decay: float) -> None:
+        self.within = within
+        self.units = units
+        self.inputs = inputs
+        self.decay = decay
+        self._steps = torch.zeros((), device=units.device)
+
+    def apply(self, gradient: LocalGradient) -> None:
+        self._steps += 1
+        unbias = 1 - self.decay**self._steps
+        delta = gradient.delta * _inverse_root(self.units, gradient.delta.float().square().sum(0), self.decay, unbias)
+        inputs = gradient.inputs
+        if self.inputs is not None:
+            inputs = inputs * _inverse_root(self.inputs, inputs.float().square().mean(0), self.decay, unbias)
+        context = gradient.context
+        if context is not None:
+            context = context * _inverse_root(self.units, None, self.decay, unbias)
+        delta, inputs = delta.to(gradient.delta.dtype), inputs.to(gradient.inputs.dtype)
+        self.within.apply(LocalGradient(delta, inputs, context, gradient.blocks))
+
+    def state(self) -> dict[str, Tensor]:
+        inputs = {} if self.inputs is None else {"inputs": self.inputs}
+        return {"units": self.units, **inputs, "steps": self._steps, **self.within.state()}
+
+
+def _inverse_root(running: Tensor, seen: Tensor | None, decay: float, unbias: Tensor) -> Tensor:
+    """Move a running mean square towards what was seen, and return the inverse of its root."""
+    if seen is not None:
+        running.lerp_(seen, 1 - decay)
+    mean = running / unbias
+    # A share of the mean keeps what is nearly always silent from being blown up.
+    return (mean + 0.1 * mean.mean() + 1e-20).rsqrt()
+
+
+class Momentum:
+    """``M = decay * M + (1 - decay) * gradient; W -= rate * M``, M kept in the precision of the weights."""
+
+    def __init__(self, parameters: dict[str, Tensor], rate: float, decay: float) -> None:
+        self.parameters = parameters
+        self.rate = rate
+        self.decay = decay
+        self._mean = {name: torch.zeros_like(p) for name, p in parameters.items()}
+
+    def apply(self, gradient: LocalGradient) -> None:
+        # The product is added to the decayed momentum by one call: the gradient is never formed.
+        share = 1 - self.decay
+        self._mean["weight"].addmm_(gradient.delta.T, gradient.inputs, beta=self.decay, alpha=share)
+        if gradient.context is not None:
+            self._mean["context"].mul_(self.decay).add_(gradient.context, alpha=share)
+        for name, parameter in self.parameters.items():
+            parameter.sub_(self._mean[name], alpha=self.rate)
+
+    def state(self) -> dict[str, Tensor]:
+        return {f"mean.{name}": tensor for name, tensor in self._mean.items()}
 
 
 class Adam:
@@ -73,17 +219,19 @@ class Adam:
         return {f"{kind}.{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
 
 
-class InPlace:
-    """``W -= rate * gradient``: no state, and the gradient is never formed apart from the weights."""
-
-    def __init__(self, parameters: dict[str, Tensor], rate: float) -> None:
-        self.parameters = parameters
-        self.rate = rate
-
-    def apply(self, gradient: LocalGradient) -> None:
-        self.parameters["weight"].addmm_(gradient.delta.T, gradient.inputs, alpha=-self.rate)
-        if gradient.context is not None:
-            self.parameters["context"].sub_(gradient.context, alpha=self.rate)
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
+def make_rule(config: OptimizerConfig, adder: Adder, context: Tensor | None) -> Rule:
+    """Make the rule that a configuration names, for one layer's weights and top-down weights."""
+    weight = adder.weight
+    parameters = {"weight": weight} | ({} if context is None else {"context": context})
+    if config.rule == "adam":
+        return Adam(parameters, config.rate, config.betas)
+    if config.rule == "momentum":
+        return Momentum(parameters, config.rate, config.betas[0])
+    in_place = InPlace(adder, context, config.rate)
+    if config.rule == "in_place":
+        return in_place
+    units, inputs = (
+        torch.zeros(weight.shape[0], device=weight.device),
+        torch.zeros(weight.shape[1], device=weight.device),
+    )
+    return Factored(in_place, units, inputs if config.rule == "factored" else None, config.betas[1])

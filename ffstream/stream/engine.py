@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import torch
 
 from ffstream.config import Config
 from ffstream.errors import StateError
@@ -25,6 +26,9 @@ from ffstream.stream.outbox import Answer, Changed, Outbox, Report, Saved, Swept
 from ffstream.stream.phases import Override
 
 log = logging.getLogger(__name__)
+
+# How long the outcome of a sweep that nobody waits for may be kept for company.
+TOGETHER_S = 0.005
 
 
 class Engine:
@@ -68,12 +72,14 @@ class Engine:
         if snapshot is not None:
             self.learner.restore(snapshot)
             self.learned |= {feeder: (epoch, upto) for feeder, (epoch, upto) in snapshot.manifest["feeders"].items()}
-        self.alive_at = self._sample_at = self._reported_at = self._saved_at = time.monotonic()
+        self.alive_at = self._told_at = self._sample_at = self._reported_at = self._saved_at = time.monotonic()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._stopping = threading.Event()
 
     def run(self) -> None:
         """Turn until stopped, then save. What still waits in the inbox was never acknowledged."""
+        # OpenMP counts threads by the thread that starts them, and the learner was made in another one.
+        torch.set_num_threads(torch.get_num_threads())
         try:
             while not self._stopping.is_set():
                 self.turn()
@@ -107,7 +113,12 @@ class Engine:
         )
         self.alive_at = time.monotonic()
         if asleep or work.samples or work.queries:
-            self.outbox.put(self._serve(work))
+            swept = self._serve(work)
+            # While samples keep coming, acknowledgements of some sweeps go out together.
+            due = self.alive_at - self._told_at > TOGETHER_S or self.inbox.samples < self.config.engine.max_batch
+            if urgent := bool(work.queries) or due:
+                self._told_at = self.alive_at
+            self.outbox.put(swept, urgent=urgent)
         for command in work.commands:
             self._obey(command)
         self._keep_up()
@@ -214,10 +225,12 @@ def _answers(step: Step, queries: list[QueryBatch]) -> list[Answer]:
     """Cut the scores of the query rows, which follow the learning rows, into one answer a query."""
     if not queries:
         return []
-    row = step.learned + step.replayed
-    labels = step.scores.labels().cpu().numpy()
-    probabilities, goodness = step.scores.probabilities().cpu().numpy(), step.scores.goodness.cpu().numpy()
+    after = step.learned + step.replayed
+    labels = step.scores.labels()[after:].cpu().numpy()
+    probabilities = step.scores.probabilities()[after:].cpu().numpy()
+    goodness = step.scores.goodness.cpu().numpy()
     answers: list[Answer] = []
+    row = 0
     for query in queries:
         part = slice(row, row + len(query.inputs))
         answers.append(Answer(query, labels[part], probabilities[part], goodness[part]))

@@ -5,6 +5,7 @@ No thread, no clock, no queue: the engine drives it in the daemon, and an experi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ class Step:
     learned, replayed
         New samples, and remembered ones, that it learned from.
     scores
-        Goodness of every row, learning rows first.
+        What the network made of every row, learning rows first.
     labels, predicted
         (learned,) true labels of the new samples, and the labels predicted before learning them.
     """
@@ -73,18 +74,21 @@ class Learner:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.device = _device(config.engine.device)
+        self.device = device_of(config.engine.device)
+        torch.set_num_threads(threads_of(config.engine.threads))
         self.network = Network(config.network, config.optimizer, self.device)
         self.scheduler = Scheduler(config.phases)
+        if config.engine.compile:
+            # Queries alone are swept as if awake.
+            self.network.fuse(config.engine.max_batch, {Phase.WAKE, self.scheduler.phase})
         self.memory = Memory(config.engine.memory_samples, config.network.width)
         self.prequential = Prequential(config.engine.window)
         self.version = 0
         self.samples_learned = 0
         self.phase_steps = dict.fromkeys(Phase, 0)
         # Goodness (m, layers) of the last rows that were raised ("real") and lowered ("negative").
-        self._signs: dict[str, Tensor] = {}
+        self._shown: dict[str, Tensor] = {}
         self._draws = torch.Generator(self.device)
-        self._memory_draws = torch.Generator()
         # Room for the largest sweep: a full batch of samples beside the largest query.
         largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
         self._staging = np.zeros((largest, config.network.width), np.float32)
@@ -110,27 +114,30 @@ class Learner:
         queries
             Arrays (k, *shape) that are scored only.
         """
-        self._seed_draws()
+        memory_draws = self._seed_draws()
         version, phase, asleep = self.version, self.scheduler.phase, self.asleep
         if asleep:
             count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
-            remembered, taught = self.memory.draw(count, self._memory_draws)
-            rows = self._stage([remembered.numpy(), *queries])
+            remembered, taught = self.memory.draw(count, memory_draws)
+            rows = self._stage([remembered, *queries])
         else:
-            taught = torch.from_numpy(labels)
+            taught = labels
             rows = self._stage([*samples, *queries])
         m = len(taught)
-        lesson = Lesson(taught.to(self.device), phase) if m else None
-        scores = self.network.sweep(rows.to(self.device), lesson, self._draws)
+        lesson = Lesson(torch.from_numpy(taught).to(self.device), phase) if m else None
+        scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
         predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
         if lesson is not None:
             self.scheduler.stepped(m)
             self.phase_steps[phase] += 1
             self.version += 1
-            self._signs |= _by_sign(scores, lesson)
+            if phase.raises:
+                self._shown["real"] = scores.shown[:, :, 0]
+            if phase.lowers:
+                self._shown["negative"] = scores.shown[:, :, -1]
         if len(labels):
             self.samples_learned += len(labels)
-            self.memory.add(rows[: len(labels)], taught, self._memory_draws)
+            self.memory.add(rows[: len(labels)], labels, memory_draws)
             self.prequential.add(predicted == labels)
         return Step(version, phase, len(labels), m - len(labels), scores, labels, predicted)
 
@@ -145,22 +152,22 @@ class Learner:
                     for column, threshold in zip(goodness.T, thresholds, strict=True)
                 ],
             )
-            for sign, goodness in self._signs.items()
+            for sign, goodness in self._shown.items()
         }
 
     def dead_units(self) -> list[int]:
         """Count, a layer, the units that none of some remembered rows wakes; zeros before the first sample."""
         if len(self.memory) == 0:
             return [0] * len(self.network.layers)
-        self._seed_draws()
-        probe, _ = self.memory.draw(PROBE_ROWS, self._memory_draws)
-        return self.network.dead_units(probe.to(self.device))
+        probe, _ = self.memory.draw(PROBE_ROWS, self._seed_draws())
+        return self.network.dead_units(torch.from_numpy(probe).to(self.device))
 
     def snapshot(self, beside: dict[str, Any] | None = None) -> Snapshot:
         """Copy everything that goes on after a restart; ``beside`` is added to the manifest."""
         manifest = {
             "network": self.config.network.model_dump(mode="json"),
             "rule": self.config.optimizer.rule,
+            "rounding": self.config.optimizer.rounding,
             "scheduler": self.scheduler.state(),
             "prequential": self.prequential.state(),
             "phase_steps": {phase.value: steps for phase, steps in self.phase_steps.items()},
@@ -186,6 +193,7 @@ class Learner:
         manifest = snapshot.manifest
         _check_same("network", manifest["network"], self.config.network.model_dump(mode="json"))
         _check_same("optimizer.rule", manifest["rule"], self.config.optimizer.rule)
+        _check_same("optimizer.rounding", manifest["rounding"], self.config.optimizer.rounding)
         saved = snapshot.tensors["network"]
         for name, tensor in self.network.state().items():
             _check_same(f"the shape of {name}", [*saved[name].shape] if name in saved else "missing", [*tensor.shape])
@@ -197,43 +205,47 @@ class Learner:
         self.samples_learned = manifest["samples_learned"]
         self.version = snapshot.version
 
-    def _stage(self, arrays: Sequence[NDArray[Any]]) -> Tensor:
+    def _stage(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Copy arrays end to end into the staging rows, as float32; bytes become 0 … 1."""
         end = 0
         for array in arrays:
             rows = self._staging[end : end + len(array)]
-            rows[...] = array.reshape(rows.shape)
             if array.dtype == np.uint8:
-                rows /= 255
+                np.multiply(array.reshape(rows.shape), np.float32(1 / 255), out=rows)
+            else:
+                rows[...] = array.reshape(rows.shape)
             end += len(array)
-        return torch.from_numpy(self._staging[:end])
+        return self._staging[:end]
 
-    def _seed_draws(self) -> None:
-        """Derive this step's randomness from the seed and the step, so that a replay repeats it."""
-        seeds = np.random.SeedSequence((self.config.network.seed, self.version)).generate_state(2)
-        self._draws.manual_seed(int(seeds[0]))
-        self._memory_draws.manual_seed(int(seeds[1]))
+    def _seed_draws(self) -> np.random.Generator:
+        """Derive this step's randomness from the seed and the step, so that a replay repeats it.
 
-
-def _by_sign(scores: Scores, lesson: Lesson) -> dict[str, Tensor]:
-    """Pick the goodness (m, layers) that the lesson raised, as ``real``, and that it lowered, as ``negative``."""
-    m, layers = scores.negatives.shape
-    taught = scores.goodness[:m]
-    signs: dict[str, Tensor] = {}
-    if lesson.phase.raises:
-        signs["real"] = taught.gather(2, lesson.labels.expand(layers, m).T.unsqueeze(2)).squeeze(2)
-    if lesson.phase.lowers:
-        signs["negative"] = taught.gather(2, scores.negatives.unsqueeze(2)).squeeze(2)
-    return signs
+        Returns what the memory draws from; the network's generator is seeded from it.
+        """
+        draws = np.random.default_rng((self.config.network.seed, self.version))
+        self._draws.manual_seed(int(draws.integers(2**63)))
+        return draws
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """Return the device that a configuration names; ``auto`` is a GPU where there is one.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be used here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"engine.device: {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def threads_of(configured: int) -> int:
+    """Return how many threads a product may take; 0 leaves one of the process's cores to the sockets."""
+    return configured or max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 def _check_same(key: str, saved: Any, configured: Any) -> None:

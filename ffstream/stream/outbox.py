@@ -106,24 +106,30 @@ class Outbox:
     Parameters
     ----------
     wake
-        Called, from the engine's thread, when the queue stops being empty.
+        Called, from the engine's thread, when something urgent is put in that was not there before.
     """
 
     def __init__(self, wake: Callable[[], Any]) -> None:
         self._wake = wake
         self._lock = threading.Lock()
         self._outputs: list[Output] = []
+        self._woken = False
 
-    def put(self, output: Output) -> None:
-        """Add an output and wake whoever drains the queue."""
+    def put(self, output: Output, *, urgent: bool = True) -> None:
+        """Add an output, and wake whoever drains the queue unless it can wait for the next one that is urgent.
+
+        Each time the other thread runs it holds the interpreter, and the engine waits.
+        """
         with self._lock:
             self._outputs.append(output)
-            first = len(self._outputs) == 1
-        if first:
+            wake = urgent and not self._woken
+            self._woken = self._woken or urgent
+        if wake:
             self._wake()
 
     def drain(self) -> list[Output]:
         """Take every output that waits, oldest first."""
         with self._lock:
             outputs, self._outputs = self._outputs, []
+            self._woken = False
         return outputs

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ffstream import wire
-from ffstream.daemon.events import TOPICS, EventLog, prediction_fields, score_fields
+from ffstream.daemon.events import TOPICS, EventLog, frames_of, prediction_fields, score_fields
 from ffstream.ff.layers import Phase
 from ffstream.ff.network import Scores
 from ffstream.stream.inbox import QueryBatch
@@ -33,7 +33,7 @@ def replayed(log: EventLog, subscription: bytes) -> list[tuple[str, int]]:
 
 
 def test_an_event_goes_out_under_its_topic_with_what_it_tells() -> None:
-    topic, message = read(EventLog(5).add("checkpoint", {"name": "x"}))
+    topic, message = read(frames_of(EventLog(5).add("checkpoint", {"name": "x"}), b"checkpoint"))
     assert (topic, message.kind, message.fields["topic"], message.fields["name"]) == (
         b"checkpoint",
         "event",
@@ -43,19 +43,19 @@ def test_an_event_goes_out_under_its_topic_with_what_it_tells() -> None:
 
 
 def test_an_event_carries_its_time() -> None:
-    _, message = read(EventLog(5).add("phase", {}))
+    _, message = read(frames_of(EventLog(5).add("phase", {}), b"phase"))
     assert message.number("time")
 
 
 def test_the_numbers_of_a_topic_begin_at_one_and_have_no_gaps() -> None:
     log = EventLog(2)
-    numbers = [read(log.add("phase", {}))[1].integer("number") for _ in range(9)]
+    numbers = [log.add("phase", {})["number"] for _ in range(9)]
     assert numbers == list(range(1, 10))
 
 
 def test_each_topic_is_numbered_by_itself() -> None:
     log = EventLog(5)
-    numbers = [read(log.add(topic, {}))[1].integer("number") for topic in TOPICS * 2]
+    numbers = [log.add(topic, {})["number"] for topic in TOPICS * 2]
     assert numbers == [1] * len(TOPICS) + [2] * len(TOPICS)
 
 

@@ -5,19 +5,23 @@ A coding is called by the name of its assemblies where it has them: ``disjoint``
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.ff.labels import Assembly, Coding, Context, Overlay, disjoint_assemblies, random_assemblies
-from ffstream.ff.layers import Layer, Phase
-from ffstream.ff.network import Network
+from ffstream.ff.layers import Layer, Lesson, Phase
+from ffstream.ff.network import Network, Scores
 from ffstream.ff.optim import InPlace
+from ffstream.ff.rounding import Nearest
 
 CODINGS = ("disjoint", "random", "context", "overlay")
 PHASES = tuple(Phase)
-RULES = ("adam", "in_place")
+RULES = ("in_place", "unit", "factored", "momentum", "adam")
+# Two units of each layer are left over by the disjoint assemblies.
 WIDTH, UNITS, LABELS, TEMPERATURE = 9, 14, 4, 3.0
 
 
@@ -26,7 +30,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def make_layer(coding: str, threshold: float = 2.0) -> Layer:
-    """Make one float64 layer."""
+    """Make one float64 layer, whose outputs have a mean that is not zero."""
     generator = seeded()
     weight = torch.randn(UNITS, WIDTH, generator=generator, dtype=torch.float64) / WIDTH**0.5
     made: Coding
@@ -35,34 +39,38 @@ def make_layer(coding: str, threshold: float = 2.0) -> Layer:
     elif coding == "overlay":
         made = Overlay(TEMPERATURE)
     elif coding == "disjoint":
-        made = Assembly(disjoint_assemblies(LABELS, UNITS).double(), TEMPERATURE)
+        made = Assembly(disjoint_assemblies(LABELS, UNITS).double(), TEMPERATURE, run=UNITS // LABELS)
     else:
         made = Assembly(random_assemblies(LABELS, UNITS, 0.4, generator).double(), TEMPERATURE)
-    return Layer(weight, made, InPlace({"weight": weight, **made.parameters()}, 0.1), threshold)
+    layer = Layer(weight, made, InPlace(Nearest(weight), made.parameters().get("context"), 0.1), threshold)
+    layer.centre.uniform_(0, 0.5, generator=generator)
+    return layer
 
 
 def make_network(
     coding: str,
-    rule: str = "adam",
+    rule: str = "in_place",
     *,
     device: str = "cpu",
     rate: float = 0.01,
-    seed: int = 0,
-    negatives: str = "belief",
+    rounding: str = "nearest",
+    **network: Any,
 ) -> Network:
-    """Make a float32 network of two layers."""
+    """Make a network of two layers, float32 unless told otherwise."""
     assembly = coding in ("disjoint", "random")
-    config = NetworkConfig(
-        shape=(WIDTH,),
-        labels=LABELS,
-        hidden=(UNITS, 11),
-        coding="assembly" if assembly else coding,
-        assemblies=coding if assembly else "disjoint",
-        threshold=1.0,
-        negatives=negatives,
-        seed=seed,
-    )
-    return Network(config, OptimizerConfig(rule=rule, rate=rate), torch.device(device))
+    values = {
+        "shape": (WIDTH,),
+        "labels": LABELS,
+        "hidden": (UNITS, UNITS),
+        "coding": "assembly" if assembly else coding,
+        "assemblies": coding if assembly else "disjoint",
+        "temperature": TEMPERATURE,
+        "threshold": 1.0,
+        "precision": "float32",
+        **network,
+    }
+    optimizer = OptimizerConfig(rule=rule, rate=rate, rounding=rounding)
+    return Network(NetworkConfig(**values), optimizer, torch.device(device))
 
 
 def make_rows(count: int, seed: int = 1) -> Tensor:
@@ -71,6 +79,23 @@ def make_rows(count: int, seed: int = 1) -> Tensor:
 
 def make_labels(count: int, seed: int = 2) -> Tensor:
     return torch.randint(LABELS, (count,), generator=seeded(seed))
+
+
+def learn(network: Network, rows: Tensor, m: int, phase: Phase = Phase.TOGETHER, seed: int = 3) -> Scores:
+    """Sweep over rows, learning from the first m."""
+    return network.sweep(rows, Lesson(make_labels(m), phase), seeded(seed))
+
+
+def copy_of(network: Network) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state().items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
 
 
 def normalised(rows: Tensor) -> Tensor:
@@ -89,13 +114,19 @@ def plain_goodness(coding: Coding, weight: Tensor, x: Tensor, label: int) -> Ten
 
 
 def plain_loss(goodness: Tensor, threshold: float, phase: Phase, labels: Tensor, negatives: Tensor) -> Tensor:
-    """Return the mean loss of a layer that gives its learning rows a goodness (m, C)."""
+    """Return the loss of a layer that gives its learning rows a goodness (m, C), summed over them."""
     rows, loss = torch.arange(len(labels)), goodness.new_zeros(len(labels))
     if phase.raises:
         loss = loss + softplus(threshold - goodness[rows, labels])
     if phase.lowers:
         loss = loss + softplus(goodness[rows, negatives] - threshold)
-    return loss.mean()
+    return loss.sum()
+
+
+def plain_negative(logits: list[float], label: int, noise: list[float]) -> int:
+    """Return the wrong label with the largest logit, each less the logarithm of its noise."""
+    wrong = [c for c in range(len(logits)) if c != label]
+    return max(wrong, key=lambda c: logits[c] - float(torch.tensor(noise[c]).log()))
 
 
 def written_over(rows: Tensor, label: int, labels: int) -> Tensor:
@@ -106,16 +137,26 @@ def written_over(rows: Tensor, label: int, labels: int) -> Tensor:
     return written
 
 
+def plain_inputs(network: Network, rows: Tensor, label: int) -> list[Tensor]:
+    """Return what a label's path brings to each layer, and last what leaves the last one; (n, i) each."""
+    labels = network.config.labels
+    x = normalised(written_over(rows, label, labels) if network.config.coding == "overlay" else rows) - network.centre
+    inputs = [x]
+    for layer in network.layers:
+        # Layers learn one by one: what goes on is an input to the next, and no part of its loss.
+        x = (normalised(torch.relu(x @ layer.weight.T)) - layer.centre).detach()
+        inputs.append(x)
+    return inputs
+
+
 def plain_scores(network: Network, rows: Tensor) -> Tensor:
     """Return the goodness (n, layers, C), one label and one layer after another."""
-    labels = network.config.labels
     columns = []
-    for label in range(labels):
-        x = normalised(written_over(rows, label, labels) if network.config.coding == "overlay" else rows)
-        column = []
-        for layer in network.layers:
-            column.append(plain_goodness(layer.coding, layer.weight, x, label))
-            # Layers learn one by one: what goes on is an input to the next, and no part of its loss.
-            x = normalised(torch.relu(x @ layer.weight.T)).detach()
+    for label in range(network.config.labels):
+        inputs = plain_inputs(network, rows, label)
+        column = [
+            plain_goodness(layer.coding, layer.weight, x, label)
+            for layer, x in zip(network.layers, inputs, strict=False)
+        ]
         columns.append(torch.stack(column, 1))
     return torch.stack(columns, 2)

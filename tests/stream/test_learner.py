@@ -10,20 +10,25 @@ import torch
 
 from ffstream.config import Config, parse
 from ffstream.errors import CheckpointError, ConfigError
-from ffstream.ff.layers import Phase
+from ffstream.ff.layers import Kernels, Phase
 from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.learner import Learner
 from ffstream.stream.phases import Override
 
+RULES = ("in_place", "unit", "factored", "momentum", "adam")
+ROUNDED = [
+    *((rule, "nearest", "float32") for rule in RULES),
+    *((rule, rounding, "bfloat16") for rule in RULES[:3] for rounding in ("stochastic", "master")),
+]
 RUN = 24
 NONE = np.empty(0, np.int64)
 
 
 def make_config(**sections: dict[str, Any]) -> Config:
     values: dict[str, dict[str, Any]] = {
-        "network": {"shape": [6], "labels": 3, "hidden": [12, 10], "seed": 5},
+        "network": {"shape": [6], "labels": 3, "hidden": [12, 10], "seed": 5, "precision": "float32"},
         "phases": {"wake_steps": 4, "sleep_steps": 3},
-        "engine": {"device": "cpu", "max_batch": 8, "memory_samples": 20},
+        "engine": {"device": "cpu", "max_batch": 8, "memory_samples": 20, "compile": False},
     }
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}
@@ -58,7 +63,7 @@ def same(one: Learner, other: Learner) -> bool:
     return expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-@pytest.mark.parametrize("rule", ["adam", "in_place"])
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("coding", ["assembly", "context", "overlay"])
 def test_one_seed_and_one_stream_give_the_same_weights_bit_for_bit(coding, rule):
     config = make_config(network={"coding": coding}, optimizer={"rule": rule})
@@ -70,10 +75,11 @@ def test_another_seed_gives_other_weights():
     assert not same(drive(Learner(make_config()), stream(), RUN), drive(Learner(other), stream(), RUN))
 
 
-@pytest.mark.parametrize("rule", ["adam", "in_place"])
+@pytest.mark.parametrize(("rule", "rounding", "precision"), ROUNDED)
 @pytest.mark.parametrize("steps", [0, 2, 4, 5, 7, 11])
-def test_a_learner_restored_from_disk_goes_on_bit_for_bit(tmp_path, steps, rule):
-    config, samples, again = make_config(optimizer={"rule": rule}), stream(), stream()
+def test_a_learner_restored_from_disk_goes_on_bit_for_bit(tmp_path, steps, rule, rounding, precision):
+    config = make_config(optimizer={"rule": rule, "rounding": rounding}, network={"precision": precision})
+    samples, again = stream(), stream()
     first = drive(Learner(config), samples, steps)
     store = CheckpointStore(tmp_path, keep=1)
     store.save(first.snapshot())
@@ -138,7 +144,7 @@ def test_sleep_rows_come_from_memory_and_are_not_counted_as_learned():
     learner.advance(quiet=False)
     step = learner.step([], NONE, [np.ones((2, 6), np.float32)])
     assert (step.phase, step.learned, step.replayed, len(step.predicted)) == (Phase.SLEEP, 0, 5, 0)
-    assert len(step.scores.goodness) == 7
+    assert (len(step.scores.total), len(step.scores.goodness)) == (7, 2)
     assert (learner.samples_learned, learner.memory.seen, learner.prequential.count) == (20, remembered, counted)
     assert learner.phase_steps == {Phase.WAKE: 4, Phase.SLEEP: 1, Phase.TOGETHER: 0}
 
@@ -177,7 +183,9 @@ def test_a_sign_has_scores_once_it_was_learned_from(override, signs):
         ({"network": {"hidden": [12, 11]}}, "hidden"),
         ({"network": {"shape": [7]}}, "shape"),
         ({"network": {"coding": "context"}}, "coding"),
-        ({"optimizer": {"rule": "in_place"}}, r"optimizer\.rule"),
+        ({"network": {"precision": "bfloat16"}}, "precision"),
+        ({"optimizer": {"rule": "adam"}}, r"optimizer\.rule"),
+        ({"optimizer": {"rule": "momentum"}}, r"optimizer\.rule"),
     ],
 )
 def test_a_checkpoint_of_another_network_is_refused_by_the_name_of_the_key(section, key):
@@ -201,3 +209,26 @@ def test_a_checkpoint_with_a_wrong_tensor_is_refused_by_the_name_of_the_tensor(w
 def test_a_device_that_is_not_there_is_named_with_its_key():
     with pytest.raises(ConfigError, match=r"engine\.device: 'abacus'"):
         Learner(make_config(engine={"device": "abacus"}))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("schedule", ["alternating", "together"])
+def test_a_compiled_learner_learns_as_an_uncompiled_one_does_and_compiles_nothing_while_it_learns(schedule):
+    phases = {"schedule": schedule, "wake_steps": 4, "sleep_steps": 3}
+    compiled = Learner(make_config(phases=phases, engine={"compile": True}))
+    uncompiled = Learner(make_config(phases=phases))
+    assert compiled.network.kernels != uncompiled.network.kernels == Kernels()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for learner in (compiled, uncompiled):
+            samples = stream()
+            drive(learner, samples, RUN)
+            inputs, labels = next(samples)
+            learner.scheduler.override = Override.WAKE
+            learner.advance(quiet=False)
+            learner.step([inputs[:1]], labels[:1], [])
+            learner.step([inputs[1:2]], labels[1:2], [inputs[2:]])
+            learner.step([], NONE, [inputs[:1]])
+            learner.step([], NONE, [inputs])
+    found = tensors(compiled)
+    for name, tensor in tensors(uncompiled).items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)

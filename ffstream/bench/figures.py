@@ -1,0 +1,113 @@
+"""Figures of the benchmarks, made from the rows that ``--json`` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ffstream.bench.report import figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def throughput(rows: Rows) -> Figure:
+    """Draw the ratio to backprop over the batch, a line a net and precision, of the fastest optimizer."""
+    made, (ax,) = figure()
+    best = rows[0]["optimizer"]
+    for net, precision in dict.fromkeys((row["net"], row["precision"]) for row in rows):
+        line = [r for r in rows if (r["net"], r["precision"], r["optimizer"]) == (net, precision, best)]
+        style = "-" if precision == "float32" else "--"
+        ax.plot(
+            [r["batch"] for r in line],
+            [r["ratio_to_backprop"] for r in line],
+            style,
+            marker="o",
+            label=f"{net}, {precision}",
+        )
+    ax.axhline(1, color="black", linewidth=1)
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="rows a step",
+        ylabel="times backprop with Adam",
+        title=f"Learning speed ({best})",
+    )
+    ax.set_yticks([1, 2, 4, 8], labels=["1×", "2×", "4×", "8×"])
+    ax.legend(fontsize="small")
+    return made
+
+
+def optimizers(rows: Rows) -> Figure:
+    """Draw accuracy against samples a second: of the stream on the left, of the test images on the right."""
+    made, axes = figure(2)
+    for ax, key, title in zip(
+        axes, ("prequential_accuracy", "test_accuracy"), ("predicted before learned", "test"), strict=True
+    ):
+        for row in rows:
+            mark = "s" if row["optimizer"] == "backprop" else "o"
+            colour = "tab:orange" if row["precision"] == "bfloat16" else "tab:blue"
+            ax.plot(row["samples_per_second"], 100 * row[key], mark, color=colour)
+            rounding = "" if row["rounding"] == "nearest" else f", {row['rounding']}"
+            ax.annotate(f" {row['optimizer']}{rounding}", (row["samples_per_second"], 100 * row[key]), fontsize=8)
+        ax.set(xscale="log", xlabel="new samples a second", ylabel="accuracy, %", title=title)
+    axes[0].plot([], [], "o", color="tab:blue", label="float32")
+    axes[0].plot([], [], "o", color="tab:orange", label="bfloat16")
+    axes[0].legend(fontsize="small")
+    return made
+
+
+def memory(rows: Rows) -> Figure:
+    """Draw peak memory over depth, a line a method."""
+    made, (ax,) = figure()
+    for method in dict.fromkeys(row["method"] for row in rows):
+        line = [row for row in rows if row["method"] == method]
+        ax.plot([r["layers"] for r in line], [r["peak_bytes"] / 2**20 for r in line], marker="o", label=method)
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="layers",
+        ylabel="MiB beyond weights and optimizer state",
+        title="Memory of a step",
+    )
+    ax.legend(fontsize="small")
+    return made
+
+
+def latency(rows: Rows) -> Figure:
+    """Draw the quantiles of latency, a panel a load, a line a number of clients."""
+    loads = list(dict.fromkeys(row["load"] for row in rows))
+    made, axes = figure(len(loads))
+    for ax, load in zip(axes, loads, strict=True):
+        for row in (row for row in rows if row["load"] == load):
+            ax.plot(
+                [50, 99, 99.9], [row["p50_ms"], row["p99_ms"], row["p999_ms"]], "o-", label=f"{row['clients']} clients"
+            )
+        limit = [2 * row["sweep_p99_ms"] + 2 for row in rows if row["load"] == load]
+        ax.axhline(max(limit), color="black", linewidth=1, linestyle=":", label="2 sweeps (p99) + 2 ms")
+        ax.set(yscale="log", xlabel="percentile", ylabel="ms from when due", title=load)
+        ax.legend(fontsize="small")
+    return made
+
+
+def stream(rows: Rows) -> Figure:
+    """Draw new samples a second over the samples of a message, a line a type of input."""
+    made, (ax,) = figure()
+    for dtype in dict.fromkeys(row["dtype"] for row in rows):
+        line = [row for row in rows if row["dtype"] == dtype]
+        sent = [r for r in line if r["held"] == 1]
+        ax.plot([r["message_samples"] for r in sent], [r["samples_per_second"] for r in sent], "o-", label=dtype)
+        held = [r for r in line if r["held"] > 1]
+        ax.plot([1] * len(held), [r["samples_per_second"] for r in held], "s", label=f"{dtype}, held by the client")
+    ax.axhline(rows[0]["in_process"], color="black", linewidth=1, label="in process")
+    ax.set(
+        xscale="log",
+        xlabel="samples a message",
+        ylabel="new samples a second",
+        title="Through the acknowledged socket",
+        ylim=0,
+    )
+    ax.legend(fontsize="small")
+    return made

@@ -1,0 +1,89 @@
+"""Query latency over the real sockets: idle, at half load, and while learning is saturated.
+
+The generator is open-loop: queries are due at times drawn beforehand, and an answer's latency counts from the time
+at which its query was due, not from when a busy client came to send it. A generator that waits for each answer before
+it asks again leaves out just the queries that would have waited longest ("coordinated omission").
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream import Client
+from ffstream.bench.load import ask, feeding
+from ffstream.bench.stream import configuration
+from ffstream.daemon.spawn import Spawned, spawn
+
+LOADS = ("idle", "half", "saturated")
+CLIENTS = (1, 8, 64)
+# A client asks one thing at a time, so a few are asked of each; the daemon's share of the machine is the feeder's.
+CLIENT_QUERIES_PER_SECOND = 25.0
+QUERIES_PER_SECOND = 200.0
+SETTLE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One load and number of clients; the sweeps are the daemon's last ones, ``lost`` are unanswered queries."""
+
+    load: str
+    clients: int
+    queries: int
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    sweep_p50_ms: float
+    sweep_p99_ms: float
+    samples_per_second: float
+    lost: int
+
+
+def measure(folder: Path, net: tuple[int, ...], seconds: float) -> Iterator[Row]:
+    """Measure every load and number of clients for so many seconds each."""
+    with spawn(configuration(folder, net), folder) as daemon:
+        saturated = 0.0
+        for load in reversed(LOADS):
+            rate = {"saturated": float("inf"), "half": saturated / 2, "idle": 0.0}[load]
+            for clients in CLIENTS:
+                with feeding(daemon.address, net[0], rate):
+                    row = _measure(daemon, load, clients, net[0], seconds)
+                if load == "saturated":
+                    saturated = max(saturated, row.samples_per_second)
+                yield row
+        daemon.stop()
+
+
+def _measure(daemon: Spawned, load: str, clients: int, width: int, seconds: float) -> Row:
+    due = _arrivals(min(clients * CLIENT_QUERIES_PER_SECOND, QUERIES_PER_SECOND), seconds)
+    with Client(daemon.address) as client:
+        time.sleep(SETTLE_S)
+        before, started = client.status()["samples_learned"], time.monotonic()
+        latencies = ask(daemon.address, clients, width, due)
+        learned = (client.status()["samples_learned"] - before) / (time.monotonic() - started)
+        sweep = _sweep_ms(client)
+    answered = latencies[~np.isnan(latencies)] * 1e3
+    p50, p99, p999 = np.quantile(answered, (0.5, 0.99, 0.999))
+    lost = len(due) - len(answered)
+    return Row(load, clients, len(due), float(p50), float(p99), float(p999), sweep[0], sweep[1], learned, lost)
+
+
+def _arrivals(rate: float, seconds: float) -> NDArray[np.float64]:
+    """Draw when queries are due: a Poisson process."""
+    arrivals: NDArray[np.float64] = np.random.default_rng(0).exponential(1 / rate, round(seconds * rate)).cumsum()
+    return arrivals
+
+
+def _sweep_ms(client: Client) -> list[float]:
+    """Return median and 99th percentile of the daemon's last sweeps."""
+    with client.events("score", timeout_s=5.0) as events:
+        for event in events:
+            if event.fields["sweep_ms"]:
+                found: list[float] = event.fields["sweep_ms"]
+                return found
+    return [float("nan")] * 2

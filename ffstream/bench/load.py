@@ -1,0 +1,102 @@
+"""Those who feed and query while something is measured; without torch, so that a process of them starts at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream import Client
+from ffstream.errors import FFStreamError
+
+MESSAGE_SAMPLES = 64
+
+
+def samples(count: int, width: int, dtype: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Draw images (count, width), bytes or floats in 0 … 1, and labels (count,)."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, width), np.uint8)
+    return images if dtype == "uint8" else images.astype(np.float32) / 255, random.integers(0, 10, count)
+
+
+@contextmanager
+def feeding(address: str, width: int, rate: float) -> Iterator[None]:
+    """Feed a daemon from a process of its own, so many samples a second; go on when it has learned the first."""
+    if rate == 0:
+        yield
+        return
+    feeder = multiprocessing.get_context("spawn").Process(target=_feed, args=(address, width, rate), daemon=True)
+    feeder.start()
+    try:
+        with Client(address) as client:
+            before = client.status()["samples_learned"]
+            while client.status()["samples_learned"] == before:
+                time.sleep(0.05)
+        yield
+    finally:
+        feeder.terminate()
+        feeder.join()
+
+
+def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Query a daemon at given times, in turns by some clients.
+
+    Parameters
+    ----------
+    address, clients
+        Whom, and by how many connections, each in a thread of its own.
+    width
+        Values of a sample.
+    due
+        Seconds from the start at which queries are due.
+
+    Returns
+    -------
+    NDArray
+        Seconds from when each query was due to its answer; not a number where none came.
+    """
+    latencies = np.full(len(due), np.nan)
+    images, _ = samples(256, width, "uint8")
+    connected = threading.Barrier(clients + 1)
+    begin = [0.0]
+
+    def one(which: int) -> None:
+        with Client(address) as client:
+            client.predict(images[:1])
+            connected.wait()
+            connected.wait()
+            for query in range(which, len(due), clients):
+                when = begin[0] + due[query]
+                time.sleep(max(0.0, when - time.monotonic()))
+                try:
+                    client.predict(images[query % len(images)][None])
+                except FFStreamError:
+                    continue
+                latencies[query] = time.monotonic() - when
+
+    threads = [threading.Thread(target=one, args=(which,)) for which in range(clients)]
+    for thread in threads:
+        thread.start()
+    connected.wait()
+    begin[0] = time.monotonic() + 0.1
+    connected.wait()
+    for thread in threads:
+        thread.join()
+    return latencies
+
+
+def _feed(address: str, width: int, rate: float) -> None:
+    inputs, labels = samples(4_096, width, "uint8")
+    with Client(address) as client:
+        started, fed = time.monotonic(), 0
+        while True:
+            part = slice(fed % len(labels), fed % len(labels) + MESSAGE_SAMPLES)
+            client.feed(inputs[part], labels[part])
+            fed += MESSAGE_SAMPLES
+            time.sleep(max(0.0, started + fed / rate - time.monotonic()))

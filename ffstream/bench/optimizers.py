@@ -1,0 +1,239 @@
+"""Which rule learns best in a given time: accuracy after a stream, against samples a second.
+
+Each contender lives through the same stream once (or as many passes as asked): every sample is predicted, then
+learned, and after each few steps awake the network naps. Backprop with Adam learns the same batches.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ffstream.bench.nets import Backprop
+from ffstream.config import Config, NetworkConfig, parse
+from ffstream.data.datasets import Dataset
+from ffstream.stream.learner import Learner
+
+TEST_ROWS = 500
+# Batches that one contender learns before the next one catches up with it.
+TURN = 64
+BACKPROP_RATE = 1e-3
+# Step sizes that did best on one pass over MNIST, of halvings and doublings.
+RATES = {"in_place": 2e-3, "unit": 2e-4, "factored": 2e-4, "momentum": 2e-3, "adam": 3e-4}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A rule in a precision, or backprop."""
+
+    optimizer: str
+    precision: str
+    rounding: str = "nearest"
+
+    @property
+    def name(self) -> str:
+        """Return what stands in the table and in the figure."""
+        rounding = "" if self.rounding == "nearest" else f", {self.rounding}"
+        return f"{self.optimizer}, {self.precision}{rounding}"
+
+
+CONTENDERS = (
+    Contender("in_place", "float32"),
+    Contender("in_place", "bfloat16"),
+    Contender("in_place", "bfloat16", "stochastic"),
+    Contender("in_place", "bfloat16", "master"),
+    Contender("unit", "float32"),
+    Contender("factored", "float32"),
+    Contender("momentum", "float32"),
+    Contender("momentum", "bfloat16"),
+    Contender("adam", "float32"),
+    Contender("adam", "bfloat16"),
+    Contender("backprop", "float32"),
+    Contender("backprop", "bfloat16"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the stream is lived through: samples a batch, passes, and a factor on every contender's best step size."""
+
+    batch: int
+    passes: int
+    rate_factor: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one contender reached with one seed.
+
+    Attributes
+    ----------
+    prequential_accuracy
+        Of the first pass: each sample was predicted before it was learned.
+    test_accuracy
+        At the end.
+    samples_per_second
+        New samples learned a second; under the schedule of naps each is learned about twice.
+    """
+
+    optimizer: str
+    precision: str
+    rounding: str
+    rate: float
+    seed: int
+    passes: int
+    prequential_accuracy: float
+    test_accuracy: float
+    samples_per_second: float
+
+
+class Life(Protocol):
+    """A contender with weights of its own."""
+
+    def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Predict a batch, then learn it; return the predictions."""
+
+    def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Predict images that are not learned."""
+
+
+class ForwardLife:
+    """The learner of the daemon, in process, with its naps and its memory."""
+
+    def __init__(self, config: Config) -> None:
+        self.learner = Learner(config)
+
+    def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        self.learner.advance(quiet=False)
+        while self.learner.asleep:
+            self.learner.step([], labels[:0], [])
+            self.learner.advance(quiet=False)
+        return self.learner.step([inputs], labels, []).predicted
+
+    def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
+        predicted: NDArray[np.int64] = self.learner.network.sweep(_rows(inputs)).labels().numpy()
+        return predicted
+
+
+class BackpropLife:
+    """Backprop on the same batches."""
+
+    def __init__(self, net: str, dtype: torch.dtype, seed: int, rate: float) -> None:
+        self.model = Backprop(net, dtype, torch.device("cpu"), compiled=False, seed=seed, rate=rate)
+
+    def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        predicted: NDArray[np.int64] = self.model.step(_rows(inputs), torch.from_numpy(labels)).numpy()
+        return predicted
+
+    def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
+        with torch.no_grad():
+            predicted: NDArray[np.int64] = self.model.model(_rows(inputs).to(self.model.dtype)).argmax(1).numpy()
+        return predicted
+
+
+def compete(
+    contenders: Sequence[Contender], data: Dataset, plan: Plan, seed: int, advance: Callable[[int], object]
+) -> list[Row]:
+    """Let contenders live through the same stream, side by side.
+
+    Parameters
+    ----------
+    contenders
+        Who learns.
+    data
+        Images as bytes.
+    plan
+        Batch, passes and step sizes.
+    seed
+        Of the weights and of the order.
+    advance
+        Is told, now and then, how many batches more every contender has learned.
+    """
+    rates = [rate_of(contender) * plan.rate_factor for contender in contenders]
+    lives = [_life(contender, rate, data, plan, seed) for contender, rate in zip(contenders, rates, strict=True)]
+    right: list[list[NDArray[np.bool_]]] = [[] for _ in lives]
+    seconds = [0.0] * len(lives)
+    stream = _batches(data, plan, seed)
+    while turn := list(itertools.islice(stream, TURN)):
+        for who, life in enumerate(lives):
+            started = time.perf_counter()
+            predicted = [life.learn(*batch) for batch in turn]
+            seconds[who] += time.perf_counter() - started
+            right[who] += [found == labels for found, (_, labels) in zip(predicted, turn, strict=True)]
+        advance(len(turn))
+    samples = len(data.train[1])
+    return [
+        Row(
+            contender.optimizer,
+            contender.precision,
+            contender.rounding,
+            rate,
+            seed,
+            plan.passes,
+            prequential_accuracy=float(np.concatenate(right[who])[:samples].mean()),
+            test_accuracy=_test(lives[who], data),
+            samples_per_second=samples * plan.passes / seconds[who],
+        )
+        for who, (contender, rate) in enumerate(zip(contenders, rates, strict=True))
+    ]
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Average rows over seeds, contender by contender."""
+    keys = ("optimizer", "precision", "rounding", "rate", "passes")
+    figures = ("prequential_accuracy", "test_accuracy", "samples_per_second")
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return [
+        dict(zip(keys, who, strict=True)) | {key: statistics.fmean(row[key] for row in group) for key in figures}
+        for who, group in groups.items()
+    ]
+
+
+def rate_of(contender: Contender) -> float:
+    """Return the step size that a contender does best with."""
+    return BACKPROP_RATE if contender.optimizer == "backprop" else RATES[contender.optimizer]
+
+
+def _life(contender: Contender, rate: float, data: Dataset, plan: Plan, seed: int) -> Life:
+    if contender.optimizer == "backprop":
+        hidden = "-".join(map(str, NetworkConfig().hidden))
+        return BackpropLife(f"{math.prod(data.shape)}-{hidden}", getattr(torch, contender.precision), seed, rate)
+    network = {"shape": data.shape, "labels": data.labels, "precision": contender.precision, "seed": seed}
+    optimizer = {"rule": contender.optimizer, "rounding": contender.rounding, "rate": rate}
+    engine = {"device": "cpu", "max_batch": plan.batch}
+    return ForwardLife(parse({"network": network, "optimizer": optimizer, "engine": engine}, contender.name))
+
+
+def _batches(data: Dataset, plan: Plan, seed: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    inputs, labels = data.train
+    random = np.random.default_rng(seed)
+    for _ in range(plan.passes):
+        order = random.permutation(len(labels))
+        for start in range(0, len(order), plan.batch):
+            part = order[start : start + plan.batch]
+            yield inputs[part], labels[part]
+
+
+def _rows(inputs: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(inputs)).flatten(1).float() / 255
+
+
+def _test(life: Life, data: Dataset) -> float:
+    inputs, labels = data.test
+    right = [
+        life.predict(inputs[start : start + TEST_ROWS]) == labels[start : start + TEST_ROWS]
+        for start in range(0, len(labels), TEST_ROWS)
+    ]
+    return float(np.concatenate(right).mean())

@@ -1,0 +1,81 @@
+"""Timing contenders side by side, so that whatever else the machine does falls on all of them alike."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ffstream import __version__
+
+# A burst is long enough for the clock, and short enough that many fit.
+BURST_S = 0.03
+ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Seconds that one call takes: the median over bursts, and the lower and upper quartile."""
+
+    median: float
+    low: float
+    high: float
+
+
+def interleave(contenders: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, Spread]:
+    """Time each contender in bursts that take turns.
+
+    Parameters
+    ----------
+    contenders
+        What to call, by name; each is called a few times first, uncounted.
+    device
+        Waited for at the end of each burst.
+    """
+    calls = {name: _calls_a_burst(call, device) for name, call in contenders.items()}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(ROUNDS):
+        for name, call in contenders.items():
+            times[name].append(_burst(call, calls[name], device))
+    return {name: _spread(seconds) for name, seconds in times.items()}
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what a figure depends on beside the code: device, threads, versions."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    processor = capabilities.get("cpu_name") or platform.processor() or platform.machine()
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "cores": capabilities.get("num_logical_cores"),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ffstream": __version__,
+    }
+
+
+def _calls_a_burst(call: Callable[[], object], device: torch.device) -> int:
+    """Warm a contender up, and find how many calls fill a burst."""
+    for _ in range(3):
+        seconds = _burst(call, 1, device)
+    return max(1, round(BURST_S / max(seconds, 1e-6)))
+
+
+def _burst(call: Callable[[], object], calls: int, device: torch.device) -> float:
+    started = time.perf_counter()
+    for _ in range(calls):
+        call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - started) / calls
+
+
+def _spread(seconds: list[float]) -> Spread:
+    low, median, high = statistics.quantiles(seconds, n=4)
+    return Spread(median, low, high)

@@ -1,0 +1,261 @@
+"""``ffstream bench``: the one place where speed is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from ffstream.bench.peers import Peer
+    from ffstream.data.datasets import Dataset
+
+bench = typer.Typer(
+    name="bench",
+    no_args_is_help=True,
+    help="Measure speed on this machine.\n\nEach figure is a ratio taken side by side in one run, contenders in turns, "
+    "so that whatever else the machine does falls on all of them alike; medians, with their spread in the JSON.",
+)
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write rows and environment to this file.")]
+FigureFile = Annotated[Path | None, typer.Option("--figure", help="Draw the result to this PNG or SVG file.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A few cases, within a minute.")]
+Device = Annotated[str, typer.Option(help='"auto" takes a GPU where there is one; or "cpu", "cuda".')]
+DatasetName = Annotated[str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist or usps.")]
+DataRoot = Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")]
+
+Case = TypeVar("Case")
+
+
+@bench.command()
+def throughput(
+    net: Annotated[list[str] | None, typer.Option(help="784-512-512, 784-3x1000, …; may be repeated.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Rows a sweep; may be repeated.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="float32 or bfloat16; may be repeated.")] = None,
+    optimizer: Annotated[list[str] | None, typer.Option(help="in_place, unit, factored, momentum, adam.")] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="fflib, where it is installed.")] = None,
+    peer_path: Annotated[Path | None, typer.Option(help="A checkout of loeweX/Forward-Forward.")] = None,
+    quick: Quick = False,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+    figure: FigureFile = None,
+) -> None:
+    """Time learning sweeps, prediction included, beside backprop with Adam and beside the bare matrix products.
+
+    Backprop has the same widths and precision, and is the faster of eager and compiled. Peers learn both signs in a
+    step, and so does the sweep beside them.
+
+        ffstream bench throughput --quick
+
+        ffstream bench throughput --net 784-4x2000 --batch 512 --json throughput.json
+    """
+    import itertools
+    from dataclasses import asdict
+
+    from ffstream.bench import figures, report
+    from ffstream.bench import throughput as measuring
+    from ffstream.bench.timing import environment
+    from ffstream.stream.learner import device_of
+
+    place = device_of(device)
+    nets = net or (["784-512-512"] if quick else list(measuring.NETS))
+    batches = batch or ([16, 64] if quick else list(measuring.BATCHES))
+    precisions = precision or (["float32"] if quick else list(measuring.PRECISIONS))
+    rules = optimizer or (["in_place", "adam"] if quick else list(measuring.RULES))
+    others = _peers(peer or [], peer_path)
+    cases = list(itertools.product(nets, batches, precisions))
+    rows = [asdict(row) for case in _bar(cases) for row in measuring.measure(*case, rules, place)]
+    peers = [asdict(row) for one in _bar(others) for row in measuring.measure_peer(one, place)]
+    report.show(
+        "Learning sweeps: samples a second, and their ratio to backprop",
+        rows,
+        [
+            *("net", "batch", "precision", "optimizer", "samples_per_second", "backprop_samples_per_second"),
+            *("ratio_to_backprop", "matmul_fraction"),
+        ],
+    )
+    if peers:
+        report.show("Peers", peers, ["name", "net", "batch", "precision", "samples_per_second", "ours", "ratio"])
+    report.write(json_file, environment(place), rows=rows, peers=peers)
+    if figure is not None:
+        figures.throughput(rows).savefig(figure, dpi=150)
+
+
+@bench.command()
+def optimizers(
+    dataset: DatasetName = "digits",
+    data_root: DataRoot = Path("data"),
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Samples a step.")] = 16,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")] = 3,
+    passes: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 1,
+    rate_factor: Annotated[float, typer.Option(min=1e-6, help="Times each contender's best step size.")] = 1.0,
+    only: Annotated[list[str] | None, typer.Option(help="in_place, adam, backprop, …; may be repeated.")] = None,
+    quick: Quick = False,
+    json_file: JsonFile = None,
+    figure: FigureFile = None,
+) -> None:
+    """Let every rule live through the same stream, and show accuracy against samples a second.
+
+    Each sample is predicted before it is learned; backprop with Adam learns the same batches.
+
+        ffstream bench optimizers --dataset mnist --data-root data --json optimizers.json --figure optimizers.png
+    """
+    from dataclasses import asdict
+    from functools import partial
+
+    from rich.progress import Progress
+
+    from ffstream.bench import figures, report
+    from ffstream.bench import optimizers as measuring
+    from ffstream.bench.timing import environment
+    from ffstream.stream.learner import device_of
+
+    data = _data(dataset, data_root, quick=quick)
+    contenders = [one for one in measuring.CONTENDERS if not only or one.optimizer in only]
+    plan = measuring.Plan(batch, passes, rate_factor)
+    steps = -(-len(data.train[1]) // batch) * passes
+    rows: list[dict[str, Any]] = []
+    with Progress() as progress:
+        for seed in range(1 if quick else seeds):
+            advance = partial(progress.advance, progress.add_task(f"seed {seed}", total=steps))
+            rows += [asdict(row) for row in measuring.compete(contenders, data, plan, seed, advance)]
+    report.show(
+        f"{dataset}, {passes} pass(es), batches of {batch}: mean over seeds",
+        measuring.means(rows),
+        ["optimizer", "precision", "rounding", "rate", "prequential_accuracy", "test_accuracy", "samples_per_second"],
+    )
+    report.write(json_file, environment(device_of("cpu")), dataset=dataset, batch=batch, rows=rows)
+    if figure is not None:
+        figures.optimizers(measuring.means(rows)).savefig(figure, dpi=150)
+
+
+@bench.command()
+def memory(device: Device = "auto", json_file: JsonFile = None, figure: FigureFile = None) -> None:
+    """Measure the peak memory of a learning step beyond weights and optimizer state, over the depth of the network."""
+    import itertools
+    from dataclasses import asdict
+
+    from ffstream.bench import figures, report
+    from ffstream.bench import memory as measuring
+    from ffstream.bench.timing import environment
+    from ffstream.stream.learner import device_of
+
+    place = device_of(device)
+    cases = list(itertools.product(measuring.METHODS, measuring.DEPTHS))
+    rows = [asdict(measuring.measure(*case, place)) for case in _bar(cases)]
+    report.show("Peak bytes of a step beyond weights and optimizer state", rows, ["method", "layers", "peak_bytes"])
+    report.write(json_file, environment(place), rows=rows)
+    if figure is not None:
+        figures.memory(rows).savefig(figure, dpi=150)
+
+
+@bench.command()
+def latency(
+    net: Annotated[str, typer.Option(help="784-512-512, 784-3x1000, …")] = "784-512-512",
+    seconds: Annotated[float, typer.Option(min=1, help="Of queries, for each load and number of clients.")] = 15.0,
+    quick: Quick = False,
+    json_file: JsonFile = None,
+    figure: FigureFile = None,
+) -> None:
+    """Measure how long queries take over the real sockets: idle, at half load, and while learning is saturated.
+
+    Queries are due at times drawn beforehand, 200 a second over all clients, and latency counts from when a query
+    was due, so that waiting is not hidden.
+
+        ffstream bench latency --json latency.json --figure latency.png
+    """
+    import tempfile
+    from dataclasses import asdict
+
+    from rich.progress import Progress
+
+    from ffstream.bench import figures, report
+    from ffstream.bench import latency as measuring
+    from ffstream.bench.nets import widths
+    from ffstream.bench.timing import environment
+    from ffstream.stream.learner import device_of
+
+    with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
+        task = progress.add_task("measuring", total=len(measuring.LOADS) * len(measuring.CLIENTS))
+        found = measuring.measure(Path(folder), widths(net), 3.0 if quick else seconds)
+        rows = []
+        for row in found:
+            rows.append(asdict(row))
+            progress.advance(task)
+    report.show(
+        f"Query latency on {net}, milliseconds from when a query was due",
+        rows,
+        ["load", "clients", "p50_ms", "p99_ms", "p999_ms", "sweep_p99_ms", "samples_per_second", "lost"],
+    )
+    report.write(json_file, environment(device_of("auto")), rows=rows)
+    if figure is not None:
+        figures.latency(rows).savefig(figure, dpi=150)
+
+
+@bench.command()
+def stream(
+    net: Annotated[str, typer.Option(help="784-512-512, 784-3x1000, …")] = "784-512-512",
+    quick: Quick = False,
+    json_file: JsonFile = None,
+    figure: FigureFile = None,
+) -> None:
+    """Feed a daemon through its acknowledged socket, in messages of several sizes, beside the learner in process.
+
+    Samples a second are new ones, acknowledged when they are learned; in naps each is learned once more.
+
+        ffstream bench stream --json stream.json --figure stream.png
+    """
+    import tempfile
+    from dataclasses import asdict
+
+    from rich.progress import Progress
+
+    from ffstream.bench import figures, report
+    from ffstream.bench import stream as measuring
+    from ffstream.bench.nets import widths
+    from ffstream.bench.timing import environment
+    from ffstream.stream.learner import device_of
+
+    ways = tuple(way for way in measuring.WAYS if not quick or way.dtype == "uint8")
+    seconds = 1.0 if quick else measuring.SECONDS
+    with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
+        task = progress.add_task("measuring", total=measuring.ROUNDS * (len(ways) + 1))
+        rows = [
+            asdict(row)
+            for row in measuring.measure(Path(folder), widths(net), ways, seconds, lambda: progress.advance(task))
+        ]
+    report.show(
+        f"New samples a second through the acknowledged socket, {net}",
+        rows,
+        ["message_samples", "held", "dtype", "ack", "samples_per_second", "in_process", "fraction_of_in_process"],
+    )
+    report.write(json_file, environment(device_of("auto")), rows=rows)
+    if figure is not None:
+        figures.stream(rows).savefig(figure, dpi=150)
+
+
+def _bar(cases: Sequence[Case]) -> Iterator[Case]:
+    from rich.progress import track
+
+    yield from track(cases, description="measuring", disable=not cases)
+
+
+def _peers(names: Sequence[str], checkout: Path | None) -> list[Peer]:
+    from ffstream.bench import peers
+    from ffstream.errors import ConfigError
+
+    if unknown := set(names) - {"fflib"}:
+        raise ConfigError(f"--peer {', '.join(sorted(unknown))}: unknown; known is fflib, and --peer-path for loeweX")
+    return [peers.fflib() for _ in names] + ([] if checkout is None else [peers.lowe(checkout)])
+
+
+def _data(name: str, root: Path, *, quick: bool) -> Dataset:
+    from dataclasses import replace
+
+    from ffstream.data import datasets
+
+    data = datasets.load(name, root, download=False)
+    part = slice(0, 4_000) if quick else slice(None)
+    return replace(data, train=(data.train[0][part], data.train[1][part]))

@@ -1,0 +1,74 @@
+"""The work between a layer's two products, compiled into one pass over the activations.
+
+What is compiled is ``ffstream.ff.layers.judge`` and ``enter`` themselves, so the readable path and the fast one are
+one text. Rows are a dynamic dimension: one row and several rows are compiled once each, before the first sample, and
+nothing is compiled again whatever rows a sweep brings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+
+from ffstream.ff.layers import Kernels, Phase, Teaching, enter, judge
+
+if TYPE_CHECKING:
+    from ffstream.ff.network import Network
+
+log = logging.getLogger(__name__)
+
+# Graphs kept of one function: torch's own limit is sized for a training script, a network of many widths needs more.
+GRAPHS = 256
+
+
+def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> Kernels:
+    """Compile the work between the products of a network, for lessons of some phases and sweeps of about so many rows.
+
+    Where there is no compiler it says so, and returns the functions as they are written: the results are the same
+    within rounding.
+    """
+    torch._dynamo.config.recompile_limit = GRAPHS  # noqa: SLF001  has no public name
+    kernels = Kernels(_multiply, torch.compile(judge), torch.compile(enter))
+    try:
+        for phase, n in itertools.product(phases, (max(rows, 2), 1)):
+            _rehearse(kernels, network, phase, n)
+    except TorchDynamoException as error:
+        log.warning("sweeps run uncompiled, and slower: %s", str(error).strip().splitlines()[0])
+        return Kernels()
+    return kernels
+
+
+def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
+    """Run each kernel once on n rows of zeros that teach nothing; no state of the network changes."""
+
+    def blank(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        tensor = torch.zeros(n, *shape, dtype=dtype, device=network.device)
+        if n > 1:
+            torch._dynamo.mark_dynamic(tensor, 0)  # noqa: SLF001  has no public name
+        return tensor
+
+    paths, labels = network.paths, network.config.labels
+    teaching = Teaching(blank(1, dtype=torch.int64), network.signs(phase), blank(1))
+    kernels.enter(blank(paths, network.config.width), network.centre, teaching.weight)
+    for layer, trust in zip(network.layers, network.trust, strict=True):
+        activation = blank(paths, len(layer.weight), dtype=layer.weight.dtype)
+        kernels.multiply(blank(paths, layer.weight.shape[1], dtype=layer.weight.dtype), layer.weight)
+        kernels.judge(
+            layer.coding, layer.threshold, activation, blank(labels), trust, blank(labels), teaching, layer.centre
+        )
+
+
+def _multiply(x: Tensor, weight: Tensor) -> Tensor:
+    return _multiply_one(x, weight) if x.shape[:2] == (1, 1) else x @ weight.T
+
+
+@torch.compile
+def _multiply_one(x: Tensor, weight: Tensor) -> Tensor:
+    """Multiply one row (1, 1, i), at the speed at which the weights can be read; a BLAS takes 2 to 3 times as long."""
+    return (weight.float() * x.float()[0]).sum(1).to(x.dtype).view(1, 1, -1)

@@ -1,0 +1,106 @@
+"""How a small step reaches bfloat16 weights.
+
+bfloat16 keeps 8 bits of a weight, so a step smaller than 1/256 of it rounds to nothing. Three ways, beside the plain
+sum for weights that are not rounded at all:
+
+============  =========================================  ==================================================
+rounding      memory a weight                            a step too small to show
+============  =========================================  ==================================================
+nearest       2 bytes                                    is lost
+stochastic    2 bytes                                    shows with the chance that makes its mean right
+master        6 bytes: a float32 copy takes the sum      is kept until it shows
+============  =========================================  ==================================================
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+ALL = slice(None)
+# A layer's seed and the number of a step make one seed of 62 bits.
+LAYER_SEEDS, STEPS = 2**22, 2**40
+
+Rounding = Literal["nearest", "stochastic", "master"]
+
+
+class Adder(Protocol):
+    """Adds matrix products to one layer's weights.
+
+    Attributes
+    ----------
+    weight
+        (u, i): what the layer multiplies with.
+    """
+
+    weight: Tensor
+
+    def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
+        """Add ``scale * left.T @ right``, of (k, units) and (k, i), to the weights of some units in place."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors beside the weights that a checkpoint must hold, by name."""
+
+
+class Nearest:
+    """One call, in the precision of the weights."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+
+    def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
+        self.weight[units].addmm_(left.T, right, alpha=scale)
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+
+class Stochastic:
+    """Round up or down with the chances that make the mean right (Gupta et al. 2015, arXiv 1502.02551, section 3)."""
+
+    def __init__(self, weight: Tensor, seed: int) -> None:
+        self.weight = weight
+        self._sum = torch.empty_like(weight, dtype=torch.float32)
+        self._noise = torch.empty_like(weight, dtype=torch.int32)
+        self._generator = torch.Generator(weight.device)
+        # A step draws from the layer's seed and its number, so that a replay repeats it.
+        self._seed, self._steps = seed, torch.zeros((), dtype=torch.int64)
+
+    def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
+        self._steps += 1
+        self._generator.manual_seed(self._seed * STEPS + int(self._steps))
+        total, noise = self._sum[units], self._noise[units]
+        total.copy_(self.weight[units]).addmm_(left.float().T, right.float(), alpha=scale)
+        # The lower half of a float32 is what bfloat16 cuts off: noise added to it carries into the upper half with
+        # just the chance that it stands for.
+        noise.random_(2**16, generator=self._generator)
+        total.view(torch.int32).add_(noise).bitwise_and_(-(2**16))
+        self.weight[units].copy_(total)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"rounded": self._steps}
+
+
+class Master:
+    """Keep the sum in float32, and multiply with a rounded copy of it."""
+
+    def __init__(self, weight: Tensor, master: Tensor) -> None:
+        self.weight = weight
+        self._master = master
+
+    def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
+        self._master[units].addmm_(left.float().T, right.float(), alpha=scale)
+        self.weight[units].copy_(self._master[units])
+
+    def state(self) -> dict[str, Tensor]:
+        return {"master": self._master}
+
+
+def make_adder(weight: Tensor, dtype: torch.dtype, rounding: Rounding, seed: int) -> Adder:
+    """Hold float32 weights (u, i) in a precision, with a way of rounding to it."""
+    held = weight.to(dtype)
+    if dtype == torch.float32 or rounding == "nearest":
+        return Nearest(held)
+    return Master(held, weight) if rounding == "master" else Stochastic(held, seed)

@@ -1,0 +1,64 @@
+"""The benchmarks that start a daemon."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from ffstream import Client
+from ffstream.bench import latency, stream
+from ffstream.bench.load import ask, feeding
+
+NET = (64, 20, 20)
+
+
+@pytest.mark.slow
+def test_latency_has_a_row_a_load_and_number_of_clients(monkeypatch, tmp_path):
+    monkeypatch.setattr(latency, "CLIENTS", (3,))
+    monkeypatch.setattr(latency, "SETTLE_S", 0.1)
+    rows = list(latency.measure(tmp_path, NET, seconds=1.0))
+    assert [row.load for row in rows] == ["saturated", "half", "idle"]
+    for row in rows:
+        assert row.lost == 0
+        assert 0 < row.p50_ms <= row.p99_ms <= row.p999_ms
+        assert 0 < row.sweep_p50_ms <= row.sweep_p99_ms
+    assert rows[0].samples_per_second > rows[1].samples_per_second > rows[2].samples_per_second == 0
+
+
+@pytest.mark.slow
+def test_streams_are_fed_in_each_way_beside_the_learner_in_process(monkeypatch, tmp_path):
+    monkeypatch.setattr(stream, "ROUNDS", 1)
+    told: list[None] = []
+    ways = (stream.Way(1, "float32", held=8), stream.Way(16, "uint8"))
+    rows = stream.measure(tmp_path, NET, ways, 0.3, lambda: told.append(None))
+    assert [(row.message_samples, row.held, row.dtype, row.ack) for row in rows] == [
+        (1, 8, "float32", "learned"),
+        (16, 1, "uint8", "learned"),
+    ]
+    assert len(told) == 3
+    for row in rows:
+        assert row.fraction_of_in_process == pytest.approx(row.samples_per_second / row.in_process)
+
+
+FLAT = {"shape": [64]}
+
+
+def test_a_late_answer_counts_from_when_its_query_was_due(start_daemon):
+    daemon = start_daemon(network=FLAT)
+    latencies = ask(daemon.address, 1, 64, np.zeros(40))
+    # One client was asked forty things at once: each waited for those before it.
+    assert (np.diff(latencies) > 0).all()
+    assert latencies[39] > 5 * latencies[0]
+
+
+def test_a_feeder_feeds_only_as_long_as_it_is_asked_to(start_daemon):
+    daemon = start_daemon(network=FLAT)
+    with Client(daemon.address) as client:
+        with feeding(daemon.address, 64, 500.0):
+            assert client.status()["samples_learned"] > 0
+        client.control("checkpoint")
+        learned = client.status()["samples_learned"]
+        time.sleep(0.3)
+        assert client.status()["samples_learned"] == learned

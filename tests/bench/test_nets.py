@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ffstream.bench.nets import NETS, Backprop, network_of, widths
+from ffstream.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("net", "expected"),
+    [("784-512-512", (784, 512, 512)), ("784-3x1000", (784, 1000, 1000, 1000)), ("9-2x3-4", (9, 3, 3, 4))],
+)
+def test_a_net_is_read_from_its_name(net, expected):
+    assert widths(net) == expected
+
+
+@pytest.mark.parametrize("net", ["", "784", "784-", "784-0", "784-x10", "a-b", "784-2x", "784 512"])
+def test_a_name_of_another_form_is_refused(net):
+    with pytest.raises(ConfigError, match="784-512-512"):
+        widths(net)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_the_networks_have_the_widths_of_their_names(net):
+    config = network_of(net)
+    assert (config.width, *config.hidden) == widths(net)
+
+
+def test_backprop_has_the_same_widths_and_a_layer_for_the_labels():
+    model = Backprop("20-30-40", torch.float32, torch.device("cpu"), compiled=False)
+    assert [tuple(p.shape) for p in model.model.parameters() if p.dim() == 2] == [(30, 20), (40, 30), (10, 40)]
+
+
+def test_backprop_predicts_before_it_learns_and_learns():
+    model = Backprop("20-30", torch.float32, torch.device("cpu"), compiled=False, rate=1e-2)
+    rows, labels = torch.randn(64, 20), torch.randint(10, (64,))
+    untouched = model.model(rows).argmax(1)
+    assert torch.equal(model.step(rows, labels), untouched)
+    for _ in range(200):
+        predicted = model.step(rows, labels)
+    assert (predicted == labels).float().mean() > 0.9

@@ -1,0 +1,170 @@
+"""A compiled sweep does what the sweep as it is written does, whatever rows it brings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from plain_forward import CODINGS, PHASES, copy_of, learn, make_labels, make_network, make_rows, relative_error
+
+from ffstream.ff.layers import Kernels, Lesson, Phase, judge
+from ffstream.ff.network import Network
+
+PRECISIONS = ("float32", "bfloat16")
+# Of the distance that the weights moved. In bfloat16 one rounding that falls the other way is seen in what follows.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
+STEPS = [(1, 0), (6, 0), (1, 1), (6, 5), (2, 0), (40, 30)]
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def make_fused(coding: str, **network: str) -> Network:
+    """Compile a small network; graphs of the same shapes are compiled once a process."""
+    made = make_network(coding, **network)
+    made.fuse(8, PHASES)
+    return made
+
+
+@pytest.fixture
+def no_compilation():
+    with torch.compiler.set_stance("fail_on_recompile"):
+        yield
+
+
+def moved(network: Network, phase: Phase, steps: list[tuple[int, int]]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Return how far some sweeps over (learning, query) rows move every tensor, and every score on the way."""
+    before, totals = copy_of(network), []
+    for seed, (m, queries) in enumerate(steps):
+        totals.append(learn(network, make_rows(m + queries, seed), m, phase, seed).total)
+    return {name: tensor.float() - before[name].float() for name, tensor in network.state().items()}, torch.cat(totals)
+
+
+@pytest.mark.parametrize("steps", [[(1, 0)] * 4, [(6, 0)] * 4, [(6, 5)] * 4, [(1, 1)] * 4, STEPS], ids=str)
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_fused_sweeps_score_and_learn_as_eager_ones_do(coding, precision, phase, steps):
+    fused, eager = make_fused(coding, precision=precision), make_network(coding, precision=precision)
+    found, scores = moved(fused, phase, steps)
+    expected, eager_scores = moved(eager, phase, steps)
+    assert relative_error(scores, eager_scores) < TOLERANCE[precision]
+    for name, step in expected.items():
+        if step.any():
+            assert relative_error(found[name], step) < TOLERANCE[precision], name
+        else:
+            assert torch.equal(found[name], step), name
+    assert expected["0.weight"].any()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_fusing_compiles_and_leaves_the_network_as_it_is(coding, precision):
+    network = make_network(coding, precision=precision)
+    before = copy_of(network)
+    network.fuse(8, PHASES)
+    assert network.kernels.judge is not judge
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state().items())
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_no_count_of_rows_compiles_anything_again(coding, precision, phase, no_compilation):
+    with torch.compiler.set_stance("default"):
+        network = make_fused(coding, precision=precision)
+    for m, queries in [*STEPS, (3, 0), (8, 0), (9, 7), (1, 300), (64, 1), (200, 0)]:
+        learn(network, make_rows(m + queries), m, phase)
+    for queries in (1, 2, 5, 8, 33, 256):
+        network.sweep(make_rows(queries))
+
+
+def test_a_sweep_over_shapes_that_were_never_compiled_is_noticed(no_compilation):
+    with torch.compiler.set_stance("default"):
+        network = make_fused("disjoint")
+    network.layers = make_network("disjoint", hidden=(15, 22), labels=3).layers
+    with pytest.raises(RuntimeError, match="recompile"):
+        network.sweep(make_rows(3))
+
+
+@pytest.mark.parametrize("learning", [1, 6])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_fused_answer_to_a_query_does_not_depend_on_the_lesson(coding, precision, learning):
+    rows = make_rows(learning + 5)
+    taught, asked = (make_fused(coding, precision=precision) for _ in range(2))
+    assert torch.equal(learn(taught, rows, learning).goodness, asked.sweep(rows).goodness[learning:])
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_query_that_is_not_finite_reaches_no_tensor_of_a_fused_network(coding):
+    network, rows = make_fused(coding), make_rows(9)
+    rows[6:8] = torch.nan
+    rows[8, 3] = torch.inf
+    learn(network, rows, 6)
+    assert all(tensor.isfinite().all() for tensor in network.state().values())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_the_same_sweeps_are_repeated_bit_for_bit(coding, precision):
+    one, other = (moved(make_fused(coding, precision=precision), Phase.TOGETHER, STEPS) for _ in range(2))
+    assert torch.equal(one[1], other[1])
+    assert all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
+
+
+def test_a_network_of_many_widths_is_compiled_whole(no_compilation):
+    with torch.compiler.set_stance("default"):
+        network = make_fused("disjoint", hidden=(40, 20, 11, 64))
+    for m, queries in STEPS:
+        learn(network, make_rows(m + queries), m, Phase.WAKE)
+
+
+WITHOUT_A_COMPILER = """
+import logging, sys, warnings
+sys.path.insert(0, {folder!r})
+import torch
+from plain_forward import copy_of, equal, learn, make_network, make_rows
+from ffstream.ff.layers import Kernels, Phase
+
+warnings.simplefilter("ignore")
+seen = []
+handler = logging.Handler()
+handler.emit = seen.append
+logging.getLogger("ffstream").addHandler(handler)
+fused, eager = (make_network("disjoint", precision={precision!r}) for _ in range(2))
+fused.fuse(8, [Phase.WAKE, Phase.TOGETHER])
+for rows in (1, 4, 9):
+    for network in (fused, eager):
+        learn(network, make_rows(rows), rows)
+assert fused.kernels == Kernels(), fused.kernels
+assert equal(copy_of(fused), copy_of(eager))
+print([record.levelname for record in seen], seen and seen[0].getMessage())
+"""
+
+
+@pytest.mark.parametrize("compiler", ["false", "/nowhere/c++"], ids=["one that fails", "none"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_without_a_compiler_it_says_so_once_and_sweeps_as_it_is_written(tmp_path, precision, compiler):
+    environment = {**os.environ, "CXX": compiler, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    code = WITHOUT_A_COMPILER.format(folder=str(Path(__file__).parent), precision=precision)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("['WARNING'] sweeps run uncompiled, and slower: "), done.stdout
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
+def test_fused_sweeps_on_a_gpu_agree_with_eager_ones_there(coding, precision):
+    fused, eager = (make_network(coding, precision=precision, device="cuda") for _ in range(2))
+    fused.fuse(8, PHASES)
+    assert fused.kernels != Kernels()
+    for seed, (m, queries) in enumerate(STEPS):
+        rows, lesson = make_rows(m + queries, seed).cuda(), Lesson(make_labels(m).cuda(), Phase.WAKE)
+        found, expected = (network.sweep(rows, lesson, None).total for network in (fused, eager))
+        assert relative_error(found, expected) < 0.05
