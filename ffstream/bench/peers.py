@@ -40,14 +40,14 @@ def fflib() -> Peer:
     SourceError
         If it is not installed.
     """
-    module = _import("fflib.nn", "pip install --no-deps fflib")
+    linear, net_of = (_import(f"fflib.nn.{name}", "pip install --no-deps fflib") for name in ("ff_linear", "ff_net"))
 
     def make(widths: Sequence[int], rows: Tensor, labels: Tensor, device: torch.device) -> Step:
         layers = [
-            module.FFLinear(fan_in, units, loss_threshold=8.0, lr=1e-3, device=device)
+            linear.FFLinear(fan_in, units, loss_threshold=8.0, lr=1e-3, device=device)
             for fan_in, units in itertools.pairwise(widths)
         ]
-        net = module.FFNet(layers, device)
+        net = net_of.FFNet(layers, device)
         positive, negative = _written_over(rows, labels), _written_over(rows, (labels + 1) % 10)
         return lambda: net.run_train_combined(positive, negative)
 

@@ -109,9 +109,12 @@ class Assembly:
         # Sorting rows by target needs their labels on the host, which on a GPU would wait for the layer.
         if not self.run or targets.is_cuda:
             return None
-        counts = targets.flatten().bincount(minlength=len(self.membership)).tolist()
         dense = max(len(targets), MEMORY_BOUND) * inputs.shape[1] * self.membership.shape[1]
-        if dense < BLOCK_COST[inputs.itemsize] * sum(count > 0 for count in counts):
+        cost = BLOCK_COST[inputs.itemsize]
+        if dense < cost:
+            return None
+        counts = targets.flatten().bincount(minlength=len(self.membership)).tolist()
+        if dense < cost * sum(count > 0 for count in counts):
             return None
         rows = torch.split(targets.flatten().argsort() // targets.shape[1], counts)
         return [Block(rows[c], slice(c * self.run, (c + 1) * self.run)) for c, count in enumerate(counts) if count]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ffstream.config import NetworkConfig, OptimizerConfig, Precision
 from ffstream.ff.fused import fuse
@@ -138,7 +139,7 @@ class Network:
             verdict = layer.judge(self.kernels, x, total, trust, noise, teaching)
             if m:
                 layer.rule.apply(layer.gradient(verdict, x, m))
-            goodness.append(verdict.goodness[m:].clone())
+            goodness.append(verdict.goodness[m:].clone() if m else verdict.goodness)
             shown.append(verdict.shown[:m])
             x, total = verdict.onward, verdict.believed
         return Scores(total, torch.stack(goodness, 1), torch.stack(shown, 1))
@@ -169,13 +170,13 @@ class Network:
         return rows if self.paths == 1 else write_labels(rows, self.paths)
 
     def _lay_out(self, lesson: Lesson | None, n: int) -> Teaching:
-        labels = torch.zeros(n, 1, dtype=torch.int64, device=self.device)
-        weight = torch.zeros(n, 1, device=self.device)
         if lesson is None:
-            return Teaching(labels, self._signs[Phase.WAKE], weight)
+            labels = torch.zeros(n, 1, dtype=torch.int64, device=self.device)
+            return Teaching(labels, self._signs[Phase.WAKE], torch.zeros(n, 1, device=self.device))
         m = len(lesson.labels)
-        labels[:m, 0] = lesson.labels
-        weight[:m] = min(1.0, FULL_STEP / m)
+        labels, weight = lesson.labels.unsqueeze(1), torch.full((m, 1), min(1.0, FULL_STEP / m), device=self.device)
+        if m < n:
+            labels, weight = functional.pad(labels, (0, 0, 0, n - m)), functional.pad(weight, (0, 0, 0, n - m))
         return Teaching(labels, self._signs[lesson.phase], weight)
 
 

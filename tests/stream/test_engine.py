@@ -114,7 +114,7 @@ def test_each_query_gets_the_scores_of_its_own_rows(driven: Driven) -> None:
     (swept,) = driven.turn()
     assert [(answer.query.token, len(answer.labels)) for answer in swept.answers] == [("a", 2), ("b", 1)]
     asked = np.concatenate([answer.goodness for answer in swept.answers])
-    assert np.array_equal(asked, swept.step.scores.goodness[3:].numpy())
+    assert np.array_equal(asked, swept.step.scores.goodness.numpy())
 
 
 def test_an_answer_is_consistent_within_itself(driven: Driven) -> None:
