@@ -36,6 +36,9 @@ def throughput(rows: Rows) -> Figure:
         title=f"Learning speed ({best})",
     )
     ax.set_yticks([1, 2, 4, 8], labels=["1×", "2×", "4×", "8×"])
+    batches = sorted({row["batch"] for row in rows})
+    ax.set_xticks(batches, labels=batches)
+    ax.minorticks_off()
     ax.legend(fontsize="small")
     return made
 
