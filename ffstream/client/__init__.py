@@ -241,6 +241,8 @@ class Client:
 
     def _send_held(self) -> None:
         if self._held:
+            # What is held stays held until there is somebody to send it to.
+            self._line().greet()
             rows, targets = zip(*self._held, strict=True)
             self._held, self._held_samples = [], 0
             self._line().feed(np.concatenate(rows), np.concatenate(targets))

@@ -87,7 +87,7 @@ class Feeding:
         Unreachable
             If the daemon is silent; the samples are kept, and ``flush`` tries again.
         """
-        self._greet()
+        self.greet()
         samples, size = self._limits or (len(labels), 0)
         # A message is its header, the inputs, and eight bytes for each label.
         step = max(1, min(samples, (size - wire.HEADER_BYTES) // (inputs[:1].nbytes + 8)))
@@ -111,8 +111,8 @@ class Feeding:
             self._socket.send_multipart(wire.encode("bye", self._who))
         self._socket.close(linger=1000)
 
-    def _greet(self) -> None:
-        """Say hello once, and learn what the daemon takes."""
+    def greet(self) -> None:
+        """Say hello once, and learn what the daemon takes; Unreachable if it is silent."""
         if self._limits is None:
             self._hello()
             self._await(lambda: self._limits is not None)

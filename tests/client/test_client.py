@@ -109,6 +109,41 @@ def test_a_batch_larger_than_the_inbox_is_split_and_learned(start_daemon, digits
         assert client.status()["samples_learned"] == 1500
 
 
+def test_a_holding_client_sends_so_many_samples_at_once(daemon, digits):
+    images, labels = digits
+    with Client(daemon.address, hold=8) as client:
+        for k in range(7):
+            client.feed(images[k : k + 1], labels[k : k + 1])
+        assert daemon.metrics()["ffstream_feeders"] == 0
+        client.feed(images[7:8], labels[7:8])
+        client.feed(images[8:9], labels[8:9])
+        client.flush()
+        assert client.acknowledged == 9
+    assert daemon.metrics()["ffstream_samples_learned_total"] == 9
+
+
+def test_a_holding_client_sends_inputs_of_another_type_apart(daemon, digits):
+    images, labels = digits
+    with Client(daemon.address, hold=8) as client:
+        client.feed(images[:2], labels[:2])
+        client.feed(images[2:3].astype(np.float32), labels[2:3])
+        client.flush()
+        assert client.acknowledged == 3
+
+
+def test_what_is_held_is_not_lost_to_a_daemon_that_is_not_there(start_daemon, digits):
+    images, labels = digits
+    daemon = start_daemon()
+    with Client(daemon.address, hold=4, timeout_s=0.5) as client:
+        client.feed(images[:2], labels[:2])
+        daemon.stop()
+        with pytest.raises(Unreachable):
+            client.flush()
+        start_daemon(port=daemon.config.server.port)
+        client.flush()
+        assert client.acknowledged == 2
+
+
 def test_floats_and_bytes_of_the_same_image_get_the_same_answer(client, digits):
     image = digits[0][:1]
     one, two = client.predict(image), client.predict(image / 255)

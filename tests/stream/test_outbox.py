@@ -48,6 +48,15 @@ def test_it_wakes_again_after_it_was_drained():
     assert waker.count == 2
 
 
+def test_what_is_not_urgent_waits_for_company():
+    outbox = Outbox(waker := Waker())
+    outbox.put(ONE, urgent=False)
+    assert waker.count == 0
+    outbox.put(TWO)
+    assert waker.count == 1
+    assert outbox.drain() == [ONE, TWO]
+
+
 def test_two_threads_that_put_at_once_still_wake():
     outbox = Outbox(waker := Waker())
     first_is_in, second_is_in = threading.Event(), threading.Event()
