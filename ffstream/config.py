@@ -38,7 +38,7 @@ class NetworkConfig(_Section):
     coding: Literal["assembly", "context", "overlay"] = Field(
         "assembly",
         description="How a label meets the activities: assembly (each label owns units; one pass scores all labels), "
-        "context (a top-down term in every layer; try temperature and threshold 16), "
+        "context (a top-down term in every layer; try temperature 16, threshold 24, rate 4e-3), "
         "overlay (written over the first pixels, as in Hinton's paper; one pass a label).",
     )
     assemblies: Literal["disjoint", "random"] = Field(
