@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ffstream.data.datasets import Dataset
 
 MESSAGE_SAMPLES = 64
+# Connections that query all the while.
+ASKERS = 4
 DIGITS_STREAM = 60_000
 
 
@@ -96,7 +98,7 @@ def _stream(data: Dataset, name: str, passes: int, seed: int) -> tuple[NDArray[n
 
 
 def _run(daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> Outcome:
-    """Feed from this thread; query and watch from two others, each with a connection of its own."""
+    """Feed from this thread; query and watch from others, each with a connection of its own."""
     from rich.console import Group
     from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -110,7 +112,7 @@ def _run(daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], l
     bar = Progress(TextColumn("feeding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     task = bar.add_task("feeding", total=len(labels))
     helpers = [
-        threading.Thread(target=_query, args=(daemon.address, data.test[0], latencies, stop)),
+        *(threading.Thread(target=_query, args=(daemon.address, data.test[0], latencies, stop)) for _ in range(ASKERS)),
         threading.Thread(target=_watch, args=(daemon.address, view, stop)),
     ]
     with Client(daemon.address) as client:
