@@ -64,7 +64,8 @@ class Spawned:
         while time.monotonic() < give_up:
             if self.process.poll() is not None:
                 raise FFStreamError(f"the daemon ended with code {self.process.returncode}:\n{self.log.read_text()}")
-            with contextlib.suppress(OSError):
+            # While nobody listens yet, a connection within the machine can meet itself and read its own request.
+            with contextlib.suppress(OSError, http.client.HTTPException):
                 if self.get("/readyz")[0] == 200:
                     return
             time.sleep(0.05)

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 ALL = slice(None)
-# A layer's seed and the number of a step make one seed of 62 bits.
-LAYER_SEEDS, STEPS = 2**22, 2**40
+# Seeds of layers, and of torch's generator, which looks at 32 bits of what it is given.
+LAYER_SEEDS, SEEDS = 2**22, 2**32
+# Knuth's multiplier, which spreads the seeds of layers far apart: their steps count on from there.
+SPREAD = 2_654_435_761
 
 Rounding = Literal["nearest", "stochastic", "master"]
 
@@ -70,7 +72,7 @@ class Stochastic:
 
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
         self._steps += 1
-        self._generator.manual_seed(self._seed * STEPS + int(self._steps))
+        self._generator.manual_seed((self._seed * SPREAD + int(self._steps)) % SEEDS)
         total, noise = self._sum[units], self._noise[units]
         total.copy_(self.weight[units]).addmm_(left.float().T, right.float(), alpha=scale)
         # The lower half of a float32 is what bfloat16 cuts off: noise added to it carries into the upper half with

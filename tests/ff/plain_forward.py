@@ -99,8 +99,8 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 
 
 def normalised(rows: Tensor) -> Tensor:
-    """Divide by the root mean square."""
-    return rows / (rows**2).mean(-1, keepdim=True).sqrt()
+    """Divide by the root mean square; a row of zeros stays one."""
+    return rows / (rows**2).mean(-1, keepdim=True).sqrt().clamp(min=1e-10)
 
 
 def plain_goodness(coding: Coding, weight: Tensor, x: Tensor, label: int) -> Tensor:
