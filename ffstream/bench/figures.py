@@ -85,9 +85,8 @@ def latency(rows: Rows) -> Figure:
     made, axes = figure(len(loads))
     for ax, load in zip(axes, loads, strict=True):
         for row in (row for row in rows if row["load"] == load):
-            ax.plot(
-                [50, 99, 99.9], [row["p50_ms"], row["p99_ms"], row["p999_ms"]], "o-", label=f"{row['clients']} clients"
-            )
+            quantiles = {"50": row["p50_ms"], "99": row["p99_ms"], "99.9": row["p999_ms"]}
+            ax.plot(list(quantiles), list(quantiles.values()), "o-", label=f"{row['clients']} clients")
         limit = [2 * row["sweep_p99_ms"] + 2 for row in rows if row["load"] == load]
         ax.axhline(max(limit), color="black", linewidth=1, linestyle=":", label="2 sweeps (p99) + 2 ms")
         ax.set(yscale="log", xlabel="percentile", ylabel="ms from when due", title=load)
