@@ -18,7 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "network": {"shape": [8, 8], "hidden": [64, 64]},
     # Few samples are fed, so each must count.
     "optimizer": {"rate": 5e-3},
-    "engine": {"device": "cpu", "compile": False},
+    "engine": {"device": "cpu", "compile": False, "max_batch": 32},
 }
 
 StartDaemon = Callable[..., Spawned]

@@ -326,8 +326,8 @@ def test_events_are_numbered_without_gaps(daemon, subscriber, feeder, digits):
     time.sleep(0.2)
     feeder.keep(*digits)
     feeder.flush()
-    numbers = [listen(subscriber)[1]["number"] for _ in range(len(digits[1]) // 64)]
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    numbers = [listen(subscriber)[1]["number"] for _ in range(30)]
+    assert numbers == list(range(numbers[0], numbers[0] + 30))
 
 
 @pytest.mark.parametrize("topic", ["phase", "score", "prediction", "checkpoint"])

@@ -22,7 +22,7 @@ from ffstream.daemon.spawn import Spawned, spawn
 
 LOADS = ("idle", "half", "saturated")
 CLIENTS = (1, 8, 64)
-# A client asks one thing at a time, so a few are asked of each; the daemon's share of the machine is the feeder's.
+# A client asks one thing at a time: more of one would wait for each other, not for the daemon.
 CLIENT_QUERIES_PER_SECOND = 25.0
 QUERIES_PER_SECOND = 200.0
 SETTLE_S = 1.0

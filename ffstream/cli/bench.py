@@ -90,7 +90,7 @@ def optimizers(
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Samples a step.")] = 16,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")] = 3,
     passes: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 1,
-    rate_factor: Annotated[float, typer.Option(min=1e-6, help="Times each contender's best step size.")] = 1.0,
+    rate_factor: Annotated[float, typer.Option(min=1e-6, help="Times each contender's usual step size.")] = 1.0,
     only: Annotated[list[str] | None, typer.Option(help="in_place, adam, backprop, …; may be repeated.")] = None,
     quick: Quick = False,
     json_file: JsonFile = None,

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from ffstream.bench import memory, stream, throughput, timing
+from ffstream.bench import latency, memory, stream, throughput, timing
 from ffstream.cli.bench import bench
 
 PNG = b"\x89PNG"
@@ -67,11 +67,18 @@ def test_memory_writes_a_row_a_method_and_depth(monkeypatch, measured):
     assert all(row["peak_bytes"] > 0 for row in written["rows"])
 
 
-def test_stream_and_latency_write_what_was_measured(monkeypatch, measured):
+def test_stream_writes_what_was_measured(monkeypatch, measured):
     row = stream.Row(64, 1, "uint8", "learned", 100.0, 90.0, 110.0, 120.0, 100 / 120)
     monkeypatch.setattr(stream, "measure", lambda folder, net, ways, seconds, advance: [row])
     _, written = measured("stream", "--quick")
     assert written["rows"][0]["fraction_of_in_process"] == pytest.approx(100 / 120)
+
+
+def test_latency_writes_what_was_measured(monkeypatch, measured):
+    row = latency.Row("idle", 8, 100, 1.0, 2.0, 3.0, 0.5, 0.7, 0.0, 0)
+    monkeypatch.setattr(latency, "measure", lambda folder, net, seconds: iter([row]))
+    _, written = measured("latency", "--quick")
+    assert {"load", "clients", "p50_ms", "p99_ms", "p999_ms", "sweep_p99_ms", "lost"} <= written["rows"][0].keys()
 
 
 def test_an_unknown_peer_is_refused_naming_it():

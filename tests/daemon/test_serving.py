@@ -35,7 +35,7 @@ def test_it_learns_and_predicts(fed, digits):
 def test_both_phases_step_and_alternate(daemon, fed):
     status = fed.status()
     assert status["wake_steps"] + status["sleep_steps"] == status["version"]
-    assert status["wake_steps"] >= 1200 / 64
+    assert status["wake_steps"] >= 1200 / 32
     assert status["sleep_steps"] > 0
     with fed.events("phase", after=0, timeout_s=0.5) as events:
         changes = [event.fields for event in events]
@@ -157,7 +157,7 @@ def test_events_are_numbered_without_gaps_across_replay_and_live(client, digits)
         client.flush()
         numbers += [event.number for event in stream]
     assert numbers == list(range(1, len(numbers) + 1))
-    assert len(numbers) >= 800 / 64
+    assert len(numbers) >= 25
 
 
 def test_a_checkpoint_on_command_is_on_disk_when_it_is_answered(daemon, fed):
