@@ -155,7 +155,17 @@ class ServerConfig(_Section):
 class StateConfig(_Section):
     """What survives a restart."""
 
-    directory: Path = Field(Path("ffstream-state"), description="Folder of the checkpoints; made if missing.")
+    directory: Path = Field(
+        Path("ffstream-state"), description="Folder of the checkpoints and the journal; made if missing."
+    )
+    journal: bool = Field(
+        True,
+        description="Keep every sample on disk before it is acknowledged as durable. Without it a crash loses what was "
+        "learned since the last checkpoint.",
+    )
+    journal_bytes: Count = Field(
+        4 * 2**30, description="Size of the journal at most; a checkpoint is saved, and the journal pruned, in time."
+    )
     checkpoint_s: Positive = Field(300.0, description="Seconds between checkpoints.")
     keep: Count = Field(3, description="Checkpoints kept.")
 

@@ -6,7 +6,9 @@
     ├── ConfigError          the TOML file is unreadable or says something impossible
     ├── BindError            a port is taken or an address is not ours
     ├── StateError           the state directory cannot be used
-    │   └── CheckpointError  a checkpoint is damaged or belongs to another network
+    │   ├── CheckpointError  a checkpoint is damaged or belongs to another network
+    │   └── JournalError     the journal is damaged, or does not continue the checkpoint
+    ├── CatchingUp           the daemon replays its journal, and does this only afterwards
     ├── WireError            a message does not follow docs/protocol.md
     ├── SourceError          a file or data set to feed cannot be read
     ├── Unreachable          the daemon did not answer in time
@@ -49,6 +51,18 @@ class CheckpointError(StateError):
     """A checkpoint is damaged, or was made by a network of another shape."""
 
     exit_code = 65
+
+
+class JournalError(StateError):
+    """The journal is damaged, or does not continue the newest checkpoint."""
+
+    exit_code = 65
+
+
+class CatchingUp(FFStreamError):
+    """The daemon is replaying its journal after a crash."""
+
+    exit_code = 75
 
 
 class WireError(FFStreamError):

@@ -77,6 +77,13 @@ class Message:
             raise self.error("bad_field", f"expected 1 to {longest} characters, got {_shown(value)}", name)
         return value
 
+    def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
+        """Return a field that is one of some strings, or the default where it is absent."""
+        value = self.fields.get(name, default)
+        if value not in allowed:
+            raise self.error("bad_field", f"expected one of {', '.join(allowed)}, got {_shown(value)}", name)
+        return str(value)
+
     def inputs(self, spec: InputSpec) -> Array:
         """Return the tensor ``inputs``, (n, *shape), n ≥ 1, every value finite."""
         inputs = self._tensor("inputs", INPUT_DTYPES)

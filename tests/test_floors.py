@@ -42,7 +42,7 @@ def allowed(rooms: Iterable[str], libraries: str = "", lazily: str = "") -> Allo
 
 
 FLOORS = [
-    {"errors", "ports", "config"},
+    {"errors", "ports", "config", "failpoints"},
     {"ff", "wire", "data"},
     {"stream"},
     {"daemon", "client"},
@@ -59,11 +59,12 @@ HOUSE = {
     "__init__": allowed({"client", "errors"}),
     "errors": allowed(()),
     "ports": allowed(()),
+    "failpoints": allowed({"errors"}),
     "config": allowed({"errors", "ports"}, "pydantic"),
     "ff": allowed(below(1), "torch"),
     "wire": allowed(below(1), "numpy msgpack"),
     "data": allowed(below(1), "numpy", lazily="torch torchvision sklearn PIL"),
-    "stream": allowed(below(2), "numpy torch safetensors"),
+    "stream": allowed(below(2), "numpy torch safetensors msgpack"),
     "daemon": allowed(below(3), "numpy zmq starlette uvicorn prometheus_client"),
     "daemon/metrics.py": allowed(below(3), "torch prometheus_client"),
     "client": allowed(below(3) - {"ff", "stream", "config"}, "numpy zmq"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import zmq
@@ -37,6 +37,8 @@ class Prediction:
         Learning steps behind the weights that answered.
     phase
         ``wake``, ``sleep`` or ``together``: what the network was doing.
+    catching_up
+        Whether the daemon was replaying its journal after a crash, so that the weights were those of some time before.
     """
 
     labels: NDArray[np.int64]
@@ -44,6 +46,7 @@ class Prediction:
     goodness: NDArray[np.float32]
     version: int
     phase: str
+    catching_up: bool = False
 
 
 class Client:
@@ -57,6 +60,9 @@ class Client:
         Name under which the daemon remembers how far this feeder has come; a unique one by default.
     epoch
         Life of the feeder. Samples are numbered from 0 within it; by default each client begins a new one.
+    ack
+        What the acknowledgement of a sample promises. ``durable``: it is on the daemon's disk, and will be learned
+        once, whatever dies. ``learned``: it is learned as well. ``received``: the daemon has it in memory.
     timeout_s
         Seconds without an answer after which the daemon counts as unreachable.
     hold
@@ -76,6 +82,7 @@ class Client:
         *,
         feeder: str | None = None,
         epoch: int | None = None,
+        ack: Literal["received", "durable", "learned"] = "durable",
         timeout_s: float = 10.0,
         hold: int = 1,
     ) -> None:
@@ -89,6 +96,7 @@ class Client:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._queries = Requests(self._context, self._address(ports.QUERIES), timeout_s)
         self._control = Requests(self._context, self._address(ports.CONTROL), timeout_s)
+        self._ack = ack
         self._feeding: Feeding | None = None
         self._hold = hold
         self._held: list[tuple[Array, Array]] = []
@@ -96,7 +104,7 @@ class Client:
         self._push: zmq.Socket[bytes] | None = None
 
     def feed(self, inputs: ArrayLike, labels: ArrayLike) -> None:
-        """Send samples that will be acknowledged when they are learned.
+        """Send samples that will be acknowledged.
 
         Returns as soon as the daemon's credit has let the last of them out, so a full daemon slows the caller
         down; ``flush`` waits for the acknowledgements. Unacknowledged samples are kept and sent again when the
@@ -185,6 +193,7 @@ class Client:
             tensors["goodness"],
             answer.integer("version"),
             answer.text("phase"),
+            answer.fields.get("catching_up") is True,
         )
 
     def events(self, *topics: str, after: int | None = None, timeout_s: float | None = None) -> Subscription:
@@ -253,7 +262,7 @@ class Client:
     def _line(self) -> Feeding:
         if self._feeding is None:
             address = self._address(ports.SAMPLES)
-            self._feeding = Feeding(self._context, address, self._feeder, self._epoch, self._timeout_s)
+            self._feeding = Feeding(self._context, address, self._feeder, self._epoch, self._ack, self._timeout_s)
         return self._feeding
 
 

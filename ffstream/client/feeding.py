@@ -44,15 +44,18 @@ class Feeding:
         Name under which the daemon remembers how far this feeder has come.
     epoch
         Life of the feeder; within one, samples are numbered from 0.
+    ack
+        What an acknowledgement promises: ``received``, ``durable`` or ``learned``.
     timeout_s
-        Seconds of silence after which the daemon counts as unreachable.
+        Seconds of silence after which the daemon counts as unreachable, and of a full disk after which it is an error.
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], address: str, feeder: str, epoch: int, timeout_s: float
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, feeder: str, epoch: int, ack: str, timeout_s: float
     ) -> None:
         self._address = address
         self._who = {"feeder": feeder, "epoch": epoch}
+        self._ack = ack
         self._timeout_s = timeout_s
         self._socket = context.socket(zmq.DEALER)
         self._socket.connect(f"tcp://{address}")
@@ -60,8 +63,8 @@ class Feeding:
         self._in_flight: deque[Chunk] = deque()
         self._in_flight_bytes = 0
         self._queued: deque[Chunk] = deque()
-        # Numbers: given so far, and learned according to the daemon.
-        self._numbered = self._learned = 0
+        # Numbers: given so far, and done with according to the daemon.
+        self._numbered = self._done = 0
         self._credit = (0, 0)
         self._limits: tuple[int, int] | None = None
         self._spec: tuple[list[int], int] | None = None
@@ -69,6 +72,8 @@ class Feeding:
         # between must see their numbers again. The caller is told once.
         self._refused: list[Refused] = []
         self._refused_numbers: set[int] = set()
+        # Since when the daemon has had no disk to write to, and what it said.
+        self._stalled: tuple[float, Refused] | None = None
         self._heard_at = self._greeted_at = time.monotonic()
         self.acknowledged = 0
 
@@ -83,7 +88,8 @@ class Feeding:
         Raises
         ------
         Refused
-            If the daemon refused samples, these or earlier ones; what it took stays taken.
+            If the daemon refused samples, these or earlier ones; what it took stays taken. With code ``no_disk``, if
+            its disk stays full: everything is kept, and ``flush`` tries again.
         Unreachable
             If the daemon is silent; the samples are kept, and ``flush`` tries again.
         """
@@ -97,7 +103,7 @@ class Feeding:
             chunk = Chunk(self._numbered, inputs[part].copy(), labels[part].copy())
             self._queued.append(chunk)
             self._numbered = chunk.end
-        self._forget_learned()
+        self._forget_done()
         self._await(lambda: not self._queued)
 
     def flush(self) -> None:
@@ -127,6 +133,9 @@ class Feeding:
                 raise self._refused.pop(0)
             if done():
                 return
+            if self._stalled is not None and time.monotonic() - self._stalled[0] > self._timeout_s:
+                refused, self._stalled = self._stalled[1], None
+                raise refused
             if not self._sendable():
                 self._listen()
 
@@ -147,7 +156,7 @@ class Feeding:
         self._greeted_at = time.monotonic()
         # A daemon that is gone leaves the queue full; the greeting is tried again anyhow.
         if self._socket.poll(0, zmq.POLLOUT):
-            self._socket.send_multipart(wire.encode("hello", {**self._who, "first": first}))
+            self._socket.send_multipart(wire.encode("hello", {**self._who, "first": first, "ack": self._ack}))
 
     def _sendable(self) -> Chunk | None:
         """Return the next chunk if credit allows it; split it where it is larger than all the credit there is."""
@@ -188,8 +197,10 @@ class Feeding:
             self._on_error(message)
             return
         self._credit = (message.integer("credit_samples"), message.integer("credit_bytes"))
-        self._learned = message.integer("next")
-        self._forget_learned()
+        if self._credit[0]:
+            self._stalled = None
+        self._done = message.integer("next")
+        self._forget_done()
         if message.kind == "welcome":
             self._limits = (message.integer("message_samples", 1), message.integer("message_bytes", 1))
         if message.kind in ("welcome", "resend"):
@@ -198,13 +209,13 @@ class Feeding:
             # Wait for the message that brings new credit.
             self._credit = (0, 0)
 
-    def _forget_learned(self) -> None:
-        while self._in_flight and self._in_flight[0].end <= self._learned:
+    def _forget_done(self) -> None:
+        while self._in_flight and self._in_flight[0].end <= self._done:
             chunk = self._in_flight.popleft()
             self._in_flight_bytes -= chunk.inputs.nbytes
             self._count(chunk)
         # A feeder that returns in the same epoch queues what an earlier life of it has fed already.
-        while self._queued and self._queued[0].end <= self._learned:
+        while self._queued and self._queued[0].end <= self._done:
             self._count(self._queued.popleft())
 
     def _count(self, chunk: Chunk) -> None:
@@ -218,6 +229,12 @@ class Feeding:
             # The daemon was restarted, or forgot us: greet it, and it says from where to send again.
             if time.monotonic() - self._greeted_at > SILENCE_S / 10:
                 self._hello()
+            return
+        if message.fields.get("code") == "catching_up":
+            # Said in answer to every hello until the daemon has replayed its journal; silence brings the next one.
+            return
+        if message.fields.get("code") == "no_disk":
+            self._stalled = self._stalled or (time.monotonic(), refusal(message))
             return
         first = message.fields.get("first")
         if type(first) is int:

@@ -12,7 +12,7 @@ import zmq
 
 from ffstream import wire
 from ffstream.daemon.metrics import Metrics
-from ffstream.errors import StateError, WireError
+from ffstream.errors import CatchingUp, StateError, WireError
 from ffstream.stream.inbox import Command, Inbox
 from ffstream.wire import Message
 
@@ -110,4 +110,6 @@ class ControlThread:
                     raise message.error("stopping", "the daemon stops and took no more commands") from None
             except StateError as error:
                 raise message.error("not_saved", str(error)) from error
+            except CatchingUp as error:
+                raise message.error("catching_up", str(error)) from error
         raise message.error("engine_stuck", f"the engine did not take the command within {ENGINE_S:g} s")

@@ -1,11 +1,14 @@
 """Who feeds, how far each has come, and how much each may still send; pure, no sockets.
 
-Samples of a feeder are numbered from 0 within its epoch. Three marks follow each other through the numbers::
+Samples of a feeder are numbered from 0 within its epoch. Marks move along the numbers::
 
-    0 ····· learned ═══ waiting in the inbox ═══ expected ····· (sent, on its way)
+    0 ····· held ═════ learned, durable (in either order) ═════ expected ····· (sent, on its way)
 
-Credit is how many samples, and bytes, may lie beyond ``learned``. Every active feeder has an equal share of the
-inbox, and the push socket one more, so the inbox cannot overflow and nothing is dropped.
+Below ``held`` samples are learned *and* on disk, so nothing keeps them in memory any more. Credit is how many
+samples, and bytes, may lie beyond it. Every active feeder has an equal share of the inbox, and the push socket one
+more, so that the inbox cannot overflow and nothing is dropped.
+
+How far a feeder is *acknowledged* is its own choice: up to what is received, durable, or learned (and durable).
 """
 
 from __future__ import annotations
@@ -13,9 +16,17 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 
 ACTIVE_S = 60.0
+
+
+class Level(StrEnum):
+    """What an acknowledgement promises."""
+
+    RECEIVED = "received"
+    DURABLE = "durable"
+    LEARNED = "learned"
 
 
 class Verdict(Enum):
@@ -27,35 +38,73 @@ class Verdict(Enum):
     NO_CREDIT = "no_credit"
 
 
-@dataclass
+@dataclass(eq=False)
 class Feeder:
     """One feeder's marks; ``peer`` is the route of its present connection.
 
     ``refused`` says why samples were sent back to it, until it sends again what is expected: what was on its way
-    behind them is refused in silence.
+    behind them is refused in silence. ``in_flight`` has, for each message that is held, the number behind its last
+    sample and its bytes.
     """
 
     epoch: int
     learned: int
+    durable: int
     expected: int
+    level: Level = Level.DURABLE
     peer: bytes = b""
     heard_at: float = float("-inf")
     refused: Verdict | None = None
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)
 
     @property
-    def waiting(self) -> int:
-        """Samples accepted and not yet learned."""
-        return self.expected - self.learned
+    def held(self) -> int:
+        """Number of the first sample that is not both learned and durable."""
+        return min(self.learned, self.durable)
 
     @property
-    def waiting_bytes(self) -> int:
-        """Bytes of the messages that are not yet learned whole."""
-        return sum(size for _, size in self.in_flight)
+    def acknowledged(self) -> int:
+        """Number of the first sample that is not acknowledged."""
+        marks = {Level.RECEIVED: self.expected, Level.DURABLE: self.durable, Level.LEARNED: self.held}
+        return marks[self.level]
+
+    @property
+    def waiting(self) -> int:
+        """Samples accepted and still held."""
+        return self.expected - self.held
+
+    def bytes_beyond(self, number: int) -> int:
+        """Return the bytes of the held messages that end beyond a number."""
+        return sum(size for upto, size in self.in_flight if upto > number)
+
+    def take(self, upto: int, nbytes: int) -> None:
+        """Count samples below ``upto`` as accepted."""
+        self.expected = upto
+        self.in_flight.append((upto, nbytes))
+        self.refused = None
+
+    def skip(self, upto: int) -> None:
+        """Pass over samples below ``upto`` that were refused with an error, so that those behind are not a gap."""
+        self.expected = upto
+        self.refused = None
+        self._settle()
+
+    def advance(self, *, learned: int = 0, durable: int = 0) -> None:
+        """Note that samples below a number are learned, or durable."""
+        self.learned = max(self.learned, learned)
+        self.durable = max(self.durable, durable)
+        self._settle()
+
+    def _settle(self) -> None:
+        while self.in_flight and self.in_flight[0][0] <= self.held:
+            self.in_flight.popleft()
+        if not self.in_flight:
+            # What was passed over behind the last message is done with as well.
+            self.learned = self.durable = self.expected
 
 
 class Feeders:
-    """Every feeder that is remembered.
+    """Every feeder that is remembered, and the push socket, which has a share of its own.
 
     Parameters
     ----------
@@ -63,15 +112,26 @@ class Feeders:
         What the inbox holds at most.
     limit
         Feeders remembered; beyond it the one silent longest is forgotten.
-    learned
-        Feeder to (epoch, next), as restored from a checkpoint.
+
+    Attributes
+    ----------
+    pushed
+        The marks of what is pushed.
     """
 
-    def __init__(self, samples: int, nbytes: int, limit: int, learned: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, samples: int, nbytes: int, limit: int) -> None:
         self.samples = samples
         self.bytes = nbytes
         self.limit = limit
-        self._feeders = OrderedDict((name, Feeder(epoch, upto, upto)) for name, (epoch, upto) in learned.items())
+        self.pushed = Feeder(0, 0, 0, 0)
+        self._feeders: OrderedDict[str, Feeder] = OrderedDict()
+
+    def restore(self, marks: Mapping[str, tuple[int, int, int]]) -> None:
+        """Go on from what is on disk; feeder to (epoch, next to be learned, next to come)."""
+        for name, (epoch, learned, expected) in marks.items():
+            feeder = self._feeders[name] = Feeder(epoch, learned, expected, expected)
+            if feeder.waiting:
+                feeder.in_flight.append((expected, 0))
 
     def get(self, name: str, epoch: int) -> Feeder | None:
         """Return a feeder that has said hello in this epoch, or None."""
@@ -81,23 +141,22 @@ class Feeders:
         self._feeders.move_to_end(name)
         return feeder
 
-    def hello(self, name: str, epoch: int, first: int, peer: bytes, now: float) -> Feeder:
+    def hello(self, name: str, epoch: int, first: int, level: Level, peer: bytes, now: float) -> Feeder:
         """Register a connection; ``first`` is the lowest number that the feeder can still send.
 
         What was accepted from an earlier connection and still waits is kept: the feeder goes on behind it.
         """
         feeder = self._feeders.get(name)
         if feeder is None or feeder.epoch != epoch:
-            feeder = Feeder(epoch, first, first)
-            self._feeders[name] = feeder
+            feeder = self._feeders[name] = Feeder(epoch, first, first, first)
         elif first > feeder.expected:
-            # The feeder was acknowledged further than this daemon remembers: it died before its last checkpoint.
-            feeder.expected = feeder.learned = first
+            # The feeder was acknowledged further than this daemon remembers: as received, and it died.
             feeder.in_flight.clear()
-        feeder.peer, feeder.heard_at, feeder.refused = peer, now, None
+            feeder.skip(first)
+        feeder.level, feeder.peer, feeder.heard_at, feeder.refused = level, peer, now, None
         self._feeders.move_to_end(name)
         if len(self._feeders) > self.limit:
-            # One with samples in the inbox is not forgotten: greeted again, it would have them learned twice.
+            # One with samples in hand is not forgotten: greeted again, it would have them learned twice.
             idle = [other for other, known in self._feeders.items() if not known.waiting and other != name]
             for other in idle[: len(self._feeders) - self.limit]:
                 del self._feeders[other]
@@ -116,51 +175,42 @@ class Feeders:
             return Verdict.DUPLICATE
         if first > feeder.expected:
             return Verdict.GAP
-        samples, size = self.credit(now)
+        samples, size = self.share(now)
         # A single message may exceed the share in bytes: else a sample larger than the share could never come.
-        if first + count - feeder.learned > samples or (feeder.in_flight and feeder.waiting_bytes + nbytes > size):
-            return Verdict.NO_CREDIT
-        return Verdict.TAKE
+        too_large = feeder.in_flight and feeder.bytes_beyond(feeder.held) + nbytes > size
+        return Verdict.NO_CREDIT if first + count - feeder.held > samples or too_large else Verdict.TAKE
 
-    def take(self, feeder: Feeder, upto: int, nbytes: int) -> None:
-        """Count samples below ``upto`` as accepted."""
-        feeder.expected = upto
-        feeder.in_flight.append((upto, nbytes))
-        feeder.refused = None
-
-    def skip(self, feeder: Feeder, upto: int) -> None:
-        """Pass over samples below ``upto`` that were refused with an error, so that those behind are not a gap."""
-        feeder.expected = upto
-        feeder.refused = None
-        if not feeder.in_flight:
-            feeder.learned = upto
-
-    def advance(self, name: str, epoch: int, upto: int) -> Feeder | None:
-        """Note that samples below ``upto`` are learned; return the feeder if it is connected."""
-        feeder = self._feeders.get(name)
+    def advance(self, name: str, epoch: int, learned: int) -> Feeder | None:
+        """Note that samples below ``learned`` are learned; return the feeder if that is its epoch."""
+        feeder = self._feeders.get(name) if name else self.pushed
         if feeder is None or feeder.epoch != epoch:
             return None
-        feeder.learned = max(feeder.learned, upto)
-        while feeder.in_flight and feeder.in_flight[0][0] <= feeder.learned:
-            feeder.in_flight.popleft()
-        if not feeder.in_flight:
-            feeder.learned = feeder.expected
-        return feeder if feeder.peer else None
+        feeder.advance(learned=learned)
+        return feeder
 
-    def credit(self, now: float) -> tuple[int, int]:
-        """Return the share of each: samples and bytes that may be unacknowledged at once."""
+    def share(self, now: float) -> tuple[int, int]:
+        """Return the share of each: samples and bytes that may be held at once."""
         shares = self.active(now) + 1
         return max(1, self.samples // shares), max(1, self.bytes // shares)
 
+    def credit(self, feeder: Feeder, now: float) -> tuple[int, int]:
+        """Return how many samples and bytes a feeder may have beyond what is acknowledged."""
+        samples, size = self.share(now)
+        beyond = feeder.acknowledged
+        unacknowledged = feeder.bytes_beyond(beyond)
+        return (
+            max(0, samples - max(0, beyond - feeder.held)),
+            max(0, size - (feeder.bytes_beyond(feeder.held) - unacknowledged)),
+        )
+
     def active(self, now: float) -> int:
-        """Count the feeders heard of lately, or with samples waiting."""
+        """Count the feeders heard of lately, or with samples in hand."""
         return sum(f.waiting > 0 or now - f.heard_at < ACTIVE_S for f in self._feeders.values())
 
-    def waiting(self) -> tuple[int, int]:
-        """Return samples and bytes accepted from feeders and not yet learned."""
-        feeders = self._feeders.values()
-        return sum(f.waiting for f in feeders), sum(f.waiting_bytes for f in feeders)
+    def connected(self) -> list[Feeder]:
+        """Return the feeders that have a connection."""
+        return [feeder for feeder in self._feeders.values() if feeder.peer]
 
     def starved(self) -> list[Feeder]:
         """Return the connected feeders that were refused for want of credit and have not been told of new credit."""
-        return [f for f in self._feeders.values() if f.refused is Verdict.NO_CREDIT and f.peer]
+        return [feeder for feeder in self.connected() if feeder.refused is Verdict.NO_CREDIT]

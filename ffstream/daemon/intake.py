@@ -1,8 +1,12 @@
-"""Taking samples in: acknowledged ones under credit, and pushed ones as far as there is room."""
+"""Taking samples in: acknowledged ones under credit, and pushed ones as far as there is room.
+
+Whatever is taken goes into the journal and into the inbox, in the same order.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,11 +15,13 @@ import zmq
 
 from ffstream import wire
 from ffstream.config import ServerConfig
-from ffstream.daemon.feeders import Feeder, Feeders, Verdict
+from ffstream.daemon.feeders import Feeder, Feeders, Level, Verdict
 from ffstream.daemon.metrics import Metrics
 from ffstream.daemon.sockets import Sockets
 from ffstream.errors import WireError
 from ffstream.stream.inbox import Inbox, SampleBatch
+from ffstream.stream.journal import Journal
+from ffstream.stream.records import Received
 from ffstream.wire import Frames, InputSpec, Message
 
 
@@ -30,14 +36,17 @@ class Intake:
         What the network takes.
     sockets
         The samples socket is answered on.
-    inbox
+    inbox, journal
         Where samples go.
-    feeders
-        Who feeds, restored from the checkpoint.
     metrics
         What was received, rejected and dropped is counted here.
     send
         Sends frames on a socket without waiting.
+
+    Attributes
+    ----------
+    accepting
+        Whether samples are taken: not before the journal is replayed, and no more once the daemon stops.
     """
 
     def __init__(
@@ -46,16 +55,21 @@ class Intake:
         spec: InputSpec,
         sockets: Sockets,
         inbox: Inbox,
-        feeders: Feeders,
+        journal: Journal,
         metrics: Metrics,
         send: Callable[[zmq.Socket[bytes], Frames], None],
     ) -> None:
-        self.accepting = True
+        self.accepting = False
+        self._catching_up = True
         self._config = config
         self._spec = spec
         self._sockets = sockets
         self._inbox = inbox
-        self._feeders = feeders
+        self._journal = journal
+        self._feeders = Feeders(config.inbox_samples, config.inbox_bytes, config.feeders)
+        # What is taken and not yet on disk: LSN, feeder, and the number behind its last sample.
+        self._undurable: deque[tuple[int, Feeder, int]] = deque()
+        self._trouble = ""
         self._metrics = metrics
         self._send = send
         self._kinds: dict[str, Callable[[bytes, Message], None]] = {
@@ -91,21 +105,50 @@ class Intake:
             self._metrics.dropped.labels(error.code).inc(count)
             return
         self._metrics.received.labels("push").inc(count)
-        if self.accepting and self._push_room(count, batch.inputs.nbytes):
-            self._inbox.put_samples(batch)
+        pushed, size = self._feeders.pushed, batch.inputs.nbytes
+        first = pushed.expected
+        if (
+            self._taking(count, size)
+            and self._feeders.judge(pushed, first, count, size, time.monotonic()) is Verdict.TAKE
+        ):
+            self._put(pushed, replace(batch, first=first), size)
         else:
-            self._metrics.dropped.labels("inbox_full" if self.accepting else "stopping").inc(count)
+            self._metrics.dropped.labels(self._why_not()).inc(count)
+
+    def open(self, feeders: Mapping[str, tuple[int, int, int]]) -> None:
+        """Begin to take samples, behind those that are on disk."""
+        self._feeders.restore(feeders)
+        self._catching_up, self.accepting = False, True
 
     def acknowledge(self, learned: Mapping[str, tuple[int, int]]) -> None:
-        """Tell feeders how far their samples are learned; feeder to (epoch, next)."""
-        for name, (epoch, upto) in learned.items():
-            feeder = self._feeders.advance(name, epoch, upto)
-            if feeder is not None:
-                self._send_marks(feeder, "ack")
+        """Tell feeders how far they are acknowledged, and what credit they have.
 
-    def resume(self) -> None:
+        Parameters
+        ----------
+        learned
+            Marks that moved; feeder to (epoch, next).
+        """
+        found = (self._feeders.advance(name, epoch, upto) for name, (epoch, upto) in learned.items())
+        moved = {feeder for feeder in found if feeder is not None}
+        durable = self._journal.durable
+        while self._undurable and self._undurable[0][0] <= durable:
+            _, feeder, upto = self._undurable.popleft()
+            feeder.advance(durable=upto)
+            moved.add(feeder)
+        if self._journal.trouble != self._trouble:
+            self._trouble = self._journal.trouble
+            moved |= {*self._feeders.connected()}
+            for feeder in self._feeders.connected() if self._trouble else ():
+                self._send(self._sockets.samples, [feeder.peer, *wire.encode_error(self._no_disk())])
+        for feeder in moved:
+            if feeder.peer:
+                self._send_marks(feeder, "ack")
+        if moved:
+            self._resume()
+
+    def _resume(self) -> None:
         """Tell the feeders that were refused for want of credit, once there is room again, to go on."""
-        if self.accepting and self._room(1, 0):
+        if self._taking(1, 0):
             for feeder in self._feeders.starved():
                 feeder.refused = None
                 self._send_marks(feeder, "resend", {"reason": "credit"})
@@ -115,12 +158,18 @@ class Intake:
         now = time.monotonic()
         self._metrics.inbox.set(self._inbox.samples)
         self._metrics.inbox_bytes.set(self._inbox.sample_bytes)
-        self._metrics.credit.set(self._feeders.credit(now)[0] if self.accepting else 0)
+        self._metrics.credit.set(self._feeders.share(now)[0] if self._taking(1, 0) else 0)
         self._metrics.feeders.set(self._feeders.active(now))
+        self._metrics.journal_bytes.set(self._journal.size)
+        self._metrics.journal_stalled.set(bool(self._journal.trouble))
+        self._metrics.undurable.set(len(self._undurable))
 
     def _on_hello(self, peer: bytes, message: Message) -> None:
         name, epoch, first = message.text("feeder"), message.integer("epoch"), message.integer("first")
-        feeder = self._feeders.hello(name, epoch, first, peer, time.monotonic())
+        level = message.choice("ack", [*Level], Level.DURABLE)
+        if self._catching_up:
+            raise message.error("catching_up", "the daemon is replaying its journal; say hello again in a second")
+        feeder = self._feeders.hello(name, epoch, first, Level(level), peer, time.monotonic())
         network = {
             "shape": list(self._spec.shape),
             "labels": self._spec.labels,
@@ -128,6 +177,8 @@ class Intake:
             "message_bytes": self._config.message_bytes,
         }
         self._send_marks(feeder, "welcome", network)
+        if self._trouble:
+            self._send(self._sockets.samples, [peer, *wire.encode_error(self._no_disk())])
 
     def _on_samples(self, peer: bytes, message: Message) -> None:
         name, epoch = message.text("feeder"), message.integer("epoch")
@@ -141,7 +192,7 @@ class Intake:
         size = 0 if inputs is None else inputs.nbytes
         verdict = self._feeders.judge(feeder, first, count, size, time.monotonic())
         match verdict:
-            case Verdict.TAKE if self.accepting and self._room(count, size):
+            case Verdict.TAKE if self._taking(count, size):
                 self._take(feeder, message, first, count)
             case Verdict.DUPLICATE:
                 self._send_marks(feeder, "ack")
@@ -154,7 +205,7 @@ class Intake:
         try:
             batch = self._batch(message, count)
         except WireError as error:
-            self._feeders.skip(feeder, first + count)
+            feeder.skip(first + count)
             self._refuse(feeder.peer, error)
             self._send_marks(feeder, "ack")
             return
@@ -164,15 +215,32 @@ class Intake:
             # A view would keep the whole message in memory, and only what is new of it is counted.
             fresh = replace(fresh, inputs=fresh.inputs.copy())
         self._metrics.received.labels("acknowledged").inc(count - known)
-        self._feeders.take(feeder, first + count, fresh.inputs.nbytes)
         name, epoch = message.text("feeder"), message.integer("epoch")
-        self._inbox.put_samples(replace(fresh, feeder=name, epoch=epoch, first=first + known))
+        self._put(feeder, replace(fresh, feeder=name, epoch=epoch, first=first + known), fresh.inputs.nbytes)
 
-    def _room(self, count: int, size: int) -> bool:
-        """Whether the inbox has room; an empty one takes a single message of any size that a message may have."""
+    def _put(self, feeder: Feeder, batch: SampleBatch, size: int) -> None:
+        """Write samples into the journal, and let them be learned: learning need not wait for the disk."""
+        upto = batch.first + len(batch.labels)
+        feeder.take(upto, size)
+        lsn = self._journal.append(Received(batch))
+        self._undurable.append((lsn, feeder, upto))
+        self._inbox.put_samples(batch.at(lsn))
+
+    def _taking(self, count: int, size: int) -> bool:
+        """Whether there is room; an empty inbox takes a single message of any size that a message may have."""
         inbox, config = self._inbox, self._config
         fits = inbox.samples + count <= config.inbox_samples and inbox.sample_bytes + size <= config.inbox_bytes
-        return fits or not inbox.samples
+        return self.accepting and not self._journal.trouble and (fits or not inbox.samples)
+
+    def _why_not(self) -> str:
+        if self._catching_up:
+            return "catching_up"
+        if not self.accepting:
+            return "stopping"
+        return "no_disk" if self._journal.trouble else "inbox_full"
+
+    def _no_disk(self) -> WireError:
+        return WireError("no_disk", f"{self._trouble}; what is not acknowledged is kept, and taken in then")
 
     def _refuse(self, peer: bytes, error: WireError) -> None:
         self._metrics.rejected.labels("samples", error.code).inc()
@@ -182,23 +250,15 @@ class Intake:
         self._feeders.goodbye(message.text("feeder"), message.integer("epoch"))
 
     def _send_marks(self, feeder: Feeder, kind: str, more: Mapping[str, Any] | None = None) -> None:
-        samples, size = self._feeders.credit(time.monotonic())
+        samples, size = self._feeders.credit(feeder, time.monotonic())
+        taking = self.accepting and not self._journal.trouble
         marks = {
-            "next": feeder.learned,
+            "next": feeder.acknowledged,
             "expect": feeder.expected,
-            "credit_samples": samples if self.accepting else 0,
-            "credit_bytes": size if self.accepting else 0,
+            "credit_samples": samples if taking else 0,
+            "credit_bytes": size if taking else 0,
         }
         self._send(self._sockets.samples, [feeder.peer, *wire.encode(kind, {**marks, **(more or {})})])
-
-    def _push_room(self, count: int, size: int) -> bool:
-        """Whether pushed samples fit into their own share: the rest is promised to feeders as credit."""
-        samples, nbytes = self._feeders.credit(time.monotonic())
-        promised, promised_bytes = self._feeders.waiting()
-        return (
-            self._inbox.samples - promised + count <= samples
-            and self._inbox.sample_bytes - promised_bytes + size <= nbytes
-        )
 
     def _batch(self, message: Message, count: int) -> SampleBatch:
         inputs = message.inputs(self._spec)

@@ -55,9 +55,13 @@ class Metrics:
         self.version = self._add(Gauge, "model_version", "Learning steps behind the weights.")
         self.checkpoints = self._add(Counter, "checkpoints", "Checkpoints, by outcome.", "outcome")
         self.checkpoint_time = self._add(Gauge, "checkpoint_timestamp_seconds", "Unix time of the last checkpoint.")
+        self.quarantined = self._add(Counter, "samples_quarantined", "Samples set aside because they ended the daemon.")
+        self.journal_bytes = self._add(Gauge, "journal_bytes", "Size of the journal.")
+        self.journal_stalled = self._add(Gauge, "journal_stalled", "1 while nothing can be taken in for want of disk.")
+        self.undurable = self._add(Gauge, "samples_undurable", "Messages of samples taken in and not yet on disk.")
         # Known labels begin at 0: a counter that is born at 1 has not risen, as Prometheus sees it.
         for counter, labels in (
-            (self.dropped, ("inbox_full", "stopping")),
+            (self.dropped, ("inbox_full", "no_disk", "catching_up", "stopping")),
             (self.queries, ("answered", "expired", "refused")),
             (self.checkpoints, ("saved", "failed", "damaged")),
         ):

@@ -17,13 +17,13 @@ import zmq
 from ffstream import wire
 from ffstream.config import ServerConfig
 from ffstream.daemon.events import REPLAY, EventLog, frames_of, prediction_fields, score_fields
-from ffstream.daemon.feeders import Feeders
 from ffstream.daemon.intake import Intake
 from ffstream.daemon.metrics import Metrics
 from ffstream.daemon.sockets import Sockets
 from ffstream.errors import WireError
 from ffstream.stream.inbox import Inbox, QueryBatch
-from ffstream.stream.outbox import Changed, Outbox, Output, Report, Saved, Swept
+from ffstream.stream.journal import Journal
+from ffstream.stream.outbox import CaughtUp, Changed, Outbox, Output, Report, Saved, SetAside, Swept
 from ffstream.wire import Frames, InputSpec
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ class Server:
         Bound; this thread alone uses them from now on, but for the control socket.
     inbox, outbox
         The two queues to the engine.
-    feeders
-        Who feeds, restored from the checkpoint.
+    journal
+        What is taken in is written there.
     metrics
         Fed here.
     """
@@ -60,7 +60,7 @@ class Server:
         sockets: Sockets,
         inbox: Inbox,
         outbox: Outbox,
-        feeders: Feeders,
+        journal: Journal,
         metrics: Metrics,
     ) -> None:
         self.config = config
@@ -70,7 +70,7 @@ class Server:
         self.outbox = outbox
         self.metrics = metrics
         self.events = EventLog(config.replay_events)
-        self.intake = Intake(config, spec, sockets, inbox, feeders, metrics, self._send)
+        self.intake = Intake(config, spec, sockets, inbox, journal, metrics, self._send)
         self._subscribed: set[bytes] = set()
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._sweeps: deque[float] = deque(maxlen=LATENCIES)
@@ -97,12 +97,13 @@ class Server:
                     _read_some(socket, read)
 
     def drain(self) -> None:
-        """Send what the engine has said so far."""
-        outputs = self.outbox.drain()
-        for output in outputs:
+        """Send what the engine has said so far, and how far the disk has come."""
+        learned: dict[str, tuple[int, int]] = {}
+        for output in self.outbox.drain():
             self._on_output(output)
-        if outputs:
-            self.intake.resume()
+            if isinstance(output, Swept):
+                learned |= output.acknowledged
+        self.intake.acknowledge(learned)
 
     # --- queries ---
 
@@ -132,6 +133,8 @@ class Server:
         for answer in swept.answers:
             peer, request = answer.query.token
             fields = {"id": request, "version": swept.step.version, "phase": swept.step.phase.value}
+            if swept.catching_up:
+                fields["catching_up"] = True
             tensors: dict[str, wire.Array] = {
                 "labels": answer.labels,
                 "probabilities": answer.probabilities,
@@ -153,10 +156,15 @@ class Server:
             case Swept():
                 self._sweeps.append(output.seconds)
                 self._answer(output)
-                self.intake.acknowledge(output.acknowledged)
                 self.metrics.on_swept(output)
                 if output.answers or output.step.learned:
                     self._publish("prediction", prediction_fields(output))
+            case CaughtUp():
+                self.intake.open(output.feeders)
+                self._publish("recovery", {"records": output.records, "seconds": output.seconds})
+            case SetAside():
+                self.metrics.quarantined.inc()
+                self._publish("quarantine", vars(output))
             case Changed():
                 change = output.change
                 self.metrics.on_changed(output)

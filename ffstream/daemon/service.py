@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ffstream import __version__, ports
+from ffstream import __version__, failpoints, ports
 from ffstream.config import Config
 from ffstream.daemon.sockets import Sockets, bind
 from ffstream.errors import StateError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ffstream.daemon.server import Server
     from ffstream.daemon.web import WebThread
     from ffstream.stream.engine import Engine
+    from ffstream.stream.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def run(config: Config) -> None:
     BindError
         If a port is taken.
     """
+    failpoints.arm()
     with StateLock(config.state.directory):
         sockets = bind(config.server)
         _Daemon(config, sockets).run()
@@ -108,6 +110,7 @@ class _Daemon:
         self.sockets = sockets
         self.started = time.time()
         self.engine: Engine | None = None
+        self.journal: Journal | None = None
         self.stopping = False
         self._watchdog_at = 0.0
 
@@ -125,13 +128,13 @@ class _Daemon:
     def _startup(self) -> _Running:
         # Loaded here and not at the top: a port in use or a locked state directory is reported before this.
         from ffstream.daemon.control import ControlThread
-        from ffstream.daemon.feeders import Feeders
         from ffstream.daemon.metrics import Metrics
         from ffstream.daemon.server import Server
         from ffstream.daemon.web import WebThread, application
         from ffstream.stream.checkpoint import CheckpointStore
         from ffstream.stream.engine import Engine
         from ffstream.stream.inbox import Inbox
+        from ffstream.stream.journal import Journal
         from ffstream.stream.outbox import Outbox
 
         bounds, state, network = self.config.server, self.config.state, self.config.network
@@ -139,11 +142,12 @@ class _Daemon:
         web = WebThread(application(metrics.registry, self._trouble, self._unready), self.sockets.http)
         web.start()
         inbox, outbox = Inbox(bounds.inbox_query_rows, bounds.inbox_bytes), Outbox(self.sockets.wake.set)
-        engine = Engine(self.config, CheckpointStore(state.directory, state.keep), inbox, outbox)
+        path = state.directory / "journal.sqlite" if state.journal else None
+        self.journal = Journal(path, state.journal_bytes, self.sockets.wake.set)
+        engine = Engine(self.config, CheckpointStore(state.directory, state.keep), self.journal, inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
-        feeders = Feeders(bounds.inbox_samples, bounds.inbox_bytes, bounds.feeders, engine.learned)
         spec = InputSpec(network.shape, network.labels)
-        server = Server(bounds, spec, self.sockets, inbox, outbox, feeders, metrics)
+        server = Server(bounds, spec, self.sockets, inbox, outbox, self.journal, metrics)
         control = ControlThread(self.sockets.control, inbox, metrics, lambda: self._status(engine), self._stop)
         learning = threading.Thread(target=engine.run, name="engine")
         learning.start()
@@ -166,8 +170,8 @@ class _Daemon:
         running.control.stop()
         running.web.stop()
         self.sockets.close()
-        if running.engine.failure is not None:
-            raise running.engine.failure
+        if failure := self._failure():
+            raise failure
         log.info("stopped at version %d", running.engine.learner.version)
 
     def _finished(self) -> bool:
@@ -176,7 +180,11 @@ class _Daemon:
         if now - self._watchdog_at > 1 and not self._trouble():
             self._watchdog_at = now
             _notify("WATCHDOG=1")
-        return self.stopping or (self.engine is not None and self.engine.failure is not None)
+        return self.stopping or self._failure() is not None
+
+    def _failure(self) -> BaseException | None:
+        failures = (part.failure for part in (self.engine, self.journal) if part is not None)
+        return next((failure for failure in failures if failure is not None), None)
 
     def _trouble(self) -> str:
         if self.engine is None:
@@ -187,6 +195,9 @@ class _Daemon:
     def _unready(self) -> str:
         if self.engine is None:
             return "loading"
+        recovery = self.engine.recovery
+        if recovery is not None:
+            return f"catching up: {recovery.done} of {recovery.total} records of the journal"
         return "stopping" if self.stopping else self._trouble()
 
     def _status(self, engine: Engine) -> dict[str, Any]:

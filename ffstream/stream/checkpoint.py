@@ -117,6 +117,14 @@ class CheckpointStore:
                 (self.directory / name).rename(self._free_name(_DAMAGED + name))
         return None, damaged
 
+    def kept(self) -> list[Mapping[str, Any]]:
+        """Placeholder."""
+        return [_read(self.directory / name).manifest for name in self._names()]
+
+    def read(self, name: str) -> Snapshot:
+        """Placeholder."""
+        return _read(self.directory / name)
+
     def _fresh_name(self, version: int) -> str:
         """Name a checkpoint; one of the same version is not replaced, but followed until this one is safe."""
         name = f"{_PREFIX}{version:012d}"

@@ -1,7 +1,8 @@
 """The engine: gather, sweep, reply. The only owner of weights.
 
 One thread runs ``Engine.run``. Everything that reaches it comes through the inbox, and everything that it says
-leaves through the outbox; no other thread touches the learner.
+leaves through the outbox; no other thread touches the learner. What it does it writes into the journal, and does not
+wait for the disk: acknowledgements and checkpoints do.
 """
 
 from __future__ import annotations
@@ -9,26 +10,33 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from ffstream import failpoints
 from ffstream.config import Config
-from ffstream.errors import StateError
+from ffstream.errors import CatchingUp, StateError
 from ffstream.ff.layers import Phase
-from ffstream.stream.checkpoint import CheckpointStore
+from ffstream.stream.attempt import Attempt
+from ffstream.stream.checkpoint import CheckpointStore, Snapshot
 from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch, Work
+from ffstream.stream.journal import Journal
 from ffstream.stream.learner import Learner, Step
-from ffstream.stream.outbox import Answer, Changed, Outbox, Report, Saved, Swept
-from ffstream.stream.phases import Override
+from ffstream.stream.outbox import Answer, CaughtUp, Changed, Outbox, Report, Saved, SetAside, Swept
+from ffstream.stream.progress import Progress, first_needed
+from ffstream.stream.records import Advanced, Commanded, Quarantined, Stepped
+from ffstream.stream.recovery import Recovery
 
 log = logging.getLogger(__name__)
 
 # How long the outcome of a sweep that nobody waits for may be kept for company.
 TOGETHER_S = 0.005
+# How often the log tells how far a replay has come.
+TELL_S = 2.0
 
 
 class Engine:
@@ -40,13 +48,17 @@ class Engine:
         The whole configuration.
     store
         Where checkpoints go; the newest one that verifies is restored here.
+    journal
+        Replayed from there, and written to.
     inbox, outbox
         The two queues to the server.
 
     Attributes
     ----------
-    learned
-        Feeder to (epoch, next): every sample of it below ``next`` is learned.
+    progress
+        How far learning has come in the journal, and with every feeder.
+    recovery
+        The replay, while it goes on.
     damaged
         Why each checkpoint that did not verify was set aside at the start.
     failure
@@ -60,30 +72,36 @@ class Engine:
         If the newest checkpoint is of another network than the configuration describes.
     """
 
-    def __init__(self, config: Config, store: CheckpointStore, inbox: Inbox, outbox: Outbox) -> None:
+    def __init__(self, config: Config, store: CheckpointStore, journal: Journal, inbox: Inbox, outbox: Outbox) -> None:
         self.config = config
         self.inbox = inbox
         self.outbox = outbox
         self.store = store
+        self.journal = journal
         self.learner = Learner(config)
-        self.learned: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self.progress = Progress(config.server.feeders)
         self.failure: BaseException | None = None
         snapshot, self.damaged = store.newest()
         if snapshot is not None:
             self.learner.restore(snapshot)
-            self.learned |= {feeder: (epoch, upto) for feeder, (epoch, upto) in snapshot.manifest["feeders"].items()}
+            self.progress.restore(snapshot.manifest["progress"])
+        self.attempt = Attempt(store.directory / "attempt")
+        self.recovery: Recovery | None = Recovery(self.learner, self.progress, inbox, journal, store)
         self.alive_at = self._told_at = self._sample_at = self._reported_at = self._saved_at = time.monotonic()
+        self._saved_written = journal.written
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Turn until stopped, then save. What still waits in the inbox was never acknowledged."""
+        """Replay the journal, turn until stopped, then save."""
         # OpenMP counts threads by the thread that starts them, and the learner was made in another one.
         torch.set_num_threads(torch.get_num_threads())
         try:
+            self.catch_up()
             while not self._stopping.is_set():
                 self.turn()
-            self._save().result()
+            if self.recovery is None:
+                self._save().result()
         except BaseException as error:
             # Nothing may hide that the weights stand still: the process reports the failure and ends.
             self.failure = error
@@ -91,6 +109,38 @@ class Engine:
                 log.exception("the engine stopped")
         finally:
             self._writer.shutdown()
+            self.journal.close()
+
+    def catch_up(self) -> None:
+        """Replay the journal, and answer queries meanwhile; commands are told to come again.
+
+        Raises
+        ------
+        JournalError
+            If the journal is damaged, or does not continue the checkpoint.
+        """
+        recovery = self.recovery
+        if recovery is None:
+            return
+        started = told = time.monotonic()
+        for _ in recovery.steps():
+            self.alive_at = time.monotonic()
+            if self.alive_at - told > TELL_S:
+                told = self.alive_at
+                log.info("catching up: %d of %d records", recovery.done, recovery.total)
+            work = self.inbox.gather(0, self.config.engine.max_query_rows, wait_s=0, fill_s=0)
+            if work.queries:
+                self.outbox.put(self._serve(work))
+            for command in work.commands:
+                command.reply.set_exception(CatchingUp("the journal is being replayed; try again"))
+            if self._stopping.is_set():
+                return
+        self._set_aside()
+        seconds = time.monotonic() - started
+        if recovery.done:
+            log.info("caught up: %d records in %.1f s", recovery.done, seconds)
+        self.recovery = None
+        self.outbox.put(CaughtUp(recovery.feeders(), recovery.done, seconds))
 
     def stop(self) -> None:
         """Ask the engine to finish its step, save and return; callable from any thread."""
@@ -101,12 +151,12 @@ class Engine:
         """Gather what waits, sweep once, reply; or wait a bounded time for something to come."""
         quiet_s = self.config.phases.quiet_ms / 1e3
         quiet = self.inbox.samples == 0 and time.monotonic() - self._sample_at > quiet_s
-        change = self.learner.advance(quiet=quiet)
-        if change is not None:
-            self.outbox.put(Changed(self.learner.version, change))
+        self._advance(quiet=quiet)
         asleep, held = self.learner.asleep, self.learner.scheduler.holding
+        # While one of the samples in front may have ended the process, each is learned alone.
+        batch = 1 if self.attempt.suspects else self.config.engine.max_batch
         work = self.inbox.gather(
-            0 if asleep or held else self.config.engine.max_batch,
+            0 if asleep or held else batch,
             self.config.engine.max_query_rows,
             wait_s=0 if asleep else quiet_s,
             fill_s=self.config.engine.max_wait_ms / 1e3,
@@ -141,42 +191,67 @@ class Engine:
             "device": str(learner.device),
         }
 
+    def _set_aside(self) -> None:
+        """Pass over the sample next in line if it has ended the daemon twice."""
+        line = self.inbox.line()
+        if not line or self.attempt.condemned != (line[0].lsn, line[0].offset):
+            return
+        batches = self.inbox.take(1)
+        (sample,) = batches
+        file = self.store.directory / f"quarantine-{sample.lsn}-{sample.offset}.npz"
+        np.savez(file, inputs=sample.inputs, labels=sample.labels)
+        self.progress.consume(batches)
+        self.progress.lsn = self.journal.append(Quarantined(sample.feeder, sample.epoch, sample.first))
+        self.attempt.end(1)
+        log.error("sample %d of feeder %r ended the daemon twice: set aside in %s", sample.first, sample.feeder, file)
+        self.outbox.put(SetAside(sample.feeder, sample.epoch, sample.first, file.name))
+
     def _serve(self, work: Work) -> Swept:
+        """Sweep once over queries and samples, or what memory gives asleep; over queries alone while catching up."""
         started, now = time.perf_counter(), time.monotonic()
         live = [query for query in work.queries if query.deadline > now]
-        labels = [batch.labels.astype(np.int64) for batch in work.samples]
-        step = self.learner.step(
-            [batch.inputs for batch in work.samples],
-            np.concatenate([np.empty(0, np.int64), *labels]),
-            [query.inputs for query in live],
-        )
+        rows = [query.inputs for query in live]
+        learns = bool(work.samples or self.learner.asleep) and self.recovery is None
+        step = self._learn(work.samples, rows) if learns else self.learner.answer(rows)
         if work.samples:
             self._sample_at = now
         return Swept(
             step,
             time.perf_counter() - started,
-            self._acknowledge(work.samples),
+            self.progress.consume(work.samples),
             _answers(step, live),
             expired=[query for query in work.queries if query.deadline <= now],
+            catching_up=self.recovery is not None,
         )
 
-    def _acknowledge(self, samples: list[SampleBatch]) -> dict[str, tuple[int, int]]:
-        acknowledged = {
-            batch.feeder: (batch.epoch, batch.first + len(batch.labels)) for batch in samples if batch.feeder
-        }
-        for feeder, upto in acknowledged.items():
-            self.learned[feeder] = upto
-            self.learned.move_to_end(feeder)
-        while len(self.learned) > self.config.server.feeders:
-            self.learned.popitem(last=False)
-        return acknowledged
+    def _learn(self, samples: list[SampleBatch], queries: list[NDArray[Any]]) -> Step:
+        """Make a learning step, noted before it begins and journaled when it has ended."""
+        count = sum(len(batch.labels) for batch in samples)
+        if samples:
+            self.attempt.begin((samples[0].lsn, samples[0].offset), count)
+        failpoints.reach("step.begin")
+        if failpoints.armed():
+            for batch in samples:
+                for number in range(batch.first, batch.first + len(batch.labels)):
+                    failpoints.reach(f"sample.{batch.feeder}.{number}")
+        step = self.learner.learn(samples, queries)
+        failpoints.reach("step.end")
+        self.progress.lsn = self.journal.append(Stepped(step.version, count, sum(map(len, queries))))
+        if samples:
+            self.attempt.end(count)
+        return step
+
+    def _advance(self, *, quiet: bool) -> None:
+        change = self.learner.advance(quiet=quiet)
+        if change is not None:
+            self.progress.lsn = self.journal.append(Advanced(quiet))
+            self.outbox.put(Changed(self.learner.version, change))
 
     def _obey(self, command: Command) -> None:
         match command.name:
-            case "sleep" | "wake" | "auto":
-                self.learner.scheduler.override = Override(command.name)
-            case "hold" | "resume":
-                self.learner.scheduler.holding = command.name == "hold"
+            case "sleep" | "wake" | "auto" | "hold" | "resume":
+                self.learner.scheduler.obey(command.name)
+                self.progress.lsn = self.journal.append(Commanded(command.name))
             case "checkpoint":
                 self._save().add_done_callback(lambda saved: _forward(saved, command.reply))
                 return
@@ -188,7 +263,10 @@ class Engine:
         if now - self._reported_at >= self.config.engine.report_ms / 1e3:
             self._reported_at = now
             self.outbox.put(self._report())
-        if now - self._saved_at >= self.config.state.checkpoint_s:
+        state = self.config.state
+        # The journal reaches back to the oldest checkpoint kept.
+        share = state.journal_bytes // (state.keep + 1)
+        if now - self._saved_at >= state.checkpoint_s or self.journal.written - self._saved_written > share:
             self._save()
 
     def _report(self) -> Report:
@@ -207,10 +285,18 @@ class Engine:
     def _save(self) -> Future[str]:
         """Copy the state between two sweeps, and write the copy in a thread of its own."""
         self._saved_at = time.monotonic()
-        snapshot = self.learner.snapshot({"feeders": {name: list(upto) for name, upto in self.learned.items()}})
-        saved = self._writer.submit(self.store.save, snapshot)
+        self._saved_written = self.journal.written
+        snapshot = self.learner.snapshot({"progress": self.progress.state()})
+        saved = self._writer.submit(self._publish, snapshot, self.progress.lsn)
         saved.add_done_callback(self._announce)
         return saved
+
+    def _publish(self, snapshot: Snapshot, lsn: int) -> str:
+        """Write a checkpoint once the records that it stands on are on disk, and let go of what none needs any more."""
+        self.journal.wait(lsn)
+        name = self.store.save(snapshot)
+        self.journal.prune(min(first_needed(manifest["progress"]) for manifest in self.store.kept()))
+        return name
 
     def _announce(self, saved: Future[str]) -> None:
         error = saved.exception()

@@ -27,6 +27,8 @@ class SampleBatch:
         Life of the feeder that the numbers belong to.
     first
         Sequence number of the first sample.
+    lsn, offset
+        The journal's record that holds it, and how many samples of that record come before it.
     """
 
     inputs: NDArray[Any]
@@ -34,11 +36,23 @@ class SampleBatch:
     feeder: str = ""
     epoch: int = 0
     first: int = 0
+    lsn: int = 0
+    offset: int = 0
+
+    def at(self, lsn: int) -> SampleBatch:
+        """Return these samples as held by a record of the journal."""
+        return replace(self, lsn=lsn)
 
     def split(self, count: int) -> tuple[SampleBatch, SampleBatch]:
         """Return the first ``count`` samples, and the rest."""
         head = replace(self, inputs=self.inputs[:count], labels=self.labels[:count])
-        tail = replace(self, inputs=self.inputs[count:], labels=self.labels[count:], first=self.first + count)
+        tail = replace(
+            self,
+            inputs=self.inputs[count:],
+            labels=self.labels[count:],
+            first=self.first + count,
+            offset=self.offset + count,
+        )
         return head, tail
 
 
@@ -149,6 +163,16 @@ class Inbox:
             commands = list(self._commands)
             self._commands.clear()
             return Work(self._take_samples(samples), self._take_queries(query_rows), commands)
+
+    def line(self) -> list[SampleBatch]:
+        """Return the samples in line, and leave them there."""
+        with self._changed:
+            return list(self._samples)
+
+    def take(self, count: int) -> list[SampleBatch]:
+        """Take so many samples from the front, or what there is."""
+        with self._changed:
+            return self._take_samples(count)
 
     def _urgent(self) -> bool:
         return bool(self._queries or self._commands)

@@ -21,11 +21,13 @@ from ffstream.ff.goodness import probability_of_real
 from ffstream.ff.layers import Lesson, Phase
 from ffstream.ff.network import Network, Scores
 from ffstream.stream.checkpoint import Snapshot
+from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.memory import Memory
 from ffstream.stream.phases import PhaseChange, Scheduler
 from ffstream.stream.prequential import Prequential
 
 PROBE_ROWS = 128
+NO_LABELS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,11 @@ class Learner:
         queries
             Arrays (k, *shape) that are scored only.
         """
+        if not (self.asleep or len(labels)):
+            return self.answer(queries)
         memory_draws = self._seed_draws()
-        version, phase, asleep = self.version, self.scheduler.phase, self.asleep
-        if asleep:
+        version, phase = self.version, self.scheduler.phase
+        if self.asleep:
             count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
             remembered, taught = self.memory.draw(count, memory_draws)
             rows = self._stage([remembered, *queries])
@@ -124,22 +128,31 @@ class Learner:
             taught = labels
             rows = self._stage([*samples, *queries])
         m = len(taught)
-        lesson = Lesson(torch.from_numpy(taught).to(self.device), phase) if m else None
+        lesson = Lesson(torch.from_numpy(taught).to(self.device), phase)
         scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
         predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
-        if lesson is not None:
-            self.scheduler.stepped(m)
-            self.phase_steps[phase] += 1
-            self.version += 1
-            if phase.raises:
-                self._shown["real"] = scores.shown[:, :, 0]
-            if phase.lowers:
-                self._shown["negative"] = scores.shown[:, :, -1]
+        self.scheduler.stepped(m)
+        self.phase_steps[phase] += 1
+        self.version += 1
+        if phase.raises:
+            self._shown["real"] = scores.shown[:, :, 0]
+        if phase.lowers:
+            self._shown["negative"] = scores.shown[:, :, -1]
         if len(labels):
             self.samples_learned += len(labels)
             self.memory.add(rows[: len(labels)], labels, memory_draws)
             self.prequential.add(predicted == labels)
         return Step(version, phase, len(labels), m - len(labels), scores, labels, predicted)
+
+    def learn(self, batches: Sequence[SampleBatch], queries: Sequence[NDArray[Any]]) -> Step:
+        """Make a ``step`` on samples as they came."""
+        labels = np.concatenate([NO_LABELS, *(batch.labels for batch in batches)]).astype(np.int64)
+        return self.step([batch.inputs for batch in batches], labels, queries)
+
+    def answer(self, queries: Sequence[NDArray[Any]]) -> Step:
+        """Sweep once over query rows alone, whatever the phase; nothing is learned, nothing changes."""
+        scores = self.network.sweep(torch.from_numpy(self._stage(queries)).to(self.device))
+        return Step(self.version, self.scheduler.phase, 0, 0, scores, NO_LABELS, NO_LABELS)
 
     def sign_scores(self) -> dict[str, SignScores]:
         """Return how each layer found the last real and the last negative rows that it learned from."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -54,6 +54,8 @@ class Swept:
         Answers to the queries that rode along.
     expired
         Queries whose deadline had passed when their turn came.
+    catching_up
+        Whether the journal is being replayed: the weights are those of some time before the crash.
     """
 
     step: Step
@@ -61,6 +63,34 @@ class Swept:
     acknowledged: dict[str, tuple[int, int]]
     answers: list[Answer]
     expired: list[QueryBatch]
+    catching_up: bool = False
+
+
+@dataclass(frozen=True)
+class CaughtUp:
+    """The journal is replayed, and samples may come.
+
+    Attributes
+    ----------
+    feeders
+        Feeder to (epoch, the next sample of it to be learned, the next to come).
+    records, seconds
+        How many records were replayed, and how long it took.
+    """
+
+    feeders: Mapping[str, tuple[int, int, int]]
+    records: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A sample ended the daemon twice, and is not learned; it lies in a file of the state directory."""
+
+    feeder: str
+    epoch: int
+    number: int
+    file: str
 
 
 @dataclass(frozen=True)
@@ -97,7 +127,7 @@ class Saved:
     error: str = ""
 
 
-Output: TypeAlias = Swept | Changed | Report | Saved
+Output: TypeAlias = Swept | CaughtUp | SetAside | Changed | Report | Saved
 
 
 class Outbox:

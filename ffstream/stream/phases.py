@@ -96,6 +96,13 @@ class Scheduler:
     def holding(self, holding: bool) -> None:
         self._now.holding = holding
 
+    def obey(self, command: str) -> None:
+        """Do what an operator says: ``sleep``, ``wake`` or ``auto``, ``hold`` or ``resume``."""
+        if command in ("hold", "resume"):
+            self.holding = command == "hold"
+        else:
+            self.override = Override(command)
+
     def advance(self, *, quiet: bool, can_sleep: bool) -> PhaseChange | None:
         """Move to the phase of the next step; return the change, or None where the phase goes on.
 

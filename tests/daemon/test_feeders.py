@@ -10,7 +10,7 @@ NOW = 1_000.0
 
 
 def room(samples: int = 120, nbytes: int = 1_200, limit: int = 10) -> Feeders:
-    return Feeders(samples, nbytes, limit, {})
+    return Feeders(samples, nbytes, limit)
 
 
 def greeted(feeders: Feeders, name: str = "a", epoch: int = 1, first: int = 0, peer: bytes = b"p") -> Feeder:
@@ -21,7 +21,7 @@ def took(feeders: Feeders, feeder: Feeder, first: int, count: int, nbytes: int =
     """Judge samples, and take them if the verdict says so."""
     verdict = feeders.judge(feeder, first, count, nbytes, NOW)
     if verdict is Verdict.TAKE:
-        feeders.take(feeder, first + count, nbytes)
+        feeder.take(first + count, nbytes)
     return verdict
 
 
@@ -154,7 +154,7 @@ def test_learning_of_another_feeder_or_epoch_advances_nobody(name: str, epoch: i
 def test_refused_samples_are_passed_over_so_that_the_next_are_no_gap() -> None:
     feeders = room()
     feeder = greeted(feeders)
-    feeders.skip(feeder, 10)
+    feeder.skip(10)
     assert feeder.waiting == 0
     assert took(feeders, feeder, 10, 5) is Verdict.TAKE
 
@@ -163,7 +163,7 @@ def test_refused_samples_behind_waiting_ones_do_not_wait_for_ever() -> None:
     feeders = room()
     feeder = greeted(feeders)
     took(feeders, feeder, 0, 10)
-    feeders.skip(feeder, 15)
+    feeder.skip(15)
     assert feeder.learned == 0
     feeders.advance("a", 1, 10)
     assert (feeder.learned, feeder.waiting) == (15, 0)
@@ -173,7 +173,7 @@ def test_passing_over_refused_samples_ends_the_refusal() -> None:
     feeders = room()
     feeder = greeted(feeders)
     feeder.refused = Verdict.GAP
-    feeders.skip(feeder, 10)
+    feeder.skip(10)
     assert feeder.refused is None
 
 
@@ -261,7 +261,7 @@ def test_feeders_that_keep_to_their_credit_never_overflow_the_inbox_and_lose_no_
         elif kind == "again" and before:
             assert took(feeders, feeder, max(0, before - 5), min(5, before), 10) is Verdict.DUPLICATE
         elif kind == "bad" and size > 0:
-            feeders.skip(feeder, before + size)
+            feeder.skip(before + size)
             refused[i] |= set(range(before, before + size))
         elif kind == "send" and size > 0:
             assert took(feeders, feeder, before, size, size * 10) is Verdict.TAKE
@@ -290,7 +290,7 @@ def test_feeders_that_keep_to_nothing_never_overflow_the_inbox_and_are_told_of_n
         feeder, before = known[i], known[i].expected
         first = max(0, before + offset)
         if kind == "bad":
-            feeders.skip(feeder, before + size)
+            feeder.skip(before + size)
         elif kind == "learn" and inbox[i]:
             taken, inbox[i] = inbox[i][:size], inbox[i][size:]
             feeders.advance(str(i), 1, taken[-1] + 1)

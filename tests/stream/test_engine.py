@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ from ffstream.ff.layers import Phase
 from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.engine import Engine
 from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch
+from ffstream.stream.journal import Journal
 from ffstream.stream.outbox import Changed, Outbox, Report, Saved, Swept
+from ffstream.stream.records import Received
 
 RANDOM = np.random.default_rng(0)
 
@@ -37,7 +40,10 @@ class Driven:
     def __init__(self, directory: Path, **sections: dict[str, Any]) -> None:
         self.inbox, self.outbox = Inbox(100, query_bytes=2**20), Outbox(lambda: None)
         store = CheckpointStore(directory, keep=3)
-        self.engine = Engine(config_of(**sections), store, self.inbox, self.outbox)
+        self.journal = Journal(directory / "journal.sqlite")
+        self.engine = Engine(config_of(**sections), store, self.journal, self.inbox, self.outbox)
+        self.engine.catch_up()
+        self.said = self.outbox.drain()
 
     def turn(self, count: int = 1) -> list[Any]:
         for _ in range(count):
@@ -46,7 +52,10 @@ class Driven:
 
     def feed(self, count: int, feeder: str = "f", first: int = 0, epoch: int = 4) -> None:
         inputs = RANDOM.random((count, 6), np.float32)
-        self.inbox.put_samples(SampleBatch(inputs, RANDOM.integers(0, 3, count), feeder, epoch, first))
+        self.take_in(SampleBatch(inputs, RANDOM.integers(0, 3, count), feeder, epoch, first))
+
+    def take_in(self, batch: SampleBatch) -> None:
+        self.inbox.put_samples(batch.at(self.journal.append(Received(batch))))
 
     def ask(self, rows: int, token: str = "q", deadline: float = float("inf")) -> None:
         self.inbox.put_query(QueryBatch(token, RANDOM.random((rows, 6), np.float32), time.monotonic(), deadline))
@@ -57,6 +66,11 @@ class Driven:
         self.inbox.put_command(command)
         self.engine.turn()
         return command.reply.result(timeout=30)
+
+    def close(self) -> None:
+        """End as a process that is killed does: what was appended may be on disk, nothing is saved."""
+        self.engine._writer.shutdown()
+        self.journal.close()
 
     def weights(self) -> list[torch.Tensor]:
         return [tensor.clone() for tensor in self.engine.learner.network.state().values()]
@@ -75,7 +89,12 @@ class Driven:
 def driven(tmp_path: Path) -> Iterator[Driven]:
     made = Driven(tmp_path)
     yield made
-    made.engine._writer.shutdown()
+    made.close()
+
+
+def made(folder: Path) -> Path:
+    (folder / "state").mkdir()
+    return folder / "state"
 
 
 def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
@@ -101,10 +120,11 @@ def test_feeders_are_acknowledged_each_by_itself(driven: Driven) -> None:
     assert swept.acknowledged == {"a": (4, 2), "b": (4, 10)}
 
 
-def test_samples_that_nobody_waits_for_are_learned_and_not_acknowledged(driven: Driven) -> None:
+def test_samples_that_nobody_waits_for_are_learned_and_not_remembered(driven: Driven) -> None:
     driven.feed(4, feeder="")
     (swept,) = driven.turn()
-    assert (swept.step.learned, swept.acknowledged) == (4, {})
+    assert (swept.step.learned, swept.acknowledged) == (4, {"": (4, 4)})
+    assert driven.engine.progress.learned == {}
 
 
 def test_each_query_gets_the_scores_of_its_own_rows(driven: Driven) -> None:
@@ -197,7 +217,8 @@ def test_a_checkpoint_command_is_answered_with_its_name(driven: Driven, tmp_path
 
 
 def test_a_checkpoint_that_cannot_be_written_fails_its_command_and_is_announced(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "state")
+    driven = Driven(state := made(tmp_path))
+    shutil.rmtree(state)
     with pytest.raises(StateError, match="not saved"):
         driven.order("checkpoint")
     driven.engine._writer.shutdown()
@@ -239,7 +260,7 @@ def test_a_restarted_engine_goes_on_with_the_same_weights_and_feeders(driven: Dr
     driven.feed(6, "b", first=30)
     driven.run()
     again = Driven(tmp_path)
-    assert again.engine.learned == {"a": (4, 10), "b": (4, 36)}
+    assert again.engine.progress.learned == {"a": (4, 10), "b": (4, 36)}
     assert same(driven.weights(), again.weights())
 
 
@@ -248,17 +269,18 @@ def test_beyond_the_limit_the_feeder_learned_from_longest_ago_is_forgotten(tmp_p
     for name in ("a", "b", "a", "c"):
         driven.feed(1, name)
         driven.turn()
-    assert list(driven.engine.learned) == ["a", "c"]
+    assert list(driven.engine.progress.learned) == ["a", "c"]
 
 
 def test_a_state_that_cannot_be_saved_at_the_end_is_a_failure(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "state")
+    driven = Driven(state := made(tmp_path))
+    shutil.rmtree(state)
     driven.run()
     assert isinstance(driven.engine.failure, StateError)
 
 
 def test_what_breaks_a_turn_ends_the_engine_and_is_kept(driven: Driven, caplog: pytest.LogCaptureFixture) -> None:
-    driven.inbox.put_samples(SampleBatch(np.zeros((2, 5)), np.zeros(2, np.int64)))
+    driven.take_in(SampleBatch(np.zeros((2, 5)), np.zeros(2, np.int64)))
     driven.engine.run()
     assert isinstance(driven.engine.failure, ValueError)
     assert "the engine stopped" in caplog.text
@@ -268,11 +290,12 @@ def test_weights_that_are_not_finite_are_not_saved(driven: Driven, tmp_path: Pat
     driven.engine.learner.network.layers[0].weight.fill_(float("nan"))
     with pytest.raises(CheckpointError, match=r"network\.0\.weight is not finite"):
         driven.order("checkpoint")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("checkpoint-*")) == []
 
 
 def test_a_checkpoint_of_another_network_keeps_the_engine_from_starting(driven: Driven, tmp_path: Path) -> None:
     driven.order("checkpoint")
+    driven.close()
     with pytest.raises(CheckpointError, match=r"network.*hidden"):
         Driven(tmp_path, network={"hidden": [12, 12]})
 
@@ -280,6 +303,7 @@ def test_a_checkpoint_of_another_network_keeps_the_engine_from_starting(driven: 
 def test_a_damaged_checkpoint_is_told_and_the_engine_starts_afresh(driven: Driven, tmp_path: Path) -> None:
     name = driven.order("checkpoint")["checkpoint"]
     (tmp_path / name / "network.safetensors").write_bytes(b"")
+    driven.close()
     again = Driven(tmp_path)
     assert again.engine.learner.version == 0
     assert [name in reason for reason in again.engine.damaged] == [True]

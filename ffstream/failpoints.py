@@ -1,0 +1,89 @@
+"""Failpoints: named places at which a test makes the process die, or a write fail.
+
+Inert unless the environment variable ``FFSTREAM_FAILPOINT`` is set when the daemon starts::
+
+    FFSTREAM_FAILPOINT=NAME[@N[+]]:ACTION[,…]
+
+The N-th time (the first, unless said otherwise) that NAME is reached, ACTION happens; with a ``+`` every time from
+then on. Actions: ``kill`` (SIGKILL to the process itself), ``full`` (OSError, no space left on device), ``fail``
+(OSError, input/output error). A name that is never reached never acts; docs/crashes.md lists the names.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import signal
+import threading
+from dataclasses import dataclass
+
+from ffstream.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "FFSTREAM_FAILPOINT"
+ACTIONS = ("kill", "full", "fail")
+_GRAMMAR = re.compile(rf"(?P<name>[^@:\s]+)(@(?P<nth>[1-9]\d*)(?P<on>\+)?)?:(?P<action>{'|'.join(ACTIONS)})")
+
+
+@dataclass
+class _Failpoint:
+    """One entry of the variable, and how often its place has been reached."""
+
+    name: str
+    nth: int
+    on: bool
+    action: str
+    reached: int = 0
+
+    def reach(self) -> None:
+        self.reached += 1
+        if self.reached != self.nth and not (self.on and self.reached > self.nth):
+            return
+        if self.action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        code = errno.ENOSPC if self.action == "full" else errno.EIO
+        raise OSError(code, f"{os.strerror(code)} (failpoint {self.name})")
+
+
+_armed: list[_Failpoint] = []
+_lock = threading.Lock()
+
+
+def arm() -> None:
+    """Arm what ``FFSTREAM_FAILPOINT`` says now, in place of what was armed before.
+
+    Raises
+    ------
+    ConfigError
+        If it does not follow the grammar.
+    """
+    entries = filter(None, (entry.strip() for entry in os.environ.get(VARIABLE, "").split(",")))
+    _armed[:] = [_parse(entry) for entry in entries]
+    if _armed:
+        log.warning("failpoints are armed: %s", os.environ[VARIABLE])
+
+
+def armed() -> bool:
+    """Whether any failpoint is; for names that cost something to make."""
+    return bool(_armed)
+
+
+def reach(name: str) -> None:
+    """Die or fail here if the failpoint so named is armed and due; OSError where it fails."""
+    if _armed:
+        with _lock:
+            for failpoint in _armed:
+                if failpoint.name == name:
+                    failpoint.reach()
+
+
+def _parse(entry: str) -> _Failpoint:
+    match = _GRAMMAR.fullmatch(entry)
+    if match is None:
+        raise ConfigError(
+            f"{VARIABLE}: expected NAME[@N[+]]:ACTION with ACTION one of {', '.join(ACTIONS)}, got {entry!r}"
+        )
+    return _Failpoint(match["name"], int(match["nth"] or 1), bool(match["on"]), match["action"])

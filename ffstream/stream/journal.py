@@ -1,0 +1,304 @@
+"""The durable journal: every record is on disk before what it stands for is acknowledged or published.
+
+One SQLite file holds one table of records under consecutive log sequence numbers (LSN), each with its CRC-32. Whoever
+appends does not wait: a thread of the journal's own writes what has come since its last turn in one transaction
+(group commit), and says how far the disk has come.
+
+What may go wrong:
+
+===================  ==============================================================================================
+the disk is full     what is appended waits in memory and is tried again; ``trouble`` says so until it succeeds
+a write or an        ``failure`` is set and nothing is tried again: after a failed fsync the kernel may have dropped
+fsync fails          what it was to write, and a second one that succeeds would lie (Rebello et al. 2020, ATC)
+a record is damaged  ``read`` refuses and names the file; a torn tail that was never committed is not there at all
+===================  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import sqlite3
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ffstream import failpoints
+from ffstream.errors import JournalError, StateError
+from ffstream.stream.disk import flush
+from ffstream.stream.records import Record, decode, encode
+
+log = logging.getLogger(__name__)
+
+PAGE_BYTES = 64 * 2**10
+# "ffst": that the file is a journal of ours; and the version of its format.
+APPLICATION, FORMAT = 0x66667374, 1
+# How often a full disk is tried again, and records removed in one transaction.
+RETRY_S = 0.5
+PRUNED = 256
+
+
+class Journal:
+    """An append-only log on disk.
+
+    Parameters
+    ----------
+    path
+        Its file, made if missing; ``None`` keeps nothing, and everything appended counts as durable.
+    quota
+        Bytes beyond which ``trouble`` asks for a checkpoint, behind which the journal can be pruned.
+    progressed
+        Called, from the journal's thread, when ``durable``, ``trouble`` or ``failure`` has changed.
+
+    Attributes
+    ----------
+    durable
+        The last LSN on disk.
+    size
+        Bytes of the records on disk, in whole pages.
+    written
+        Bytes written since it was opened; pruning takes nothing off.
+    trouble
+        Why nothing more should be taken in at present; empty when all is well.
+    failure
+        What ended the journal.
+
+    Raises
+    ------
+    JournalError
+        If the file is not a journal that this ffstream can read.
+    """
+
+    def __init__(self, path: Path | None, quota: int = 2**62, progressed: Callable[[], object] = lambda: None) -> None:
+        self.path = path
+        self.quota = quota
+        self.durable = self.size = self.written = 0
+        self.trouble = ""
+        self.failure: Exception | None = None
+        self._progressed = progressed
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[int, Record]] = []
+        self._prune_below = 0
+        self._full = self._closing = False
+        self._db = None if path is None else _open(path)
+        if self._db is not None:
+            with _named(path):
+                self.durable = self._db.execute("SELECT coalesce(max(lsn), 0) FROM record").fetchone()[0]
+                self.size = self._measure()
+        self._next = self.durable + 1
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def append(self, record: Record) -> int:
+        """Add a record from any thread, without waiting for the disk; return its LSN."""
+        with self._changed:
+            lsn = self._next
+            self._next += 1
+            if self._db is None:
+                self.durable = lsn
+            else:
+                self._waiting.append((lsn, record))
+                self._changed.notify_all()
+            return lsn
+
+    def wait(self, lsn: int) -> None:
+        """Return when everything up to an LSN is on disk; StateError if it cannot get there for now."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.durable >= lsn or self.failure or self._full)
+            if self.durable < lsn:
+                raise StateError(f"not saved: {self.failure or self.trouble}")
+
+    def read(self, first: int) -> Iterator[tuple[int, Record]]:
+        """Go through the records from an LSN on; to be exhausted before anything is appended.
+
+        Raises
+        ------
+        JournalError
+            At a record that is damaged or missing; what came before it is right.
+        """
+        if self._db is None:
+            return
+        expected = first
+        with _named(self.path):
+            for lsn, crc, body in self._db.execute(
+                "SELECT lsn, crc, body FROM record WHERE lsn >= ? ORDER BY lsn", (first,)
+            ):
+                if lsn != expected:
+                    raise JournalError(f"{self.path}: records {expected} to {lsn - 1} are missing; {REMEDY}")
+                try:
+                    if type(body) is not bytes or _crc(lsn, body) != crc:
+                        raise JournalError(f"{self.path}: record {lsn} does not have its checksum; {REMEDY}")
+                    yield lsn, decode(body)
+                except ValueError as error:
+                    raise JournalError(f"{self.path}: record {lsn}: {error}") from error
+                expected += 1
+
+    def skip_to(self, lsn: int) -> None:
+        """Let the next record have an LSN above the given one, where the journal that held it was pruned or removed."""
+        self._next = max(self._next, lsn + 1)
+        self.durable = max(self.durable, lsn)
+
+    def prune(self, below: int) -> None:
+        """Remove, when there is time, the records below an LSN; nothing needs them any more."""
+        with self._changed:
+            self._prune_below = max(self._prune_below, below)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Write what waits, as far as the disk takes it, and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        if self._db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.close()
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                self._progressed()
+        except (sqlite3.Error, OSError) as error:
+            self._fail(error)
+        self._progressed()
+
+    def _turn(self) -> bool:
+        """Write what has come, prune a little; whether there will be another turn."""
+        with self._changed:
+            if self._full:
+                self._changed.wait_for(lambda: self._closing, RETRY_S)
+            else:
+                self._changed.wait_for(lambda: self._waiting or self._prune_below or self._closing)
+            waiting, closing = list(self._waiting), self._closing
+        try:
+            self._write(waiting)
+            self._prune()
+        except (sqlite3.Error, OSError) as error:
+            if not _is_full(error):
+                raise
+            self._full = True
+            self._settle(0, f"{self.path}: the disk is full; free some of it, and everything goes on by itself")
+            return not closing
+        self._full = False
+        over = f"{self.path}: {self.size} bytes, state.journal_bytes is {self.quota}; a checkpoint will make room"
+        self._settle(len(waiting), over if self.size > self.quota else "")
+        return bool(waiting) or not closing
+
+    def _write(self, records: list[tuple[int, Record]]) -> None:
+        if self._db is None or not records:
+            return
+        failpoints.reach("journal.write")
+        with _transaction(self._db):
+            bodies = [(lsn, encode(record)) for lsn, record in records]
+            rows = ((lsn, _crc(lsn, body), body) for lsn, body in bodies)
+            self._db.executemany("INSERT INTO record (lsn, crc, body) VALUES (?, ?, ?)", rows)
+            failpoints.reach("journal.commit")
+        failpoints.reach("journal.committed")
+        self.written += sum(len(body) for _, body in bodies)
+
+    def _prune(self) -> None:
+        if self._db is None or not self._prune_below:
+            return
+        (oldest,) = self._db.execute("SELECT min(lsn) FROM record").fetchone()
+        if oldest is None or oldest >= self._prune_below:
+            self._prune_below = 0
+            return
+        with _transaction(self._db):
+            self._db.execute("DELETE FROM record WHERE lsn < ?", (min(self._prune_below, oldest + PRUNED),))
+
+    def _settle(self, written: int, trouble: str) -> None:
+        size = self._measure()
+        if trouble != self.trouble:
+            (log.error if trouble else log.info)("journal: %s", trouble or "goes on")
+        with self._changed:
+            if written:
+                self.durable = self._waiting[written - 1][0]
+                del self._waiting[:written]
+            self.size, self.trouble = size, trouble
+            self._changed.notify_all()
+
+    def _measure(self) -> int:
+        if self._db is None:
+            return 0
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        return int(pages - free) * PAGE_BYTES
+
+    def _fail(self, error: Exception) -> None:
+        with self._changed:
+            self.failure = StateError(f"{self.path}: {error}; acknowledged is only what was on disk before")
+            self._changed.notify_all()
+
+
+REMEDY = (
+    "restore the file and its -wal from a copy, or move them aside to go on from the newest checkpoint without what "
+    "was acknowledged after it"
+)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    with _named(path):
+        if not path.exists():
+            _create(path)
+        # One connection, handed from the thread that replays to the journal's own.
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # The state directory is locked for one daemon; so SQLite needs no shared memory file, which a full disk breaks.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA synchronous = FULL")
+        marks = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        if marks != (APPLICATION, FORMAT):
+            raise JournalError(f"{path}: is not a journal of format {FORMAT}; {REMEDY}")
+        return db
+
+
+def _create(path: Path) -> None:
+    """Make an empty journal, whole or not at all: a file that is there and not a journal is damaged."""
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    db = sqlite3.connect(unfinished, isolation_level=None)
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    db.execute(f"PRAGMA application_id = {APPLICATION}")
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+    db.execute("CREATE TABLE record (lsn INTEGER PRIMARY KEY, crc INTEGER NOT NULL, body BLOB NOT NULL)")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.close()
+    flush(unfinished)
+    unfinished.rename(path)
+    flush(path.parent)
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # SQLite may have rolled back by itself already.
+        if db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+        raise
+
+
+@contextlib.contextmanager
+def _named(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OverflowError) as error:
+        raise JournalError(f"{path}: {error}; {REMEDY}") from error
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}") from error
+
+
+def _crc(lsn: int, body: bytes) -> int:
+    return zlib.crc32(body, lsn & 0xFFFFFFFF)
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        # The lower byte is the primary result code.
+        return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC

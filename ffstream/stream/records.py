@@ -1,0 +1,115 @@
+"""What the journal holds: everything that decides what the weights become, in the order in which it happened.
+
+A replay of the records gives the same weights bit for bit: which samples came, which of them a step took, how many
+query rows rode along (they decide which kernel multiplies), when a phase changed and what an operator commanded.
+All randomness follows from the seed and the version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream.stream.inbox import SampleBatch
+
+
+@dataclass(frozen=True)
+class Received:
+    """Samples were taken in; they are learned in the order of these records."""
+
+    batch: SampleBatch
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A learning step was made.
+
+    Attributes
+    ----------
+    version
+        Steps behind the weights with which it began.
+    samples
+        New samples that it took; 0 asleep.
+    queries
+        Query rows that rode along.
+    """
+
+    version: int
+    samples: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """The schedule moved to another phase; ``quiet`` says that the stream was silent."""
+
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Commanded:
+    """An operator's command that changes the schedule was obeyed."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """Learning went back to a checkpoint: the steps from version ``version`` to ``undone`` are undone."""
+
+    checkpoint: str
+    version: int
+    undone: int
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """The sample next in line was set aside unlearned, because it ended the daemon twice."""
+
+    feeder: str
+    epoch: int
+    number: int
+
+
+Record: TypeAlias = Received | Stepped | Advanced | Commanded | RolledBack | Quarantined
+
+_PLAIN: dict[str, Callable[..., Record]] = {
+    kind.__name__: kind for kind in (Stepped, Advanced, Commanded, RolledBack, Quarantined)
+}
+
+
+def encode(record: Record) -> bytes:
+    """Return a record as one msgpack list: its kind, then its fields."""
+    if isinstance(record, Received):
+        batch = record.batch
+        fields = [batch.feeder, batch.epoch, batch.first, *_pack(batch.inputs), *_pack(batch.labels)]
+    else:
+        fields = list(vars(record).values())
+    packed: bytes = msgpack.packb([type(record).__name__, *fields])
+    return packed
+
+
+def decode(body: bytes) -> Record:
+    """Read what ``encode`` returned; ValueError if it is something else."""
+    try:
+        kind, *fields = msgpack.unpackb(body)
+        if kind != Received.__name__:
+            return _PLAIN[kind](*fields)
+        feeder, epoch, first, *arrays = fields
+        return Received(SampleBatch(_unpack(*arrays[:3]), _unpack(*arrays[3:]), feeder, epoch, first))
+    except (TypeError, KeyError, msgpack.UnpackException) as error:
+        raise ValueError(f"not a record that this ffstream knows: {type(error).__name__}: {error}") from error
+
+
+def _pack(array: NDArray[Any]) -> tuple[str, list[int], memoryview]:
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return little.dtype.name, list(array.shape), little.reshape(-1).view(np.uint8).data
+
+
+def _unpack(dtype: str, shape: list[int], content: bytes) -> NDArray[Any]:
+    return np.frombuffer(content, np.dtype(dtype).newbyteorder("<")).reshape(shape)

@@ -1,0 +1,128 @@
+"""From the newest checkpoint to the end of the journal: the same steps once more, bit for bit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+
+from ffstream.errors import JournalError
+from ffstream.stream.checkpoint import CheckpointStore
+from ffstream.stream.inbox import Inbox
+from ffstream.stream.journal import REMEDY, Journal
+from ffstream.stream.learner import Learner
+from ffstream.stream.progress import Progress, first_needed
+from ffstream.stream.records import Advanced, Commanded, Quarantined, Received, Record, RolledBack, Stepped
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Replays what the journal has beyond a checkpoint.
+
+    Parameters
+    ----------
+    learner, progress
+        As restored from the checkpoint; brought to the end of the journal.
+    inbox
+        Empty; in the end it holds the samples that were taken in and not learned.
+    journal
+        What is replayed.
+    store
+        Holds the checkpoints to which learning went back in between.
+
+    Attributes
+    ----------
+    done, total
+        Records replayed, and to be replayed.
+    """
+
+    def __init__(
+        self, learner: Learner, progress: Progress, inbox: Inbox, journal: Journal, store: CheckpointStore
+    ) -> None:
+        self.learner = learner
+        self.progress = progress
+        self.inbox = inbox
+        self.journal = journal
+        self.store = store
+        self.first = first_needed(progress.state())
+        self.done, self.total = 0, max(0, journal.durable - self.first + 1)
+
+    def steps(self) -> Iterator[None]:
+        """Replay record by record; whoever iterates may do something else in between.
+
+        Raises
+        ------
+        JournalError
+            If the journal is damaged, or does not continue the checkpoint; nothing after that place is known.
+        """
+        progress = self.progress
+        if 0 < self.journal.durable < progress.lsn:
+            raise JournalError(
+                f"{self.journal.path}: ends at record {self.journal.durable}, the newest checkpoint stands on record "
+                f"{progress.lsn}; {REMEDY}"
+            )
+        if self.journal.durable == 0 < progress.lsn:
+            log.warning("the checkpoint goes on without the journal that it was made with")
+        for lsn, record in self.journal.read(self.first):
+            self.done += 1
+            if lsn > progress.lsn or isinstance(record, Received):
+                try:
+                    self._apply(lsn, record)
+                except _Mismatch as error:
+                    raise JournalError(f"{self.journal.path}: record {lsn} does not follow: {error}") from error
+                progress.lsn = max(lsn, progress.lsn)
+            yield
+        self.journal.skip_to(progress.lsn)
+
+    def feeders(self) -> dict[str, tuple[int, int, int]]:
+        """Return, for each feeder, its epoch, the next of its samples to be learned, and the next to come."""
+        waiting: dict[tuple[str, int], int] = {}
+        for batch in self.inbox.line():
+            waiting.setdefault((batch.feeder, batch.epoch), batch.first)
+        received = self.progress.received.items()
+        return {name: (epoch, waiting.get((name, epoch), upto), upto) for name, (epoch, upto) in received}
+
+    def _apply(self, lsn: int, record: Record) -> None:
+        learner, progress = self.learner, self.progress
+        match record:
+            case Received():
+                self._receive(lsn, record)
+            case Stepped():
+                self._step(record)
+            case Advanced():
+                if learner.advance(quiet=record.quiet) is None:
+                    raise _Mismatch("the schedule stays in its phase")
+            case Commanded():
+                learner.scheduler.obey(record.name)
+            case RolledBack():
+                learner.restore(self.store.read(record.checkpoint))
+                if learner.version != record.version:
+                    raise _Mismatch(f"{record.checkpoint} is of version {learner.version}, not {record.version}")
+            case Quarantined():
+                progress.consume(self.inbox.take(1))
+
+    def _receive(self, lsn: int, record: Received) -> None:
+        batch = record.batch.at(lsn)
+        learned_lsn, learned = self.progress.front
+        if lsn == learned_lsn:
+            _, batch = batch.split(learned)
+        self.progress.receive(batch)
+        if len(batch.labels):
+            self.inbox.put_samples(batch)
+
+    def _step(self, record: Stepped) -> None:
+        learner, batches = self.learner, self.inbox.take(record.samples)
+        if learner.version != record.version:
+            raise _Mismatch(f"a step of version {record.version}, the weights are of version {learner.version}")
+        if sum(len(batch.labels) for batch in batches) != record.samples:
+            raise _Mismatch(f"a step of {record.samples} samples, and fewer are in line")
+        # How many rows a product has decides how it is computed; what stood in the rows of queries does not matter.
+        queries = np.zeros((record.queries, *learner.config.network.shape), np.uint8)
+        learner.learn(batches, [queries] if record.queries else [])
+        self.progress.consume(batches)
+
+
+class _Mismatch(Exception):
+    """A record does not follow from what came before it."""
