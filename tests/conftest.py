@@ -60,8 +60,8 @@ def daemon(start_daemon: StartDaemon) -> Spawned:
 
 @pytest.fixture
 def client(daemon: Spawned) -> Iterator[Client]:
-    """A client of ``daemon``."""
-    made = Client(daemon.address)
+    """A client of ``daemon``, which is acknowledged what is learned."""
+    made = Client(daemon.address, ack="learned")
     yield made
     made.close()
 

@@ -81,7 +81,7 @@ class Feeder(Line):
 
     def hello(self):
         self.greeted = False
-        self.send("hello", **self.who, first=self.held[0][0] if self.held else self.numbered)
+        self.send("hello", **self.who, first=self.held[0][0] if self.held else self.numbered, ack="learned")
 
     def keep(self, inputs, labels):
         for start in range(0, len(labels), self.message):

@@ -239,17 +239,20 @@ REMEDY = (
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    with _named(path):
+    with _named(path), contextlib.ExitStack() as undo:
         if not path.exists():
             _create(path)
         # One connection, handed from the thread that replays to the journal's own.
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
+        undo.callback(db.close)
         # The state directory is locked for one daemon; so SQLite needs no shared memory file, which a full disk breaks.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA synchronous = FULL")
         marks = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if marks != (APPLICATION, FORMAT):
             raise JournalError(f"{path}: is not a journal of format {FORMAT}; {REMEDY}")
+        db.execute("SELECT max(lsn) FROM record").fetchone()
+        undo.pop_all()
         return db
 
 
@@ -287,7 +290,8 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 def _named(path: Path | None) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, OverflowError) as error:
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+        # The text of SQLite's error may quote the damage, which Python then cannot decode.
         raise JournalError(f"{path}: {error}; {REMEDY}") from error
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}") from error

@@ -82,7 +82,7 @@ def test_a_refused_batch_among_others_in_flight_loses_none_of_them(client, digit
 def test_a_refused_batch_does_not_stop_the_feeder_when_the_daemon_is_restarted(start_daemon, digits):
     images, labels = digits
     first = start_daemon()
-    with Client(first.address, timeout_s=60) as client:
+    with Client(first.address, ack="learned", timeout_s=60) as client:
         client.control("hold")
         client.feed(images[:64], labels[:64])
         with contextlib.suppress(Refused):
@@ -102,7 +102,7 @@ def test_a_refused_batch_does_not_stop_the_feeder_when_the_daemon_is_restarted(s
 def test_a_batch_larger_than_the_inbox_is_split_and_learned(start_daemon, digits):
     images, labels = digits
     daemon = start_daemon(server={"inbox_samples": 64, "message_samples": 1024})
-    with Client(daemon.address) as client:
+    with Client(daemon.address, ack="learned") as client:
         client.feed(images[:1500], labels[:1500])
         client.flush()
         assert client.acknowledged == 1500
@@ -111,7 +111,7 @@ def test_a_batch_larger_than_the_inbox_is_split_and_learned(start_daemon, digits
 
 def test_a_holding_client_sends_so_many_samples_at_once(daemon, digits):
     images, labels = digits
-    with Client(daemon.address, hold=8) as client:
+    with Client(daemon.address, ack="learned", hold=8) as client:
         for k in range(7):
             client.feed(images[k : k + 1], labels[k : k + 1])
         assert daemon.metrics()["ffstream_feeders"] == 0
@@ -124,7 +124,7 @@ def test_a_holding_client_sends_so_many_samples_at_once(daemon, digits):
 
 def test_a_holding_client_sends_inputs_of_another_type_apart(daemon, digits):
     images, labels = digits
-    with Client(daemon.address, hold=8) as client:
+    with Client(daemon.address, ack="learned", hold=8) as client:
         client.feed(images[:2], labels[:2])
         client.feed(images[2:3].astype(np.float32), labels[2:3])
         client.flush()
@@ -153,17 +153,17 @@ def test_floats_and_bytes_of_the_same_image_get_the_same_answer(client, digits):
 def test_a_feeder_that_returns_with_its_epoch_is_not_learned_twice(daemon, digits):
     images, labels = digits
     for _ in range(2):
-        with Client(daemon.address, feeder="line", epoch=1) as client:
+        with Client(daemon.address, feeder="line", epoch=1, ack="learned") as client:
             client.feed(images[:100], labels[:100])
             client.flush()
-    with Client(daemon.address) as client:
+    with Client(daemon.address, ack="learned") as client:
         assert client.status()["samples_learned"] == 100
 
 
 def test_several_feeders_share_the_inbox(start_daemon, digits):
     images, labels = digits
     daemon = start_daemon(server={"inbox_samples": 256})
-    clients = [Client(daemon.address) for _ in range(3)]
+    clients = [Client(daemon.address, ack="learned") for _ in range(3)]
     for start in range(0, 960, 64):
         for client in clients:
             client.feed(images[start : start + 64], labels[start : start + 64])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ffstream.daemon.feeders import ACTIVE_S, Feeder, Feeders, Verdict
+from ffstream.daemon.feeders import ACTIVE_S, Feeder, Feeders, Level, Verdict
 
 NOW = 1_000.0
 
@@ -14,7 +14,21 @@ def room(samples: int = 120, nbytes: int = 1_200, limit: int = 10) -> Feeders:
 
 
 def greeted(feeders: Feeders, name: str = "a", epoch: int = 1, first: int = 0, peer: bytes = b"p") -> Feeder:
-    return feeders.hello(name, epoch, first, peer, NOW)
+    return feeders.hello(name, epoch, first, Level.LEARNED, peer, NOW)
+
+
+def done(feeders: Feeders, name: str, epoch: int, upto: int) -> Feeder | None:
+    """Say that samples below a number are on disk, and learned."""
+    known = feeders.get(name, epoch)
+    if known is not None:
+        known.advance(durable=upto)
+    return feeders.advance(name, epoch, upto)
+
+
+def restored() -> Feeders:
+    feeders = room()
+    feeders.restore({"a": (1, 40, 50)})
+    return feeders
 
 
 def took(feeders: Feeders, feeder: Feeder, first: int, count: int, nbytes: int = 1) -> Verdict:
@@ -42,19 +56,19 @@ def test_a_feeder_is_known_by_name_and_epoch() -> None:
 
 
 def test_a_restored_feeder_must_say_hello_first() -> None:
-    feeders = Feeders(120, 1_200, 10, {"a": (1, 50)})
+    feeders = restored()
     assert feeders.get("a", 1) is None
 
 
 def test_a_restored_feeder_goes_on_behind_what_was_learned() -> None:
-    feeders = Feeders(120, 1_200, 10, {"a": (1, 50)})
+    feeders = restored()
     assert greeted(feeders, first=20).expected == 50
 
 
 def test_a_feeder_acknowledged_further_than_is_remembered_goes_on_there() -> None:
-    feeders = Feeders(120, 1_200, 10, {"a": (1, 50)})
+    feeders = restored()
     feeder = greeted(feeders, first=80)
-    assert (feeder.learned, feeder.expected) == (80, 80)
+    assert (feeder.learned, feeder.durable, feeder.expected) == (80, 80, 80)
 
 
 def test_another_epoch_begins_anew() -> None:
@@ -121,8 +135,8 @@ def test_learning_gives_credit_back() -> None:
     feeders = room()
     feeder = greeted(feeders)
     took(feeders, feeder, 0, 60, nbytes=600)
-    feeders.advance("a", 1, 60)
-    assert (feeder.waiting, feeder.waiting_bytes) == (0, 0)
+    done(feeders, "a", 1, 60)
+    assert (feeder.waiting, feeder.bytes_beyond(feeder.held)) == (0, 0)
     assert took(feeders, feeder, 60, 60, nbytes=600) is Verdict.TAKE
 
 
@@ -130,25 +144,26 @@ def test_the_bytes_of_a_message_are_given_back_once_it_is_learned_whole() -> Non
     feeders = room()
     feeder = greeted(feeders)
     took(feeders, feeder, 0, 10, nbytes=100)
-    feeders.advance("a", 1, 9)
-    assert (feeder.waiting, feeder.waiting_bytes) == (1, 100)
+    done(feeders, "a", 1, 9)
+    assert (feeder.waiting, feeder.bytes_beyond(feeder.held)) == (1, 100)
 
 
 def test_what_was_learned_never_goes_back() -> None:
     feeders = room()
     feeder = greeted(feeders)
     took(feeders, feeder, 0, 10)
-    feeders.advance("a", 1, 8)
-    feeders.advance("a", 1, 3)
+    done(feeders, "a", 1, 8)
+    done(feeders, "a", 1, 3)
     assert feeder.learned == 8
 
 
 @pytest.mark.parametrize(("name", "epoch"), [("b", 1), ("a", 2)])
 def test_learning_of_another_feeder_or_epoch_advances_nobody(name: str, epoch: int) -> None:
     feeders = room()
-    took(feeders, greeted(feeders), 0, 10)
-    assert feeders.advance(name, epoch, 5) is None
-    assert feeders.waiting()[0] == 10
+    feeder = greeted(feeders)
+    took(feeders, feeder, 0, 10)
+    assert done(feeders, name, epoch, 5) is None
+    assert feeder.waiting == 10
 
 
 def test_refused_samples_are_passed_over_so_that_the_next_are_no_gap() -> None:
@@ -165,7 +180,7 @@ def test_refused_samples_behind_waiting_ones_do_not_wait_for_ever() -> None:
     took(feeders, feeder, 0, 10)
     feeder.skip(15)
     assert feeder.learned == 0
-    feeders.advance("a", 1, 10)
+    done(feeders, "a", 1, 10)
     assert (feeder.learned, feeder.waiting) == (15, 0)
 
 
@@ -179,10 +194,10 @@ def test_passing_over_refused_samples_ends_the_refusal() -> None:
 
 def test_the_share_is_that_of_every_active_feeder_and_one_more() -> None:
     feeders = room(samples=120, nbytes=1_200)
-    shares = [feeders.credit(NOW)]
+    shares = [feeders.share(NOW)]
     for name in "ab":
         greeted(feeders, name)
-        shares.append(feeders.credit(NOW))
+        shares.append(feeders.share(NOW))
     assert shares == [(120, 1_200), (60, 600), (40, 400)]
 
 
@@ -190,7 +205,7 @@ def test_everyone_may_send_at_least_one_sample() -> None:
     feeders = room(samples=2, nbytes=2)
     for name in "abcd":
         greeted(feeders, name)
-    assert feeders.credit(NOW) == (1, 1)
+    assert feeders.share(NOW) == (1, 1)
 
 
 def test_a_silent_feeder_gives_its_share_back() -> None:
@@ -208,7 +223,7 @@ def test_a_silent_feeder_with_samples_waiting_keeps_its_share() -> None:
 def test_goodbye_gives_the_share_back_and_keeps_how_far_it_came() -> None:
     feeders = room()
     took(feeders, greeted(feeders), 0, 10)
-    feeders.advance("a", 1, 10)
+    done(feeders, "a", 1, 10)
     feeders.goodbye("a", 1)
     assert feeders.active(NOW) == 0
     assert feeders.get("a", 1) is None
@@ -255,9 +270,9 @@ def test_feeders_that_keep_to_their_credit_never_overflow_the_inbox_and_lose_no_
     for kind, which, size in events:
         i = which % count
         feeder, before = known[i], known[i].expected
-        size = min(size, feeder.learned + feeders.credit(NOW)[0] - before)  # noqa: PLW2901  # what credit allows
+        size = min(size, feeder.held + feeders.share(NOW)[0] - before)  # noqa: PLW2901  # what credit allows
         if kind == "learn":
-            feeders.advance(str(i), 1, min(feeder.learned + abs(size) + 1, before))
+            done(feeders, str(i), 1, min(feeder.learned + abs(size) + 1, before))
         elif kind == "again" and before:
             assert took(feeders, feeder, max(0, before - 5), min(5, before), 10) is Verdict.DUPLICATE
         elif kind == "bad" and size > 0:
@@ -266,8 +281,8 @@ def test_feeders_that_keep_to_their_credit_never_overflow_the_inbox_and_lose_no_
         elif kind == "send" and size > 0:
             assert took(feeders, feeder, before, size, size * 10) is Verdict.TAKE
             accepted[i] += range(before, feeder.expected)
-        assert feeders.waiting()[0] <= feeders.samples
-        assert feeders.waiting()[1] <= feeders.bytes
+        assert sum(each.waiting for each in known) <= feeders.samples
+        assert sum(each.bytes_beyond(each.held) for each in known) <= feeders.bytes
         for mine, told, each in zip(known, refused, accepted, strict=True):
             assert mine.learned <= mine.expected
             assert sorted([*each, *told]) == list(range(mine.expected))
@@ -293,7 +308,7 @@ def test_feeders_that_keep_to_nothing_never_overflow_the_inbox_and_are_told_of_n
             feeder.skip(before + size)
         elif kind == "learn" and inbox[i]:
             taken, inbox[i] = inbox[i][:size], inbox[i][size:]
-            feeders.advance(str(i), 1, taken[-1] + 1)
+            done(feeders, str(i), 1, taken[-1] + 1)
         elif kind == "send" and took(feeders, feeder, first, size, size * 10) is Verdict.TAKE:
             assert first <= before < first + size == feeder.expected
             inbox[i] += range(before, feeder.expected)

@@ -59,7 +59,7 @@ def test_nothing_acknowledged_is_lost_by_a_restart(start_daemon, digits):
 def test_a_client_goes_on_when_the_daemon_is_restarted_under_it(start_daemon, digits):
     images, labels = digits
     first = start_daemon()
-    with Client(first.address, timeout_s=60) as client:
+    with Client(first.address, ack="learned", timeout_s=60) as client:
         for start in range(0, 500, 50):
             client.feed(images[start : start + 50], labels[start : start + 50])
         assert first.stop() == 0

@@ -87,7 +87,7 @@ def test_it_answers_while_it_sleeps_and_while_learning_is_held(fed, digits):
 def test_samples_wait_in_the_inbox_while_it_sleeps(daemon, fed, digits):
     images, labels = digits
     fed.control("sleep")
-    with Client(daemon.address) as feeder:
+    with Client(daemon.address, ack="learned") as feeder:
         feeder.feed(images[:100], labels[:100])
         time.sleep(0.2)
         assert fed.status()["samples_waiting"] == 100
@@ -108,7 +108,7 @@ def test_wake_deprives_it_of_sleep(fed, digits):
 def test_a_together_schedule_steps_both_signs_at_once(start_daemon, digits):
     images, labels = digits
     daemon = start_daemon(phases={"schedule": "together"})
-    with Client(daemon.address) as client:
+    with Client(daemon.address, ack="learned") as client:
         client.feed(images[:320], labels[:320])
         client.flush()
         status = client.status()
@@ -120,7 +120,7 @@ def test_a_together_schedule_steps_both_signs_at_once(start_daemon, digits):
 def test_every_label_coding_is_served(start_daemon, digits, coding):
     images, labels = digits
     daemon = start_daemon(network={"shape": [8, 8], "hidden": [64, 64], "coding": coding})
-    with Client(daemon.address) as client:
+    with Client(daemon.address, ack="learned") as client:
         client.feed(images[:320], labels[:320])
         client.flush()
         assert client.predict(images[:3]).goodness.shape == (3, 2, 10)

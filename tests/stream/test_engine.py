@@ -37,12 +37,13 @@ def config_of(**sections: dict[str, Any]) -> Config:
 class Driven:
     """An engine without its thread, with what it said."""
 
-    def __init__(self, directory: Path, **sections: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, *, catch_up: bool = True, **sections: dict[str, Any]) -> None:
         self.inbox, self.outbox = Inbox(100, query_bytes=2**20), Outbox(lambda: None)
         store = CheckpointStore(directory, keep=3)
         self.journal = Journal(directory / "journal.sqlite")
         self.engine = Engine(config_of(**sections), store, self.journal, self.inbox, self.outbox)
-        self.engine.catch_up()
+        if catch_up:
+            self.engine.catch_up()
         self.said = self.outbox.drain()
 
     def turn(self, count: int = 1) -> list[Any]:
@@ -52,7 +53,11 @@ class Driven:
 
     def feed(self, count: int, feeder: str = "f", first: int = 0, epoch: int = 4) -> None:
         inputs = RANDOM.random((count, 6), np.float32)
-        self.take_in(SampleBatch(inputs, RANDOM.integers(0, 3, count), feeder, epoch, first))
+        self.take_in(self.batch(inputs, RANDOM.integers(0, 3, count), feeder, first, epoch))
+
+    @staticmethod
+    def batch(inputs: Any, labels: Any, feeder: str = "f", first: int = 0, epoch: int = 4) -> SampleBatch:
+        return SampleBatch(inputs, labels, feeder, epoch, first)
 
     def take_in(self, batch: SampleBatch) -> None:
         self.inbox.put_samples(batch.at(self.journal.append(Received(batch))))
