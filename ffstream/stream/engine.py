@@ -22,7 +22,7 @@ from ffstream.config import Config
 from ffstream.errors import CatchingUp, StateError
 from ffstream.ff.layers import Phase
 from ffstream.stream.attempt import Attempt
-from ffstream.stream.checkpoint import CheckpointStore, Snapshot
+from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch, Work
 from ffstream.stream.journal import Journal
 from ffstream.stream.learner import Learner, Step
@@ -30,6 +30,7 @@ from ffstream.stream.outbox import Answer, CaughtUp, Changed, Outbox, Report, Sa
 from ffstream.stream.progress import Progress, first_needed
 from ffstream.stream.records import Advanced, Commanded, Quarantined, Stepped
 from ffstream.stream.recovery import Recovery
+from ffstream.stream.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 

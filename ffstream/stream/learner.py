@@ -20,11 +20,11 @@ from ffstream.errors import CheckpointError, ConfigError
 from ffstream.ff.goodness import probability_of_real
 from ffstream.ff.layers import Lesson, Phase
 from ffstream.ff.network import Network, Scores
-from ffstream.stream.checkpoint import Snapshot
 from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.memory import Memory
 from ffstream.stream.phases import PhaseChange, Scheduler
 from ffstream.stream.prequential import Prequential
+from ffstream.stream.snapshot import Snapshot
 
 PROBE_ROWS = 128
 NO_LABELS = np.empty(0, np.int64)

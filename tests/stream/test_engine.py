@@ -244,7 +244,7 @@ def test_a_checkpoint_is_saved_when_it_is_due(tmp_path: Path) -> None:
     driven.feed(8)
     driven.turn()
     driven.engine._writer.shutdown()
-    assert [output.name for output in driven.outbox.drain() if isinstance(output, Saved)] == ["checkpoint-000000000001"]
+    assert [output.name for output in driven.outbox.drain() if isinstance(output, Saved)] == ["checkpoint-000001"]
 
 
 def test_stopping_saves_what_was_learned(driven: Driven, tmp_path: Path) -> None:
