@@ -99,7 +99,7 @@ class CheckpointStore:
         StateError
             If it is of another format, or the disk refuses to read it.
         """
-        return folders.read(self.directory / self._entry(name).name)
+        return self._whole(self.entry(name).name)
 
     def newest(self) -> tuple[Snapshot | None, list[str]]:
         """Return the newest checkpoint that verifies, and why each newer one was set aside.
@@ -112,7 +112,7 @@ class CheckpointStore:
         damaged: list[str] = []
         for entry in reversed(self.listing()):
             try:
-                return folders.read(self.directory / entry.name), damaged
+                return self._whole(entry.name), damaged
             except CheckpointError as error:
                 damaged.append(str(error))
                 self._set_aside(entry.name)
@@ -122,6 +122,16 @@ class CheckpointStore:
         """Return the checkpoints, oldest first; one that does not say when it was made counts as the newest."""
         entries = [entry for name in self._folders() if (entry := folders.look(self.directory / name)) is not None]
         return sorted(entries, key=lambda entry: (entry.serial or math.inf, entry.name))
+
+    def entry(self, name: str) -> Entry:
+        """Return what a listing says of a checkpoint; CheckpointError if there is none or its manifest is damaged."""
+        entry = folders.look(self.directory / name) if name in self._folders() else None
+        if entry is None:
+            there = ", ".join(entry.name for entry in reversed(self.listing()[-10:])) or "none"
+            raise CheckpointError(f"no checkpoint is called {name!r}; the newest are: {there}")
+        if entry.error:
+            raise CheckpointError(entry.error)
+        return entry
 
     def kept(self) -> list[Mapping[str, Any]]:
         """Return the manifests, oldest first, of the checkpoints that a restart may have to begin from.
@@ -134,7 +144,7 @@ class CheckpointStore:
 
     def pin(self, name: str) -> None:
         """Never remove a checkpoint; raises as ``read`` does."""
-        folder = self.directory / self._entry(name).name
+        folder = self.directory / self.entry(name).name
         try:
             (folder / PINNED).touch()
             flush(folder / PINNED)
@@ -144,7 +154,7 @@ class CheckpointStore:
 
     def unpin(self, name: str) -> None:
         """Let a checkpoint be removed when it is old; raises as ``read`` does, and for a copy that a person made."""
-        entry = self._entry(name)
+        entry = self.entry(name)
         if entry.copied:
             raise CheckpointError(f"{name} is a copy of {entry.manifest['name']}, never removed; remove its folder")
         folder = self.directory / name
@@ -153,6 +163,12 @@ class CheckpointStore:
             flush(folder)
         except OSError as error:
             raise StateError(f"{name} is still pinned: {error.strerror}: {folder / PINNED}") from error
+
+    def _whole(self, name: str) -> Snapshot:
+        snapshot = folders.read(self.directory / name)
+        if wrong := folders.not_finite(snapshot):
+            raise CheckpointError(f"{name}: {wrong} is not finite")
+        return snapshot
 
     def _check_new(self, name: str) -> None:
         if not _GIVEN.fullmatch(name) or name.startswith(_RESERVED):
@@ -189,16 +205,6 @@ class CheckpointStore:
             (self.directory / name).rename(path)
         except OSError as error:
             raise StateError(f"{name} is damaged and cannot be set aside: {error.strerror}: {path}") from error
-
-    def _entry(self, name: str) -> Entry:
-        """Return a checkpoint whose manifest verifies."""
-        entry = folders.look(self.directory / name) if name in self._folders() else None
-        if entry is None:
-            there = ", ".join(entry.name for entry in reversed(self.listing()[-10:])) or "none"
-            raise CheckpointError(f"no checkpoint is called {name!r}; the newest are: {there}")
-        if entry.error:
-            raise CheckpointError(entry.error)
-        return entry
 
     def _folders(self) -> list[str]:
         """Return the names of the checkpoints."""

@@ -167,10 +167,7 @@ def read(folder: Path) -> Snapshot:
             tensors[file.removesuffix(".safetensors")] = load(content)
         except (safetensors.SafetensorError, *_DAMAGE) as error:
             raise CheckpointError(f"{folder.name}: {file}: {type(error).__name__}: {error}") from error
-    snapshot = Snapshot(manifest["version"], manifest, tensors)
-    if wrong := not_finite(snapshot):
-        raise CheckpointError(f"{folder.name}: {wrong} is not finite")
-    return snapshot
+    return Snapshot(manifest["version"], manifest, tensors)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

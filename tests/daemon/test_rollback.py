@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 
 import numpy as np
@@ -116,6 +117,14 @@ def test_a_rollback_that_cannot_be_is_refused_and_the_daemon_lives_on(daemon, cl
     client.control("resume")
     learn(client, digits, 320)
     assert client.status()["samples_learned"] == 640
+
+
+def test_a_name_is_not_asked_for_twice_however_long_the_daemon_takes(daemon):
+    with Client(daemon.address, timeout_s=6) as client:
+        daemon.process.send_signal(signal.SIGSTOP)
+        # Longer than a client waits before it sends most requests again.
+        threading.Timer(3, daemon.process.send_signal, [signal.SIGCONT]).start()
+        assert client.control("checkpoint", checkpoint="mine")["checkpoint"] == "mine"
 
 
 def test_a_name_that_is_taken_or_cannot_be_one_is_refused(client):
