@@ -132,6 +132,6 @@ class Feeder(Line):
         assert not self.held, f"{len(self.held)} messages were not acknowledged"
 
 
-def command(daemon, name):
+def command(daemon, name, **fields):
     with Line(daemon, CONTROL) as line:
-        return line.ask("command", name=name)
+        return line.ask("command", name=name, **fields)

@@ -46,7 +46,7 @@ FLOORS = [
     {"ff", "wire", "data"},
     {"stream"},
     {"daemon", "client"},
-    {"experiments", "bench"},
+    {"experiments", "bench", "inspection"},
     {"cli", "__main__"},
 ]
 
@@ -70,6 +70,7 @@ HOUSE = {
     "client": allowed(below(3) - {"ff", "stream", "config"}, "numpy zmq"),
     "experiments": allowed(below(4), "numpy torch sklearn matplotlib river rich"),
     "bench": allowed(below(4), "numpy torch sklearn matplotlib rich"),
+    "inspection": allowed(below(4), "torch", lazily="matplotlib"),
     "cli": allowed(below(5), "numpy typer rich"),
     "__main__": allowed({"cli"}),
 }

@@ -16,7 +16,8 @@ from conftest import starter
 from plain_client import CONTROL, EVENTS, PUSH, QUERIES, SAMPLES, Feeder, Line, command, unpack
 from test_protocol_document import DOCUMENT, fields_of
 
-COMMANDS = ("status", "sleep", "wake", "auto", "hold", "resume", "checkpoint")
+COMMANDS = ("status", "sleep", "wake", "auto", "hold", "resume", "checkpoints", "checkpoint")
+OF_CHECKPOINT = ("rollback", "pin", "unpin")
 
 
 # --- feeding ---
@@ -330,11 +331,11 @@ def test_events_are_numbered_without_gaps(daemon, subscriber, feeder, digits):
     assert numbers == list(range(numbers[0], numbers[0] + 30))
 
 
-@pytest.mark.parametrize("topic", ["phase", "score", "prediction", "checkpoint"])
+@pytest.mark.parametrize("topic", ["phase", "score", "prediction", "checkpoint", "rollback"])
 def test_an_event_has_the_fields_that_the_document_lists(daemon, subscriber, feeder, digits, topic):
     feeder.keep(digits[0][:200], digits[1][:200])
     feeder.flush()
-    command(daemon, "checkpoint")
+    command(daemon, "rollback", checkpoint=command(daemon, "checkpoint")["checkpoint"])
     time.sleep(0.3)
     events, _ = replay(subscriber, topic, 0)
     event = events[-1]
@@ -398,15 +399,37 @@ def test_a_listener_that_joins_by_replay_sees_every_event_once(daemon, subscribe
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_answered_with_the_status_after_it(daemon, name):
     expected = fields_of("`reply` to every other command") | {"v", "type"}
-    if name == "checkpoint":
-        expected |= fields_of("`reply` to `checkpoint`")
+    if name.startswith("checkpoint"):
+        expected |= fields_of(f"`reply` to `{name}`")
     assert command(daemon, name).keys() == expected
+
+
+@pytest.mark.parametrize("name", OF_CHECKPOINT)
+def test_every_command_about_a_checkpoint_is_answered_with_the_status_after_it(daemon, name):
+    saved = command(daemon, "checkpoint", checkpoint=f"for-{name}")["checkpoint"]
+    expected = fields_of("`reply` to every other command") | {"v", "type"}
+    expected |= fields_of("`reply` to `rollback`" if name == "rollback" else "`reply` to `pin` and `unpin`")
+    assert command(daemon, name, checkpoint=saved).keys() == expected
+
+
+@pytest.mark.parametrize("name", OF_CHECKPOINT)
+@pytest.mark.parametrize("checkpoint", [None, "", 7, "x" * 129])
+def test_a_command_about_a_checkpoint_wants_its_name(daemon, name, checkpoint):
+    refused = command(daemon, name, checkpoint=checkpoint)
+    assert (refused["code"], refused["field"]) == ("bad_field", "checkpoint")
+
+
+def test_the_listing_has_the_fields_of_the_document_newest_first(daemon):
+    made = [command(daemon, "checkpoint")["checkpoint"], command(daemon, "checkpoint", checkpoint="b")["checkpoint"]]
+    listed = command(daemon, "checkpoints")["checkpoints"]
+    assert [one["name"] for one in listed[:2]] == made[::-1]
+    assert all(one.keys() == fields_of("each of them a map with") for one in listed)
 
 
 def test_the_document_lists_the_commands(daemon):
     table = DOCUMENT.split("| command | what it does |", 1)[1].split("\n\n", 1)[0]
-    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*COMMANDS, "shutdown"]
-    assert all(name in command(daemon, "dance")["message"] for name in (*COMMANDS, "shutdown"))
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*COMMANDS, *OF_CHECKPOINT, "shutdown"]
+    assert all(name in command(daemon, "dance")["message"] for name in (*COMMANDS, *OF_CHECKPOINT, "shutdown"))
 
 
 def test_sleep_wake_and_auto_say_who_decides_on_the_phase(daemon):

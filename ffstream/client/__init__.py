@@ -197,7 +197,7 @@ class Client:
         )
 
     def events(self, *topics: str, after: int | None = None, timeout_s: float | None = None) -> Subscription:
-        """Listen to events of some topics: ``phase``, ``score``, ``prediction``, ``checkpoint``.
+        """Listen to events of some topics: ``phase``, ``score``, ``prediction``, ``checkpoint``, ``rollback``.
 
         Parameters
         ----------
@@ -214,18 +214,30 @@ class Client:
         """Return where the daemon stands: version, phase, steps, samples learned and waiting, network, device."""
         return self.control("status")
 
-    def control(self, name: str) -> dict[str, Any]:
+    def control(self, name: str, *, checkpoint: str | None = None) -> dict[str, Any]:
         """Give a command and return the daemon's status after it.
 
         ``sleep``, ``wake`` and ``auto`` override the schedule or give it back; ``hold`` and ``resume`` stop and
-        restart learning; ``checkpoint`` saves, and returns when the checkpoint is on disk; ``shutdown`` stops.
+        restart learning; ``checkpoints`` lists the checkpoints, newest first, under the key of that name;
+        ``checkpoint`` saves, under a name of its own if one is given, and returns when the checkpoint is on disk;
+        ``rollback`` goes back to a checkpoint, ``pin`` keeps one for good, ``unpin`` does so no longer; ``shutdown``
+        stops.
+
+        Parameters
+        ----------
+        name
+            The command.
+        checkpoint
+            The checkpoint that it is about.
 
         Raises
         ------
         Refused, Unreachable
             As for ``predict``.
         """
-        reply = self._control.ask("command", {"name": name})
+        fields = {"name": name} if checkpoint is None else {"name": name, "checkpoint": checkpoint}
+        # The second time, a name would be taken, and a rollback undo what was learned since the first.
+        reply = self._control.ask("command", fields, once=checkpoint is not None)
         return {key: value for key, value in reply.fields.items() if key != "id"}
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ BUSY_PAUSE_S = 0.01
 
 
 class Requests:
-    """A DEALER that sends a request again until it is answered; every request is idempotent.
+    """A DEALER that sends a request again until it is answered, as far as it is idempotent.
 
     Parameters
     ----------
@@ -37,8 +37,10 @@ class Requests:
         self._ids = itertools.count(1)
         self._socket: zmq.Socket[bytes] | None = None
 
-    def ask(self, kind: str, fields: Mapping[str, Any], tensors: Mapping[str, Array] | None = None) -> Message:
-        """Send a request and return its answer.
+    def ask(
+        self, kind: str, fields: Mapping[str, Any], tensors: Mapping[str, Array] | None = None, *, once: bool = False
+    ) -> Message:
+        """Send a request and return its answer; ``once`` where a second one would not do the same.
 
         Raises
         ------
@@ -51,7 +53,7 @@ class Requests:
         while (left := give_up - time.monotonic()) > 0:
             number = next(self._ids)
             self._connected().send_multipart(wire.encode(kind, {"id": number, **fields}, tensors))
-            answer = self._receive(number, min(left, max(ATTEMPT_S, self._timeout_s / 3)))
+            answer = self._receive(number, left if once else min(left, max(ATTEMPT_S, self._timeout_s / 3)))
             if answer is None:
                 # What is still queued for a daemon that is gone must not reach its successor twice.
                 self.close()

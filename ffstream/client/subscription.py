@@ -21,7 +21,7 @@ class Event:
     Attributes
     ----------
     topic
-        ``phase``, ``score``, ``prediction`` or ``checkpoint``.
+        ``phase``, ``score``, ``prediction``, ``checkpoint`` or ``rollback``.
     number
         Position among the events of its topic, from 1, without gaps; it begins anew when the daemon restarts.
     time

@@ -12,13 +12,15 @@ import zmq
 
 from ffstream import wire
 from ffstream.daemon.metrics import Metrics
-from ffstream.errors import CatchingUp, StateError, WireError
+from ffstream.errors import CatchingUp, CheckpointError, StateError, WireError
 from ffstream.stream.inbox import Command, Inbox
 from ffstream.wire import Message
 
 log = logging.getLogger(__name__)
 
-ENGINE_COMMANDS = ("sleep", "wake", "auto", "hold", "resume", "checkpoint")
+# Those that are about one checkpoint, which is named.
+OF_CHECKPOINT = ("rollback", "pin", "unpin")
+ENGINE_COMMANDS = ("sleep", "wake", "auto", "hold", "resume", "checkpoints", "checkpoint", *OF_CHECKPOINT)
 COMMANDS = ("status", *ENGINE_COMMANDS, "shutdown")
 ENGINE_S = 60.0
 POLL_MS = 100
@@ -99,8 +101,12 @@ class ControlThread:
             return {}
         if name not in ENGINE_COMMANDS:
             raise message.error("unknown_command", f"expected one of {', '.join(COMMANDS)}, got {name!r}", "name")
-        command = Command(name)
+        named = name in OF_CHECKPOINT or (name == "checkpoint" and message.fields.get("checkpoint") is not None)
+        command = Command(name, message.text("checkpoint") if named else "")
         self._inbox.put_command(command)
+        return self._wait(command, message)
+
+    def _wait(self, command: Command, message: Message) -> dict[str, Any]:
         give_up = time.monotonic() + ENGINE_S
         while time.monotonic() < give_up:
             try:
@@ -108,6 +114,10 @@ class ControlThread:
             except TimeoutError:
                 if self._stopping.is_set():
                     raise message.error("stopping", "the daemon stops and took no more commands") from None
+            except CheckpointError as error:
+                if command.name in OF_CHECKPOINT:
+                    raise message.error("bad_checkpoint", str(error), "checkpoint") from error
+                raise message.error("not_saved", str(error)) from error
             except StateError as error:
                 raise message.error("not_saved", str(error)) from error
             except CatchingUp as error:

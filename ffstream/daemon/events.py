@@ -14,7 +14,7 @@ from ffstream import wire
 from ffstream.stream.outbox import Report, Swept
 from ffstream.wire import Frames
 
-TOPICS = ("phase", "score", "prediction", "checkpoint", "recovery", "quarantine")
+TOPICS = ("phase", "score", "prediction", "checkpoint", "rollback", "recovery", "quarantine")
 REPLAY = b"replay/"
 _REPLAY = re.compile(REPLAY + rb"([a-z]+)/([0-9]{1,18})/[^/]{1,64}")
 

@@ -54,6 +54,7 @@ class Metrics:
         self.dead_units = self._add(Gauge, "dead_units", "Units that no remembered probe row wakes.", "layer")
         self.version = self._add(Gauge, "model_version", "Learning steps behind the weights.")
         self.checkpoints = self._add(Counter, "checkpoints", "Checkpoints, by outcome.", "outcome")
+        self.rollbacks = self._add(Counter, "rollbacks", "Times that learning went back to a checkpoint.")
         self.checkpoint_time = self._add(Gauge, "checkpoint_timestamp_seconds", "Unix time of the last checkpoint.")
         self.quarantined = self._add(Counter, "samples_quarantined", "Samples set aside because they ended the daemon.")
         self.journal_bytes = self._add(Gauge, "journal_bytes", "Size of the journal.")

@@ -23,7 +23,7 @@ from ffstream.daemon.sockets import Sockets
 from ffstream.errors import WireError
 from ffstream.stream.inbox import Inbox, QueryBatch
 from ffstream.stream.journal import Journal
-from ffstream.stream.outbox import CaughtUp, Changed, Outbox, Output, Report, Saved, SetAside, Swept
+from ffstream.stream.outbox import CaughtUp, Changed, Outbox, Output, Report, Rollback, Saved, SetAside, Swept
 from ffstream.wire import Frames, InputSpec
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,10 @@ class Server:
                 self._publish("score", score_fields(output, self._sweeps, self._latencies))
             case Saved():
                 self.metrics.on_saved(output)
-                self._publish("checkpoint", {"name": output.name, "error": output.error})
+                self._publish("checkpoint", vars(output))
+            case Rollback():
+                self.metrics.rollbacks.inc()
+                self._publish("rollback", {**vars(output), "phase": output.phase.value})
 
     # --- events ---
 

@@ -1,60 +1,39 @@
-"""Durable state on disk: a folder a checkpoint, written whole or not at all.
+"""The checkpoints of a state directory: a folder each, written whole or not at all.
 
-Layout::
+Every checkpoint has a serial, one more than the highest before it. Serials order checkpoints and versions do not:
+after a rollback the newest one has a lower version than older ones. A checkpoint is called by its serial
+(``checkpoint-000042``) or by the name that a person gave it, which pins it; pinned ones are never removed.
 
-    directory/
-      checkpoint-000000012345/     the number is the model version; -1 follows it if it is saved again
-        manifest.json              format, configuration, counters, SHA-256 of the files of tensors
-        manifest.sha256            SHA-256 of the manifest
-        network.safetensors        weights, optimizer state, assemblies
-        memory.safetensors         what was seen, for sleep
-      damaged-…                    a checkpoint that did not verify, set aside
-
-A checkpoint is written into a temporary folder, flushed to the disk, and renamed; the rename is flushed as well.
+A checkpoint is written into a temporary folder, flushed to the disk, and renamed; the rename is flushed as well. One
+that does not verify when it is needed is set aside under ``damaged-…``. Links and files that are named like a
+checkpoint are none, and are left alone, as is everything else in the directory.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
+import math
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-from safetensors.torch import load, save
-from torch import Tensor
-
+from ffstream import failpoints
 from ffstream.errors import CheckpointError, StateError
+from ffstream.stream import snapshot as folders
+from ffstream.stream.disk import flush
+from ffstream.stream.snapshot import DIGEST, MANIFEST, PINNED, PREFIX, SERIAL, Entry, Snapshot
 
-FORMAT = 1
-_PREFIX, _DAMAGED, _PARTIAL = "checkpoint-", "damaged-", ".partial-"
-_NAME = re.compile(_PREFIX + r"\d{12}(-[1-9]\d*)?")
+log = logging.getLogger(__name__)
 
-Tensors = Mapping[str, Mapping[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Everything that goes on after a restart.
-
-    Attributes
-    ----------
-    version
-        Model version.
-    manifest
-        What JSON can hold: configuration, counters, scheduler, scores.
-    tensors
-        Files by name (without ``.safetensors``), each a map of tensors by name, on the CPU.
-    """
-
-    version: int
-    manifest: Mapping[str, Any]
-    tensors: Tensors
+_DAMAGED, _PARTIAL = "damaged-", ".partial-"
+_NUMBERED = re.compile(rf"({_DAMAGED})?{PREFIX}(\d{{6,18}})(\.\d+)?")
+_GIVEN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# The journal makes and removes files under its own name whenever it likes.
+_RESERVED = (PREFIX, _DAMAGED, "journal.")
 
 
 class CheckpointStore:
@@ -65,131 +44,186 @@ class CheckpointStore:
     directory
         Folder of the checkpoints; must exist.
     keep
-        Checkpoints kept; older ones are removed after a newer one is safe.
+        Unpinned checkpoints kept; older ones are removed after a newer one is safe.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
         self.directory = directory
         self.keep = keep
 
-    def save(self, snapshot: Snapshot) -> str:
+    def save(self, snapshot: Snapshot, name: str = "") -> str:
         """Write a checkpoint and return its name.
+
+        Parameters
+        ----------
+        snapshot
+            What to write.
+        name
+            A name of its own, which pins it; by default it is called by its serial.
 
         Raises
         ------
         CheckpointError
-            If a weight is not finite: the checkpoint would poison every restart.
+            If a weight is not finite: the checkpoint would poison every restart. If the name is taken or cannot be
+            one.
         StateError
             If the disk refuses.
         """
-        for file, tensors in snapshot.tensors.items():
-            for name, tensor in tensors.items():
-                if tensor.is_floating_point() and not tensor.isfinite().all():
-                    raise CheckpointError(f"not saved: {file}.{name} is not finite; restore an older checkpoint")
+        if wrong := folders.not_finite(snapshot):
+            raise CheckpointError(f"not saved: {wrong} is not finite; go back to an older checkpoint")
+        if name:
+            self._check_new(name)
+        serial = self._next_serial()
+        folder = self.directory / (name or f"{PREFIX}{serial:06d}")
+        partial = self.directory / f"{_PARTIAL}{folder.name}"
         try:
-            name = self._fresh_name(snapshot.version)
-            partial = self.directory / f"{_PARTIAL}{name}"
             shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            digests = {
-                f"{file}.safetensors": _write(partial / f"{file}.safetensors", save(dict(tensors)))
-                for file, tensors in snapshot.tensors.items()
-            }
-            manifest = {"format": FORMAT, "version": snapshot.version, **snapshot.manifest, "sha256": digests}
-            digest = _write(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
-            _write(partial / "manifest.sha256", digest.encode())
-            _flush(partial)
-            partial.rename(self.directory / name)
-            _flush(self.directory)
-            self._prune(name)
+            folders.write(partial, snapshot, folder.name, serial, time.time(), pinned=bool(name))
+            failpoints.reach("checkpoint.rename")
+            partial.rename(folder)
+            failpoints.reach("checkpoint.parent")
+            flush(self.directory)
         except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
             raise StateError(f"not saved: {error.strerror}: {error.filename or self.directory}") from error
-        return name
-
-    def newest(self) -> tuple[Snapshot | None, list[str]]:
-        """Return the newest checkpoint that verifies, and why each newer one was set aside."""
-        damaged: list[str] = []
-        for name in reversed(self._names()):
-            try:
-                return _read(self.directory / name), damaged
-            except CheckpointError as error:
-                damaged.append(str(error))
-                (self.directory / name).rename(self._free_name(_DAMAGED + name))
-        return None, damaged
-
-    def kept(self) -> list[Mapping[str, Any]]:
-        """Placeholder."""
-        return [_read(self.directory / name).manifest for name in self._names()]
+        self._prune()
+        return folder.name
 
     def read(self, name: str) -> Snapshot:
-        """Placeholder."""
-        return _read(self.directory / name)
+        """Read a checkpoint and verify every byte of it.
 
-    def _fresh_name(self, version: int) -> str:
-        """Name a checkpoint; one of the same version is not replaced, but followed until this one is safe."""
-        name = f"{_PREFIX}{version:012d}"
-        same = [number for saved, number in map(_parse, self._names()) if saved == version]
-        return f"{name}-{max(same) + 1}" if same else name
+        Raises
+        ------
+        CheckpointError
+            If there is none of that name, or it is damaged.
+        StateError
+            If it is of another format, or the disk refuses to read it.
+        """
+        return self._whole(self.entry(name).name)
 
-    def _prune(self, newest: str) -> None:
-        """Keep the newest versions, one checkpoint each, and nothing that a crash left half written."""
-        versions = sorted({_parse(name)[0] for name in self._names()})[-self.keep :]
-        for name in self._names():
-            version, _ = _parse(name)
-            if version not in versions or (version == _parse(newest)[0] and name != newest):
-                shutil.rmtree(self.directory / name)
-        for partial in self.directory.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(partial)
+    def newest(self) -> tuple[Snapshot | None, list[str]]:
+        """Return the newest checkpoint that verifies, and why each newer one was set aside.
+
+        Raises
+        ------
+        StateError
+            If one is of another format, or the disk refuses to read it: it is not damaged, so it is not passed over.
+        """
+        damaged: list[str] = []
+        for entry in reversed(self.listing()):
+            try:
+                return self._whole(entry.name), damaged
+            except CheckpointError as error:
+                damaged.append(str(error))
+                self._set_aside(entry.name)
+        return None, damaged
+
+    def listing(self) -> list[Entry]:
+        """Return the checkpoints, oldest first; one that does not say when it was made counts as the newest."""
+        entries = [entry for name in self._folders() if (entry := folders.look(self.directory / name)) is not None]
+        return sorted(entries, key=lambda entry: (entry.serial or math.inf, entry.name))
+
+    def entry(self, name: str) -> Entry:
+        """Return what a listing says of a checkpoint; CheckpointError if there is none or its manifest is damaged."""
+        entry = folders.look(self.directory / name) if name in self._folders() else None
+        if entry is None:
+            there = ", ".join(entry.name for entry in reversed(self.listing()[-10:])) or "none"
+            raise CheckpointError(f"no checkpoint is called {name!r}; the newest are: {there}")
+        if entry.error:
+            raise CheckpointError(entry.error)
+        return entry
+
+    def kept(self) -> list[Mapping[str, Any]]:
+        """Return the manifests, oldest first, of the checkpoints that a restart may have to begin from.
+
+        They are the newest unpinned ones, as many as are kept; where all are pinned, the newest of these.
+        """
+        whole = [entry for entry in self.listing() if not entry.error]
+        unpinned = [entry for entry in whole if not entry.pinned]
+        return [entry.manifest for entry in unpinned[-self.keep :] or whole[-1:]]
+
+    def pin(self, name: str) -> None:
+        """Never remove a checkpoint; raises as ``read`` does."""
+        folder = self.directory / self.entry(name).name
+        try:
+            (folder / PINNED).touch()
+            flush(folder / PINNED)
+            flush(folder)
+        except OSError as error:
+            raise StateError(f"{name} is not pinned: {error.strerror}: {folder / PINNED}") from error
+
+    def unpin(self, name: str) -> None:
+        """Let a checkpoint be removed when it is old; raises as ``read`` does, and for a copy that a person made."""
+        entry = self.entry(name)
+        if entry.copied:
+            raise CheckpointError(f"{name} is a copy of {entry.manifest['name']}, never removed; remove its folder")
+        folder = self.directory / name
+        try:
+            (folder / PINNED).unlink(missing_ok=True)
+            flush(folder)
+        except OSError as error:
+            raise StateError(f"{name} is still pinned: {error.strerror}: {folder / PINNED}") from error
+
+    def _whole(self, name: str) -> Snapshot:
+        snapshot = folders.read(self.directory / name)
+        if wrong := folders.not_finite(snapshot):
+            raise CheckpointError(f"{name}: {wrong} is not finite")
+        return snapshot
+
+    def _check_new(self, name: str) -> None:
+        if not _GIVEN.fullmatch(name) or name.startswith(_RESERVED):
+            raise CheckpointError(
+                f"not saved: {name!r} cannot be a name; it takes 1 to 64 of a-z 0-9 . _ -, begins with a letter or a "
+                f"digit, and not with {', '.join(_RESERVED)}"
+            )
+        if os.path.lexists(self.directory / name):
+            raise CheckpointError(f"not saved: the name {name!r} is taken in {self.directory}; choose another")
+
+    def _next_serial(self) -> int:
+        """Return one more than the highest serial, damaged ones included as far as their names tell."""
+        named = [int(match[2]) for name in self._names() if (match := _NUMBERED.fullmatch(name))]
+        return 1 + max([0, *named, *(entry.serial for entry in self.listing())])
+
+    def _prune(self) -> None:
+        """Keep the newest ones and all that are pinned, and nothing that a crash left half written."""
+        removable = [entry.name for entry in self.listing() if not entry.pinned and not entry.error][: -self.keep]
+        try:
+            for name in self._names():
+                if name.startswith(_PARTIAL):
+                    shutil.rmtree(self.directory / name)
+            for name in removable:
+                # Renamed first: what a crash leaves of it must not pass for a damaged checkpoint.
+                shutil.rmtree((self.directory / name).rename(self.directory / f"{_PARTIAL}{name}"))
+        except OSError as error:
+            log.warning("old checkpoints are not removed: %s: %s", error.strerror, error.filename)
+
+    def _set_aside(self, name: str) -> None:
+        path, count = self.directory / f"{_DAMAGED}{name}", 1
+        while os.path.lexists(path):
+            path, count = self.directory / f"{_DAMAGED}{name}.{count}", count + 1
+        try:
+            (self.directory / name).rename(path)
+        except OSError as error:
+            raise StateError(f"{name} is damaged and cannot be set aside: {error.strerror}: {path}") from error
+
+    def _folders(self) -> list[str]:
+        """Return the names of the checkpoints."""
+        return [name for name in self._names() if self._is_checkpoint(name)]
+
+    def _is_checkpoint(self, name: str) -> bool:
+        folder = self.directory / name
+        if not folder.is_dir() or folder.is_symlink():
+            return False
+        if SERIAL.fullmatch(name):
+            return True
+        # A folder of another name is a checkpoint if it looks like one.
+        given = _GIVEN.fullmatch(name) and not name.startswith(_RESERVED)
+        return bool(given) and any((folder / file).exists() for file in (MANIFEST, DIGEST))
 
     def _names(self) -> list[str]:
-        """Return the names of the checkpoints, oldest first; what else lies in the folder is not ours."""
-        names = [
-            path.name for path in self.directory.glob(f"{_PREFIX}*") if _NAME.fullmatch(path.name) and path.is_dir()
-        ]
-        return sorted(names, key=_parse)
-
-    def _free_name(self, name: str) -> Path:
-        path, count = self.directory / name, 1
-        while path.exists():
-            path, count = self.directory / f"{name}.{count}", count + 1
-        return path
-
-
-def _parse(name: str) -> tuple[int, int]:
-    version, _, number = name.removeprefix(_PREFIX).partition("-")
-    return int(version), int(number or 0)
-
-
-def _read(folder: Path) -> Snapshot:
-    try:
-        written = (folder / "manifest.json").read_bytes()
-        if hashlib.sha256(written).hexdigest().encode() != (folder / "manifest.sha256").read_bytes():
-            raise CheckpointError(f"{folder.name}: manifest.json does not have the SHA-256 of manifest.sha256")
-        manifest = json.loads(written)
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{folder.name}: format {manifest['format']}, this ffstream reads {FORMAT}")
-        tensors: dict[str, dict[str, Tensor]] = {}
-        for file, digest in manifest["sha256"].items():
-            content = (folder / file).read_bytes()
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise CheckpointError(f"{folder.name}: {file} does not have the SHA-256 that the manifest names")
-            tensors[file.removesuffix(".safetensors")] = load(content)
-        return Snapshot(manifest["version"], manifest, tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{folder.name}: {type(error).__name__}: {error}") from error
-
-
-def _write(path: Path, content: bytes) -> str:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashlib.sha256(content).hexdigest()
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        try:
+            return sorted(path.name for path in self.directory.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise StateError(f"{self.directory}: cannot be read: {error.strerror}; see to the disk") from error

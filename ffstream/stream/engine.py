@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,16 @@ from ffstream.config import Config
 from ffstream.errors import CatchingUp, StateError
 from ffstream.ff.layers import Phase
 from ffstream.stream.attempt import Attempt
-from ffstream.stream.checkpoint import CheckpointStore, Snapshot
+from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch, Work
 from ffstream.stream.journal import Journal
+from ffstream.stream.keeper import Keeper, reply_with
 from ffstream.stream.learner import Learner, Step
-from ffstream.stream.outbox import Answer, CaughtUp, Changed, Outbox, Report, Saved, SetAside, Swept
-from ffstream.stream.progress import Progress, first_needed
-from ffstream.stream.records import Advanced, Commanded, Quarantined, Stepped
+from ffstream.stream.outbox import Answer, CaughtUp, Changed, Outbox, Report, Rollback, SetAside, Swept
+from ffstream.stream.progress import Progress
+from ffstream.stream.records import Advanced, Commanded, Quarantined, RolledBack, Stepped
 from ffstream.stream.recovery import Recovery
+from ffstream.stream.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +92,7 @@ class Engine:
         self.recovery: Recovery | None = Recovery(self.learner, self.progress, inbox, journal, store)
         self.alive_at = self._told_at = self._sample_at = self._reported_at = self._saved_at = time.monotonic()
         self._saved_written = journal.written
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._keeper = Keeper(store, journal, outbox)
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -108,7 +111,7 @@ class Engine:
             if not isinstance(error, StateError):
                 log.exception("the engine stopped")
         finally:
-            self._writer.shutdown()
+            self._keeper.close()
             self.journal.close()
 
     def catch_up(self) -> None:
@@ -252,10 +255,40 @@ class Engine:
             case "sleep" | "wake" | "auto" | "hold" | "resume":
                 self.learner.scheduler.obey(command.name)
                 self.progress.lsn = self.journal.append(Commanded(command.name))
+                command.reply.set_result({})
             case "checkpoint":
-                self._save().add_done_callback(lambda saved: _forward(saved, command.reply))
-                return
-        command.reply.set_result({})
+                reply_with(command, self._save(command.argument), lambda name: {"checkpoint": name})
+            case "checkpoints" | "pin" | "unpin":
+                self._keeper.obey(command)
+            case "rollback":
+                self._obey_rollback(command)
+
+    def _obey_rollback(self, command: Command) -> None:
+        """Have the checkpoint read while learning goes on; then, the command comes again, go back to it and save."""
+        if command.snapshot is None:
+            fetched = self._keeper.fetch(command.argument, self.learner.check)
+            fetched.add_done_callback(lambda fetched: self._fetched(command, fetched))
+            return
+        rollback = self._roll_back(command.argument, command.snapshot)
+        told = {"from_version": rollback.from_version, "to_version": rollback.to_version}
+        reply_with(command, self._save(), lambda name: {"checkpoint": name, **told})
+
+    def _fetched(self, command: Command, fetched: Future[Snapshot]) -> None:
+        error = fetched.exception()
+        if error is None:
+            self.inbox.put_command(replace(command, snapshot=fetched.result()))
+        else:
+            command.reply.set_exception(error)
+
+    def _roll_back(self, name: str, snapshot: Snapshot) -> Rollback:
+        """Go back to a checkpoint. What feeders were told stays so: no sample is learned twice."""
+        learner, undone = self.learner, self.learner.version
+        learner.roll_back(snapshot)
+        self.progress.lsn = self.journal.append(RolledBack(name, learner.version, undone))
+        rollback = Rollback(name, undone, learner.version, learner.scheduler.phase)
+        self.outbox.put(rollback)
+        log.warning("rolled back to %s: from version %d to %d", name, undone, learner.version)
+        return rollback
 
     def _keep_up(self) -> None:
         """Do what is due by the clock: report scores, save a checkpoint."""
@@ -282,29 +315,12 @@ class Engine:
             dead_units=learner.dead_units(),
         )
 
-    def _save(self) -> Future[str]:
-        """Copy the state between two sweeps, and write the copy in a thread of its own."""
+    def _save(self, name: str = "") -> Future[str]:
+        """Copy the state between two sweeps, and have the copy written."""
         self._saved_at = time.monotonic()
         self._saved_written = self.journal.written
         snapshot = self.learner.snapshot({"progress": self.progress.state()})
-        saved = self._writer.submit(self._publish, snapshot, self.progress.lsn)
-        saved.add_done_callback(self._announce)
-        return saved
-
-    def _publish(self, snapshot: Snapshot, lsn: int) -> str:
-        """Write a checkpoint once the records that it stands on are on disk, and let go of what none needs any more."""
-        self.journal.wait(lsn)
-        name = self.store.save(snapshot)
-        self.journal.prune(min(first_needed(manifest["progress"]) for manifest in self.store.kept()))
-        return name
-
-    def _announce(self, saved: Future[str]) -> None:
-        error = saved.exception()
-        if error is None:
-            self.outbox.put(Saved(name=saved.result()))
-        else:
-            log.error("checkpoint: %s", error)
-            self.outbox.put(Saved(error=str(error)))
+        return self._keeper.save(snapshot, self.progress.lsn, name)
 
 
 def _answers(step: Step, queries: list[QueryBatch]) -> list[Answer]:
@@ -322,11 +338,3 @@ def _answers(step: Step, queries: list[QueryBatch]) -> list[Answer]:
         answers.append(Answer(query, labels[part], probabilities[part], goodness[part]))
         row = part.stop
     return answers
-
-
-def _forward(saved: Future[str], reply: Future[dict[str, Any]]) -> None:
-    error = saved.exception()
-    if error is None:
-        reply.set_result({"checkpoint": saved.result()})
-    else:
-        reply.set_exception(error)

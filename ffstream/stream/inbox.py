@@ -6,9 +6,12 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ffstream.stream.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,24 @@ class QueryBatch:
 
 @dataclass(frozen=True)
 class Command:
-    """An operator's wish; ``reply`` is resolved by the engine between two sweeps."""
+    """An operator's wish.
+
+    Attributes
+    ----------
+    name
+        What to do.
+    argument
+        The checkpoint that it is about, if it is about one.
+    reply
+        Resolved between two sweeps, or when the disk has done its part.
+    snapshot
+        Of a rollback: what was read, once it is.
+    """
 
     name: str
+    argument: str = ""
     reply: Future[dict[str, Any]] = field(default_factory=Future)
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True)

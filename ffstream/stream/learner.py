@@ -20,11 +20,11 @@ from ffstream.errors import CheckpointError, ConfigError
 from ffstream.ff.goodness import probability_of_real
 from ffstream.ff.layers import Lesson, Phase
 from ffstream.ff.network import Network, Scores
-from ffstream.stream.checkpoint import Snapshot
 from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.memory import Memory
 from ffstream.stream.phases import PhaseChange, Scheduler
 from ffstream.stream.prequential import Prequential
+from ffstream.stream.snapshot import Snapshot
 
 PROBE_ROWS = 128
 NO_LABELS = np.empty(0, np.int64)
@@ -196,27 +196,51 @@ class Learner:
         return Snapshot(self.version, manifest, copied)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot.
-
-        Raises
-        ------
-        CheckpointError
-            If it is of another network, or of another rule, than the configuration describes.
-        """
-        manifest = snapshot.manifest
-        _check_same("network", manifest["network"], self.config.network.model_dump(mode="json"))
-        _check_same("optimizer.rule", manifest["rule"], self.config.optimizer.rule)
-        _check_same("optimizer.rounding", manifest["rounding"], self.config.optimizer.rounding)
-        saved = snapshot.tensors["network"]
+        """Go on from a snapshot; raises as ``check`` does, before anything is changed."""
+        self.check(snapshot)
+        manifest, saved = snapshot.manifest, snapshot.tensors["network"]
         for name, tensor in self.network.state().items():
-            _check_same(f"the shape of {name}", [*saved[name].shape] if name in saved else "missing", [*tensor.shape])
             tensor.copy_(saved[name])
         self.memory.restore(snapshot.tensors["memory"], manifest["memory_seen"])
         self.scheduler.restore(manifest["scheduler"])
         self.prequential.restore(manifest["prequential"])
-        self.phase_steps |= {Phase(phase): steps for phase, steps in manifest["phase_steps"].items()}
+        self.phase_steps = {phase: manifest["phase_steps"].get(phase.value, 0) for phase in Phase}
         self.samples_learned = manifest["samples_learned"]
         self.version = snapshot.version
+        self._shown = {}
+
+    def roll_back(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot as ``restore`` does, but leave override and hold as the operator has them now."""
+        override, holding = self.scheduler.override, self.scheduler.holding
+        self.restore(snapshot)
+        self.scheduler.override, self.scheduler.holding = override, holding
+
+    def check(self, snapshot: Snapshot) -> None:
+        """See whether a snapshot is of this network; callable from any thread, since nothing that it reads changes.
+
+        Raises
+        ------
+        CheckpointError
+            If it is of another network, or of another rule, than the configuration describes, or lacks something.
+        """
+        try:
+            manifest, saved = snapshot.manifest, snapshot.tensors["network"]
+            _check_same("network", manifest["network"], self.config.network.model_dump(mode="json"))
+            _check_same("optimizer.rule", manifest["rule"], self.config.optimizer.rule)
+            _check_same("optimizer.rounding", manifest["rounding"], self.config.optimizer.rounding)
+            for name, tensor in self.network.state().items():
+                shape = [*saved[name].shape] if name in saved else "missing"
+                _check_same(f"the shape of {name}", shape, [*tensor.shape])
+            rows, labels = (snapshot.tensors["memory"][name] for name in ("rows", "labels"))
+            _check_same("the width of its memory", [*rows.shape[1:]], [self.config.network.width])
+            _check_same("the labels of its memory", [*labels.shape], [len(rows)])
+            Scheduler(self.config.phases).restore(manifest["scheduler"])
+            Prequential(self.config.engine.window).restore(manifest["prequential"])
+            counts = [manifest["memory_seen"], manifest["samples_learned"], *manifest["phase_steps"].values()]
+            if not all(type(count) is int and count >= 0 for count in counts):
+                raise ValueError("a counter is no count")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"the checkpoint lacks what this ffstream needs: {error!r}") from error
 
     def _stage(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Copy arrays end to end into the staging rows, as float32; bytes become 0 … 1."""

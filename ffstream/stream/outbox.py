@@ -121,13 +121,24 @@ class Report:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint lies on disk, or could not be written (``error``)."""
+    """A checkpoint of ``version`` lies on disk, or could not be written (``error``)."""
 
+    version: int
     name: str = ""
     error: str = ""
 
 
-Output: TypeAlias = Swept | CaughtUp | SetAside | Changed | Report | Saved
+@dataclass(frozen=True)
+class Rollback:
+    """Learning went back to a checkpoint, from one version to another, and goes on there in ``phase``."""
+
+    checkpoint: str
+    from_version: int
+    to_version: int
+    phase: Phase
+
+
+Output: TypeAlias = Swept | CaughtUp | SetAside | Changed | Report | Saved | Rollback
 
 
 class Outbox:

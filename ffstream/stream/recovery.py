@@ -97,7 +97,7 @@ class Recovery:
             case Commanded():
                 learner.scheduler.obey(record.name)
             case RolledBack():
-                learner.restore(self.store.read(record.checkpoint))
+                learner.roll_back(self.store.read(record.checkpoint))
                 if learner.version != record.version:
                     raise _Mismatch(f"{record.checkpoint} is of version {learner.version}, not {record.version}")
             case Quarantined():

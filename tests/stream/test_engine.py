@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ffstream import wire
 from ffstream.config import Config, parse
 from ffstream.errors import CheckpointError, StateError
 from ffstream.ff.layers import Phase
@@ -18,8 +20,9 @@ from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.engine import Engine
 from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch
 from ffstream.stream.journal import Journal
-from ffstream.stream.outbox import Changed, Outbox, Report, Saved, Swept
+from ffstream.stream.outbox import Changed, Outbox, Report, Rollback, Saved, Swept
 from ffstream.stream.records import Received
+from ffstream.stream.snapshot import Snapshot
 
 RANDOM = np.random.default_rng(0)
 
@@ -65,16 +68,18 @@ class Driven:
     def ask(self, rows: int, token: str = "q", deadline: float = float("inf")) -> None:
         self.inbox.put_query(QueryBatch(token, RANDOM.random((rows, 6), np.float32), time.monotonic(), deadline))
 
-    def order(self, name: str) -> dict[str, Any]:
-        """Give a command, turn, and return the reply."""
-        command = Command(name)
+    def order(self, name: str, argument: str = "") -> dict[str, Any]:
+        """Give a command, turn until it is obeyed, and return the reply."""
+        command = Command(name, argument)
         self.inbox.put_command(command)
-        self.engine.turn()
-        return command.reply.result(timeout=30)
+        give_up = time.monotonic() + 30
+        while not command.reply.done() and time.monotonic() < give_up:
+            self.engine.turn()
+        return command.reply.result(timeout=0)
 
     def close(self) -> None:
         """End as a process that is killed does: what was appended may be on disk, nothing is saved."""
-        self.engine._writer.shutdown()
+        self.engine._keeper.close()
         self.journal.close()
 
     def weights(self) -> list[torch.Tensor]:
@@ -226,7 +231,7 @@ def test_a_checkpoint_that_cannot_be_written_fails_its_command_and_is_announced(
     shutil.rmtree(state)
     with pytest.raises(StateError, match="not saved"):
         driven.order("checkpoint")
-    driven.engine._writer.shutdown()
+    driven.engine._keeper.close()
     assert [output.error[:9] for output in driven.turn() if isinstance(output, Saved)] == ["not saved"]
 
 
@@ -248,8 +253,8 @@ def test_a_checkpoint_is_saved_when_it_is_due(tmp_path: Path) -> None:
     driven = Driven(tmp_path, state={"checkpoint_s": 1e-6})
     driven.feed(8)
     driven.turn()
-    driven.engine._writer.shutdown()
-    assert [output.name for output in driven.outbox.drain() if isinstance(output, Saved)] == ["checkpoint-000000000001"]
+    driven.engine._keeper.close()
+    assert [output.name for output in driven.outbox.drain() if isinstance(output, Saved)] == ["checkpoint-000001"]
 
 
 def test_stopping_saves_what_was_learned(driven: Driven, tmp_path: Path) -> None:
@@ -312,3 +317,175 @@ def test_a_damaged_checkpoint_is_told_and_the_engine_starts_afresh(driven: Drive
     again = Driven(tmp_path)
     assert again.engine.learner.version == 0
     assert [name in reason for reason in again.engine.damaged] == [True]
+
+
+# --- going back ---
+
+
+def learn(driven: Driven, count: int = 24, first: int = 0) -> list[torch.Tensor]:
+    driven.feed(count, first=first)
+    while driven.inbox.samples:
+        driven.turn()
+    return driven.weights()
+
+
+def test_a_rollback_brings_back_weights_version_and_scores_and_says_so(driven: Driven) -> None:
+    before = learn(driven)
+    scores = driven.engine.learner.prequential.state()
+    driven.order("checkpoint", "mine")
+    assert not same(before, learn(driven, first=24))
+    reply = driven.order("rollback", "mine")
+    assert same(before, driven.weights())
+    assert driven.engine.learner.prequential.state() == scores
+    assert (driven.engine.status()["version"], driven.engine.status()["samples_learned"]) == (3, 24)
+    assert (reply["from_version"], reply["to_version"]) == (6, 3)
+    (said,) = [output for output in driven.outbox.drain() if isinstance(output, Rollback)]
+    assert said == Rollback("mine", 6, 3, Phase.TOGETHER)
+
+
+def test_a_rollback_does_not_take_back_what_feeders_were_told(driven: Driven) -> None:
+    learn(driven)
+    driven.order("checkpoint", "mine")
+    learn(driven, first=24)
+    driven.order("rollback", "mine")
+    assert driven.engine.progress.learned == {"f": (4, 48)}
+
+
+def test_a_rollback_leaves_override_and_hold_as_the_operator_has_them(driven: Driven) -> None:
+    learn(driven)
+    driven.order("checkpoint", "mine")
+    driven.order("wake")
+    driven.order("hold")
+    driven.order("rollback", "mine")
+    assert (driven.engine.status()["override"], driven.engine.status()["holding"]) == ("wake", True)
+
+
+def test_a_rollback_pins_its_target_and_saves_at_once(driven: Driven) -> None:
+    learn(driven)
+    target = driven.order("checkpoint")["checkpoint"]
+    learn(driven, first=24)
+    saved = driven.order("rollback", target)["checkpoint"]
+    entries = {entry.name: (entry.pinned, entry.manifest["version"]) for entry in driven.engine.store.listing()}
+    assert entries == {target: (True, 3), saved: (False, 3)}
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["after it saved", "before it saved"])
+def test_after_a_crash_the_line_that_was_gone_back_to_goes_on(driven: Driven, tmp_path: Path, saved: bool) -> None:
+    learn(driven)
+    driven.order("checkpoint", "mine")
+    learn(driven, first=24)
+    driven.order("checkpoint")
+    if not saved:
+        # Nothing is written from here on, as if the process had died before.
+        driven.engine._keeper.save = lambda *_: completed("checkpoint-lost")
+    driven.order("rollback", "mine")
+    after = learn(driven, first=48)
+    driven.close()
+    again = Driven(tmp_path)
+    assert same(after, again.weights())
+    assert again.engine.learner.version == driven.engine.learner.version == 6
+    assert again.engine.progress.learned == {"f": (4, 72)}
+    again.close()
+
+
+def completed(result: str) -> Future[str]:
+    done: Future[str] = Future()
+    done.set_result(result)
+    return done
+
+
+def test_while_a_checkpoint_is_read_learning_goes_on(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn(driven)
+    driven.order("checkpoint", "mine")
+    slow, read = threading.Event(), driven.engine.store.read
+
+    def read_slowly(name: str) -> Snapshot:
+        slow.wait(30)
+        return read(name)
+
+    monkeypatch.setattr(driven.engine.store, "read", read_slowly)
+    command = Command("rollback", "mine")
+    driven.inbox.put_command(command)
+    learn(driven, first=24)
+    assert driven.engine.learner.version == 6
+    slow.set()
+    while not command.reply.done():
+        driven.turn()
+    assert (driven.engine.learner.version, command.reply.result()["from_version"]) == (3, 6)
+
+
+def harm(directory: Path, how: str) -> str:
+    """Make a checkpoint that cannot be gone back to, and return its name."""
+    if how == "damaged":
+        (directory / "mine" / "memory.safetensors").write_bytes(b"")
+    elif how == "of another network":
+        elsewhere = directory / "elsewhere"
+        elsewhere.mkdir()
+        other = Driven(elsewhere, network={"hidden": [12, 12]})
+        other.order("checkpoint", "other")
+        other.close()
+        (elsewhere / "other").rename(directory / "other")
+    return {"damaged": "mine", "of another network": "other", "unknown": "nobody"}[how]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("unknown", "no checkpoint is called 'nobody'"), ("damaged", "memory"), ("of another network", "hidden")],
+)
+def test_what_cannot_be_gone_back_to_is_refused_and_nothing_changes(
+    driven: Driven, tmp_path: Path, how: str, said: str
+) -> None:
+    learn(driven)
+    driven.order("checkpoint", "mine")
+    before = learn(driven, first=24)
+    name = harm(tmp_path, how)
+    entries = [(entry.name, entry.marked) for entry in driven.engine.store.listing()]
+    with pytest.raises(CheckpointError, match=f"not rolled back: {name}: .*{said}"):
+        driven.order("rollback", name)
+    assert same(before, driven.weights())
+    assert driven.engine.learner.version == 6
+    assert [(entry.name, entry.marked) for entry in driven.engine.store.listing()] == entries
+    assert not same(before, learn(driven, first=48))
+
+
+def test_the_listing_is_newest_first_and_bounded(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ffstream.stream.keeper.LISTED", 2)
+    for name in ("a", "b", "c"):
+        driven.order("checkpoint", name)
+    reply = driven.order("checkpoints")
+    assert ([one["name"] for one in reply["checkpoints"]], reply["omitted"]) == (["c", "b"], 1)
+
+
+def test_a_full_listing_fits_a_header(driven: Driven) -> None:
+    for number in range(70):
+        folder = driven.engine.store.directory / f"{number:03d}{'x' * 61}"
+        folder.mkdir()
+        (folder / "manifest.json").touch()
+    reply = driven.order("checkpoints")
+    assert len(reply["checkpoints"]) == 64
+    (header,) = wire.encode("reply", {"id": 2**63 - 1, **reply, **driven.engine.status()})
+    assert len(header) < wire.HEADER_BYTES * 3 / 4
+
+
+def test_pinning_is_a_command(driven: Driven) -> None:
+    name = driven.order("checkpoint")["checkpoint"]
+    for order, pinned in (("pin", True), ("unpin", False)):
+        assert driven.order(order, name) == {"checkpoint": name, "pinned": pinned}
+        assert [entry.pinned for entry in driven.engine.store.listing()] == [pinned]
+
+
+def test_saving_changes_nothing(tmp_path: Path) -> None:
+    weights = []
+    for folder, checkpoint_s in (("never", 1e6), ("always", 1e-6)):
+        (tmp_path / folder).mkdir()
+        driven = Driven(tmp_path / folder, state={"checkpoint_s": checkpoint_s}, phases={"schedule": "alternating"})
+        draws = np.random.default_rng(1)
+        for first in range(0, 64, 8):
+            driven.take_in(SampleBatch(draws.random((8, 6), np.float32), draws.integers(0, 3, 8), "f", 4, first))
+        while driven.inbox.samples:
+            driven.turn()
+        driven.close()
+        weights.append((driven.engine.learner.version, driven.weights()))
+        assert len(driven.engine.store.listing()) == (0 if folder == "never" else 3)
+    assert weights[0][0] == weights[1][0] > 8
+    assert same(weights[0][1], weights[1][1])

@@ -206,6 +206,31 @@ def test_a_checkpoint_with_a_wrong_tensor_is_refused_by_the_name_of_the_tensor(w
         learner.restore(damaged)
 
 
+def test_a_checkpoint_that_is_refused_has_changed_nothing():
+    learner, other = (drive(Learner(make_config()), stream(seed), 5) for seed in (0, 1))
+    before = {name: tensor.clone() for name, tensor in tensors(learner).items()}
+    snapshot = other.snapshot()
+    last = list(snapshot.tensors["network"])[-1]
+    network = {**snapshot.tensors["network"], last: torch.zeros(1, 2, 3)}
+    with pytest.raises(CheckpointError, match=last):
+        learner.restore(replace(snapshot, tensors={**snapshot.tensors, "network": network}))
+    assert all(torch.equal(before[name], tensor) for name, tensor in tensors(learner).items())
+
+
+@pytest.mark.parametrize(
+    "key", ["network", "rule", "scheduler", "prequential", "phase_steps", "samples_learned", "memory_seen"]
+)
+@pytest.mark.parametrize("harm", ["missing", "nonsense"])
+def test_a_checkpoint_that_lacks_something_is_refused(key, harm):
+    learner = Learner(make_config())
+    snapshot = learner.snapshot()
+    manifest = {name: value for name, value in snapshot.manifest.items() if name != key}
+    if harm == "nonsense":
+        manifest[key] = "nonsense"
+    with pytest.raises(CheckpointError):
+        learner.restore(replace(snapshot, manifest=manifest))
+
+
 def test_a_device_that_is_not_there_is_named_with_its_key():
     with pytest.raises(ConfigError, match=r"engine\.device: 'abacus'"):
         Learner(make_config(engine={"device": "abacus"}))

@@ -1,0 +1,150 @@
+"""``ffstream inspect``: what a daemon keeps on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def inspect(
+    directory: Annotated[Path, typer.Argument(help="The state.directory of a daemon, running or not.")],
+    name: Annotated[str | None, typer.Argument(help="A checkpoint in it.")] = None,
+    against: Annotated[str | None, typer.Option(help="An older checkpoint, to see what changed since.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the change to this PNG or SVG file.")] = None,
+) -> None:
+    """Show what is in a state directory, in a checkpoint, or between two.
+
+    It only reads, so a running daemon's may be looked at.
+
+    Without a NAME: every checkpoint, newest first, with its version (learning steps behind the weights), the samples
+    learned by then, and its accuracy on the whole stream; and what else lies there.
+
+        ffstream inspect ffstream-state
+
+    With a NAME: its configuration and counters, and every tensor with its shape and norm. All of it is verified against
+    its SHA-256; a norm that explodes or a tensor that is not finite tells of a rate that is too high.
+
+        ffstream inspect ffstream-state checkpoint-000042
+
+    Against another: how far each layer moved. The change is the norm of the difference, relative to the norm before; a
+    cosine near 1 says that the weights grew more than they turned; movers are the units that made half of the change,
+    few when some units learned something new, half of all when everything drifted. The picture shows what the units of
+    the first layer that moved most respond to.
+
+        ffstream inspect ffstream-state checkpoint-000042 --against before-drift --figure change.png
+
+    Exit codes: 65 damaged or no such checkpoint, 73 no such directory.
+    """
+    from dataclasses import asdict
+
+    from ffstream.inspection import contents
+
+    if name is None and against is not None:
+        raise typer.BadParameter("--against needs the NAME of a checkpoint to compare")
+    if figure is not None and against is None:
+        raise typer.BadParameter("--figure draws a change: name a checkpoint to compare with --against")
+    store = contents.store_of(directory)
+    if name is None:
+        found = contents.of_directory(store)
+        _show_directory(found)
+    else:
+        found, snapshot = contents.of_checkpoint(store, name)
+        if against is None:
+            _show_checkpoint(found)
+        else:
+            from ffstream.inspection.change import changes
+
+            other, before = contents.of_checkpoint(store, against)
+            rows = [asdict(change) for change in changes(before, snapshot)]
+            found = {"checkpoint": found["checkpoint"], "against": other["checkpoint"], "changes": rows}
+            _show_change(found)
+            if figure is not None:
+                from ffstream.inspection.figure import draw
+
+                draw(before, snapshot, (against, name)).savefig(figure, dpi=120)
+    if json_file is not None:
+        json_file.write_text(json.dumps(_plain(found), indent=1) + "\n")
+
+
+def _show_directory(found: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.filesize import decimal
+
+    from ffstream.cli.listing import show
+
+    if found["checkpoints"]:
+        show(found["checkpoints"])
+    else:
+        typer.echo("no checkpoints yet")
+    if found["others"]:
+        others = (f"{name} ({decimal(size)})" for name, size in found["others"].items())
+        Console().print(f"\nbeside them: {', '.join(others)}", highlight=False)
+
+
+def _show_checkpoint(found: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ffstream.cli.listing import show
+
+    show([found["checkpoint"]])
+    grid = Table.grid(padding=(0, 2))
+    for group in ("configuration", "counters"):
+        for key, value in found[group].items():
+            inner = value.items() if isinstance(value, Mapping) else [("", value)]
+            for name, one in inner:
+                grid.add_row(f"[dim]{f'{key}.{name}' if name else key}[/]", _short(one))
+    console = Console(highlight=False)
+    console.print()
+    console.print(grid)
+    console.print()
+    _table(found["tensors"], {"norm": "{:,.6g}"})
+
+
+def _show_change(found: Mapping[str, Any]) -> None:
+    before, after = found["against"], found["checkpoint"]
+    steps, samples = (after[key] - before[key] for key in ("version", "samples_learned"))
+    typer.echo(
+        f"from {before['name']} (version {before['version']:,}) to {after['name']} (version {after['version']:,}): "
+        f"{steps:+,} steps, {samples:+,} samples\n"
+    )
+    _table(found["changes"], {"relative": "{:.3%}", "cosine": "{:.6f}", "largest": "{:.4g}"})
+
+
+def _table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]) -> None:
+    """Print rows of one shape; numbers in the format of their column."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for column, value in rows[0].items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*(formats.get(column, "{}").format(_said(value)) for column, value in row.items()))
+    Console(highlight=False).print(table)
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "[red]no[/]"
+    return " × ".join(map(str, value)) or "one value" if isinstance(value, list) else value
+
+
+def _short(value: Any) -> str:
+    return f"{len(value)}" if isinstance(value, Mapping) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: it has no NaN and no infinity."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

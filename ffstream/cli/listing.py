@@ -1,0 +1,39 @@
+"""The table of checkpoints, of a running daemon or of a directory."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def show(checkpoints: Sequence[Mapping[str, Any]]) -> None:
+    """Print what ``Entry.facts`` says of each checkpoint, in the order given."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for column in ("name", "version", "samples learned", "accuracy", "age", "size", "pinned"):
+        table.add_column(column, justify="left" if column in ("name", "pinned") else "right")
+    for one in checkpoints:
+        size, pinned = decimal(one["bytes"]), "pinned" if one["pinned"] else ""
+        if one["error"]:
+            table.add_row(one["name"], "[red]damaged[/]", "", "", "", size, pinned)
+        else:
+            accuracy = "" if math.isnan(one["prequential"]) else f"{one['prequential']:.2%}"
+            counts = f"{one['version']:,}", f"{one['samples_learned']:,}"
+            table.add_row(one["name"], *counts, accuracy, _age(time.time() - one["saved_at"]), size, pinned)
+    console = Console()
+    console.print(table)
+    for one in checkpoints:
+        if one["error"]:
+            console.print(f"[red]{one['error']}[/]", highlight=False)
+
+
+def _age(seconds: float) -> str:
+    name, unit = next((pair for pair in _UNITS if seconds >= pair[1]), ("s", 1))
+    return f"{max(0, seconds) / unit:.0f} {name}"

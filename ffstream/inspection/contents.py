@@ -1,0 +1,86 @@
+"""What is in a state directory, and in one checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ffstream.errors import StateError
+from ffstream.stream import snapshot as folders
+from ffstream.stream.checkpoint import CheckpointStore
+from ffstream.stream.snapshot import Snapshot
+
+# What a manifest says of the network and of learning, apart from its counters.
+CONFIGURATION = ("network", "rule", "rounding")
+
+
+def store_of(directory: Path) -> CheckpointStore:
+    """Return the checkpoints of a directory, to be read.
+
+    Raises
+    ------
+    StateError
+        If there is no such directory.
+    """
+    if not directory.is_dir():
+        raise StateError(f"{directory}: no such directory; name the state.directory of a daemon")
+    return CheckpointStore(directory, keep=1)
+
+
+def of_directory(store: CheckpointStore) -> dict[str, Any]:
+    """Return the checkpoints, newest first, and what else lies there: bytes by name."""
+    entries = store.listing()[::-1]
+    checkpoints = {entry.name for entry in entries}
+    others = sorted(path for path in store.directory.iterdir() if path.name not in checkpoints)
+    return {
+        "directory": str(store.directory),
+        "checkpoints": [entry.facts() for entry in entries],
+        "others": {path.name: _size(path) for path in others},
+    }
+
+
+def of_checkpoint(store: CheckpointStore, name: str) -> tuple[dict[str, Any], Snapshot]:
+    """Return what is in a checkpoint, and the checkpoint, every byte of it verified.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none of that name, or it is damaged.
+    StateError
+        If it is of another format, or the disk refuses.
+    """
+    entry = store.entry(name)
+    snapshot = folders.read(store.directory / name)
+    manifest = snapshot.manifest
+    told = {
+        "checkpoint": entry.facts(),
+        "configuration": {key: manifest.get(key) for key in CONFIGURATION},
+        "counters": {
+            "phase_steps": manifest.get("phase_steps"),
+            "memory_seen": manifest.get("memory_seen"),
+            "scheduler": manifest.get("scheduler"),
+            "progress": manifest.get("progress"),
+        },
+        "tensors": _tensors(snapshot),
+    }
+    return told, snapshot
+
+
+def _tensors(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Return shape, dtype, Frobenius norm of every tensor, and whether all of it is finite."""
+    return [
+        {
+            "tensor": f"{file}.{name}",
+            "shape": [*tensor.shape],
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "norm": float(tensor.double().norm()),
+            "finite": bool(tensor.isfinite().all()),
+        }
+        for file, tensors in snapshot.tensors.items()
+        for name, tensor in sorted(tensors.items())
+    ]
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    return sum(file.lstat().st_size for file in files)

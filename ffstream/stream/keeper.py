@@ -1,0 +1,114 @@
+"""The one owner of the checkpoints: it writes, reads and lists them in a thread, so that learning waits for no disk.
+
+Jobs are done one after another, so what is read is read after every write that was asked for before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from ffstream.errors import CheckpointError, StateError
+from ffstream.stream.checkpoint import CheckpointStore
+from ffstream.stream.inbox import Command
+from ffstream.stream.journal import Journal
+from ffstream.stream.outbox import Outbox, Saved
+from ffstream.stream.progress import first_needed
+from ffstream.stream.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+# What a reply lists at most, so that it fits a header; and characters of an error in it.
+LISTED, SHOWN = 64, 200
+
+_T = TypeVar("_T")
+
+
+class Keeper:
+    """Keeps the checkpoints.
+
+    Parameters
+    ----------
+    store
+        Where they lie.
+    journal
+        A checkpoint is published when the records that it stands on are on disk, and the journal pruned behind it.
+    outbox
+        Told of every checkpoint, saved or failed.
+    """
+
+    def __init__(self, store: CheckpointStore, journal: Journal, outbox: Outbox) -> None:
+        self.store = store
+        self.journal = journal
+        self.outbox = outbox
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+
+    def save(self, snapshot: Snapshot, lsn: int, name: str = "") -> Future[str]:
+        """Write a snapshot that stands on the records up to an LSN; the future gives the checkpoint's name."""
+        saved = self._thread.submit(self._publish, snapshot, lsn, name)
+        saved.add_done_callback(lambda saved: self._announce(saved, snapshot.version))
+        return saved
+
+    def fetch(self, name: str, check: Callable[[Snapshot], Any]) -> Future[Snapshot]:
+        """Read a checkpoint, ``check`` whether it fits, and pin it; the future raises CheckpointError."""
+        return self._thread.submit(self._fetch, name, check)
+
+    def obey(self, command: Command) -> None:
+        """Obey ``checkpoints``, ``pin`` or ``unpin``, and reply."""
+        jobs: dict[str, Callable[[], dict[str, Any]]] = {
+            "checkpoints": self._list,
+            "pin": lambda: self._pin(command.argument, pinned=True),
+            "unpin": lambda: self._pin(command.argument, pinned=False),
+        }
+        reply_with(command, self._thread.submit(jobs[command.name]), dict)
+
+    def close(self) -> None:
+        """Finish what was asked for."""
+        self._thread.shutdown()
+
+    def _publish(self, snapshot: Snapshot, lsn: int, name: str) -> str:
+        self.journal.wait(lsn)
+        name = self.store.save(snapshot, name)
+        self.journal.prune(min(first_needed(manifest["progress"]) for manifest in self.store.kept()))
+        return name
+
+    def _fetch(self, name: str, check: Callable[[Snapshot], Any]) -> Snapshot:
+        try:
+            snapshot = self.store.read(name)
+            check(snapshot)
+        except StateError as error:
+            raise CheckpointError(f"not rolled back: {name}: {error}") from error
+        self.store.pin(name)
+        return snapshot
+
+    def _list(self) -> dict[str, Any]:
+        entries = self.store.listing()[::-1]
+        facts = [{**entry.facts(), "error": entry.error[:SHOWN]} for entry in entries[:LISTED]]
+        return {"checkpoints": facts, "omitted": len(entries) - len(facts)}
+
+    def _pin(self, name: str, *, pinned: bool) -> dict[str, Any]:
+        (self.store.pin if pinned else self.store.unpin)(name)
+        return {"checkpoint": name, "pinned": pinned}
+
+    def _announce(self, saved: Future[str], version: int) -> None:
+        error = saved.exception()
+        if error is None:
+            self.outbox.put(Saved(version, name=saved.result()))
+        else:
+            log.error("checkpoint: %s", error)
+            self.outbox.put(Saved(version, error=str(error)))
+
+
+def reply_with(command: Command, done: Future[_T], fields: Callable[[_T], dict[str, Any]]) -> None:
+    """Reply to a command with some fields of what a future gives, or with its error."""
+
+    def resolve(done: Future[_T]) -> None:
+        error = done.exception()
+        if error is None:
+            command.reply.set_result(fields(done.result()))
+        else:
+            command.reply.set_exception(error)
+
+    done.add_done_callback(resolve)

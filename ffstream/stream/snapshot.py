@@ -1,0 +1,239 @@
+"""Everything that goes on after a restart, and its form on disk: a folder.
+
+Layout::
+
+    checkpoint-000042/           its serial, or a name that a person gave
+      manifest.json              format, serial, configuration, counters, SHA-256 of the files of tensors
+      manifest.sha256            SHA-256 of the manifest
+      network.safetensors        weights, optimizer state, assemblies
+      memory.safetensors         what was seen, for sleep
+      pinned                     there while the checkpoint is never removed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ffstream import failpoints
+from ffstream.errors import CheckpointError, StateError
+from ffstream.stream.disk import flush
+
+FORMAT = 2
+PREFIX = "checkpoint-"
+SERIAL = re.compile(PREFIX + r"(\d{6,18})")
+MANIFEST, DIGEST, PINNED = "manifest.json", "manifest.sha256", "pinned"
+
+Tensors = Mapping[str, Mapping[str, Tensor]]
+# What a folder that is no whole checkpoint makes of reading it; anything else that the disk says is no damage.
+_DAMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that goes on after a restart.
+
+    Attributes
+    ----------
+    version
+        Model version.
+    manifest
+        What JSON can hold: configuration, counters, scheduler, scores.
+    tensors
+        Files by name (without ``.safetensors``), each a map of tensors by name, on the CPU.
+    """
+
+    version: int
+    manifest: Mapping[str, Any]
+    tensors: Tensors
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a listing says of one checkpoint.
+
+    Attributes
+    ----------
+    name
+        Its folder.
+    bytes
+        Size of its files.
+    marked
+        Whether it has been pinned.
+    manifest
+        Its manifest, which has been verified (the tensors have not); empty where it did not.
+    error
+        Why the manifest did not verify, or ``""``.
+    """
+
+    name: str
+    bytes: int
+    marked: bool
+    manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    error: str = ""
+
+    @property
+    def serial(self) -> int:
+        """Its place in the order; 0 where neither manifest nor name tells."""
+        named = SERIAL.fullmatch(self.name)
+        serial: int = self.manifest.get("serial", int(named[1]) if named else 0)
+        return serial
+
+    @property
+    def copied(self) -> bool:
+        """Whether a person gave the folder another name than it was saved under."""
+        return bool(self.manifest) and self.name != self.manifest["name"]
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is never removed; a person's copy is the person's."""
+        return self.marked or self.copied
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a person wants to see, in plain types; zeros and NaN where it is not known."""
+        scores = self.manifest.get("prequential", {})
+        return {
+            "name": self.name,
+            "serial": self.serial,
+            "version": self.manifest.get("version", 0),
+            "saved_at": self.manifest.get("saved_at", 0.0),
+            "samples_learned": self.manifest.get("samples_learned", 0),
+            "prequential": scores["correct"] / scores["count"] if scores.get("count") else math.nan,
+            "bytes": self.bytes,
+            "pinned": self.pinned,
+            "error": self.error,
+        }
+
+
+def write(folder: Path, snapshot: Snapshot, name: str, serial: int, saved_at: float, *, pinned: bool) -> None:
+    """Write a snapshot into a new folder, every file of it flushed to the disk, and the folder as well.
+
+    ``name`` is what the folder will be called when it is whole, ``saved_at`` is in seconds of Unix time.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses.
+    """
+    folder.mkdir()
+    digests = {
+        f"{file}.safetensors": _write(folder / f"{file}.safetensors", save(dict(tensors)))
+        for file, tensors in snapshot.tensors.items()
+    }
+    manifest = {
+        **snapshot.manifest,
+        "format": FORMAT,
+        "name": name,
+        "serial": serial,
+        "version": snapshot.version,
+        "saved_at": saved_at,
+        "sha256": digests,
+    }
+    digest = _write(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+    _write(folder / DIGEST, digest.encode())
+    if pinned:
+        _write(folder / PINNED, b"")
+    flush(folder)
+
+
+def read(folder: Path) -> Snapshot:
+    """Read a folder and verify every byte of it.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, naming the folder and the file.
+    StateError
+        If it is whole but of another format, or if the disk refuses to read it: neither says that it is damaged.
+    """
+    manifest = read_manifest(folder)
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for file, digest in manifest["sha256"].items():
+        content = _read(folder / file)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise CheckpointError(f"{folder.name}: {file} does not have the SHA-256 that the manifest names")
+        try:
+            tensors[file.removesuffix(".safetensors")] = load(content)
+        except (safetensors.SafetensorError, *_DAMAGE) as error:
+            raise CheckpointError(f"{folder.name}: {file}: {type(error).__name__}: {error}") from error
+    return Snapshot(manifest["version"], manifest, tensors)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and verify the manifest alone; raises as ``read`` does."""
+    written, digest = _read(folder / MANIFEST), _read(folder / DIGEST)
+    if hashlib.sha256(written).hexdigest().encode() != digest:
+        raise CheckpointError(f"{folder.name}: {MANIFEST} does not have the SHA-256 of {DIGEST}")
+    try:
+        manifest: dict[str, Any] = json.loads(written)
+        if manifest["format"] != FORMAT:
+            raise StateError(
+                f"{folder.name}: has format {manifest['format']}, this ffstream reads {FORMAT}; "
+                "start the ffstream that wrote it, or name an empty state.directory"
+            )
+        if not (
+            manifest["serial"] > 0 and manifest["version"] >= 0 and manifest["saved_at"] >= 0 < len(manifest["name"])
+        ):
+            raise ValueError("serial, version, time or name is out of range")
+        if foreign := [file for file, _ in manifest["sha256"].items() if Path(file).name != file]:
+            raise ValueError(f"{foreign[0]!r} is no file of the folder")
+    except _DAMAGE as error:
+        raise CheckpointError(f"{folder.name}: {MANIFEST}: {type(error).__name__}: {error}") from error
+    return manifest
+
+
+def look(folder: Path) -> Entry | None:
+    """Return what there is to say of a folder, or None if it is not there (any more)."""
+    try:
+        size = sum(path.lstat().st_size for path in folder.iterdir())
+        marked = (folder / PINNED).exists()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Entry(folder.name, 0, marked=False, error=f"{folder.name}: cannot be read: {error.strerror}")
+    try:
+        return Entry(folder.name, size, marked, read_manifest(folder))
+    except StateError as error:
+        return Entry(folder.name, size, marked, error=str(error)) if folder.is_dir() else None
+
+
+def not_finite(snapshot: Snapshot) -> str:
+    """Return the name of the first tensor that has an infinite value or none, or ``""``."""
+    for file, tensors in snapshot.tensors.items():
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                return f"{file}.{name}"
+    return ""
+
+
+def _write(path: Path, content: bytes) -> str:
+    """Write a file, flushed to the disk, and return its SHA-256."""
+    failpoints.reach("checkpoint.write")
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        failpoints.reach("checkpoint.fsync")
+        os.fsync(file.fileno())
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise CheckpointError(f"{path.parent.name}: {path.name}: {error.strerror}") from error
+    except OSError as error:
+        raise StateError(
+            f"{path.parent.name}: {path.name} cannot be read: {error.strerror}; see to the disk"
+        ) from error
