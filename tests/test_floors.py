@@ -61,6 +61,7 @@ HOUSE = {
     "ports": allowed(()),
     "failpoints": allowed({"errors"}),
     "config": allowed({"errors", "ports"}, "pydantic"),
+    "failpoints": allowed({"errors"}),
     "ff": allowed(below(1), "torch"),
     "wire": allowed(below(1), "numpy msgpack"),
     "data": allowed(below(1), "numpy", lazily="torch torchvision sklearn PIL"),
