@@ -59,7 +59,6 @@ HOUSE = {
     "__init__": allowed({"client", "errors"}),
     "errors": allowed(()),
     "ports": allowed(()),
-    "failpoints": allowed({"errors"}),
     "config": allowed({"errors", "ports"}, "pydantic"),
     "failpoints": allowed({"errors"}),
     "ff": allowed(below(1), "torch"),

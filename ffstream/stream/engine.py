@@ -295,7 +295,10 @@ class Engine:
         """Write a checkpoint once the records that it stands on are on disk, and let go of what none needs any more."""
         self.journal.wait(lsn)
         name = self.store.save(snapshot)
-        self.journal.prune(min(first_needed(manifest["progress"]) for manifest in self.store.kept()))
+        kept = self.store.kept()
+        # While there are fewer than are kept, the journal's beginning stands in for those that are missing.
+        if len(kept) >= self.config.state.keep:
+            self.journal.prune(min(first_needed(manifest["progress"]) for manifest in kept))
         return name
 
     def _announce(self, saved: Future[str]) -> None:
