@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,14 @@ def test_a_kill_is_a_sigkill():
 def test_what_does_not_follow_the_grammar_is_refused_and_quoted(arm, value):
     with pytest.raises(ConfigError, match=failpoints.VARIABLE):
         arm(value)
+
+
+def test_the_document_lists_every_name_and_no_other():
+    package = Path(failpoints.__file__).parent
+    sources = "".join(file.read_text("utf-8") for file in package.rglob("*.py"))
+    reached_names = set(re.findall(r'failpoints\.reach\(f?"([^"{]+)', sources))
+    rows = [
+        line for line in (package.parent / "docs" / "crashes.md").read_text("utf-8").splitlines() if line[:3] == "| `"
+    ]
+    listed = {name for row in rows for name in re.findall(r"`([a-z]+\.[a-z]*)", row.split("|")[1])}
+    assert listed == reached_names

@@ -16,19 +16,22 @@ import typer
 from crashing.course import Course
 from ffstream.errors import FFStreamError
 
-# Failpoints, and the time they are reached at which the daemon dies, at most. Two that strike within a step are far
-# apart: a sample that ends the daemon twice alone would be set aside.
+# Failpoints with their action, and the time they are reached at which it happens, at most. Two that strike within a
+# step are far apart: a sample that ends the daemon twice alone would be set aside.
 FAILPOINTS = {
-    "journal.write": 20,
-    "step.begin": 20,
-    "checkpoint.write": 3,
-    "checkpoint.fsync": 10,
-    "journal.commit": 20,
-    "checkpoint.rename": 2,
-    "step.end": 20,
-    "checkpoint.parent": 2,
-    "journal.committed": 20,
+    "journal.write:kill": 20,
+    "step.begin:kill": 20,
+    "checkpoint.write:kill": 3,
+    "checkpoint.fsync:kill": 10,
+    "journal.commit:kill": 20,
+    "journal.commit:fail": 20,
+    "checkpoint.rename:kill": 2,
+    "step.end:kill": 20,
+    "checkpoint.parent:kill": 2,
+    "journal.committed:kill": 20,
 }
+# How the daemon ends after either action: killed, or by itself with an error.
+EXIT_CODES = {"kill": -signal.SIGKILL, "fail": 1}
 # Seconds in which a failpoint should be reached, in which a daemon starts, and that it lives after that.
 REACHED_S, STARTING_S, LIVING_S = 4.0, 0.2, 0.8
 
@@ -42,7 +45,8 @@ def main(
 
     A real daemon with a small network learns from four feeders (bytes and floats, acknowledged as durable and as
     learned) that note every acknowledgement, while others ask. It dies of SIGKILL: in two of three cases at a failpoint
-    beside a write, an fsync, a rename or a step, the failpoints in turn, else at a random moment, its start included.
+    beside a write, an fsync, a rename or a step, else at a random moment, its start included; or of an error of the
+    disk.
     It is started again each time, and stopped properly in the end. Then, without a daemon:
 
     - every acknowledged sample must be in the journal as it was sent, and taken by exactly one learning step;
@@ -64,16 +68,17 @@ def main(
     sys.exit(course.conclude(findings, json_file, {"kills": kills}))
 
 
-def _at(course: Course, name: str) -> str:
+def _at(course: Course, failpoint: str) -> str:
     """Let the daemon die at a failpoint, or, if it does not get there, of the test's patience."""
     daemon = course.daemon
-    daemon.start(f"{name}@{course.draws.randint(1, FAILPOINTS[name])}:kill")
+    name, _, action = failpoint.partition(":")
+    daemon.start(f"{name}@{course.draws.randint(1, FAILPOINTS[failpoint])}:{action}")
     if daemon.wait_ended(REACHED_S):
-        if daemon.exit_code != -signal.SIGKILL:
+        if daemon.exit_code != EXIT_CODES[action]:
             raise FFStreamError(f"the daemon ended by itself, exit code {daemon.exit_code}; its log: {daemon.log}")
-        return name
+        return failpoint
     daemon.kill()
-    return f"{name} not reached"
+    return f"{failpoint} not reached"
 
 
 def _anytime(course: Course) -> str:

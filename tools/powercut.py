@@ -21,6 +21,8 @@ from typing import Annotated
 import typer
 
 from crashing.course import Course, console
+from crashing.processes import Daemon
+from ffstream import Client
 from ffstream.errors import FFStreamError
 from ffstream.stream.checkpoint import CheckpointStore
 
@@ -31,7 +33,7 @@ MANNERS = {"default": 0, "logflush": 1, "nologflush": 2}
 # Nothing is the most like a power cut.
 WEIGHTS = (1, 1, 4)
 BYTES = 2 * 2**30  # Of a sparse file.
-LIVING_S, LINGERING_S = 1.2, 0.2
+LIVING_S = 1.2
 
 
 class Skipped(Exception):
@@ -103,11 +105,12 @@ def main(
 ) -> None:
     """Cut the daemon's power again and again: what the operating system had not written yet is gone as well.
 
-    The test of tools/crashtest.py, with the state directory on an ext4 file system of its own. The file system is shut
-    down under the running daemon, by the request that file systems offer for such tests; the daemon is killed, and the
-    file system mounted again, which takes it back to what had really reached the disk. So an fsync that is missing
-    shows. A checkpoint that was published must be readable after every cut. What a disk loses of its own cache, when it
-    says that something is written and it is not, is not tested.
+    The test of tools/crashtest.py, with the state directory on an ext4 file system of its own. At a random moment,
+    often right behind a checkpoint, the daemon is frozen, the file system shut down by the request that file systems
+    offer for such tests, the daemon killed, and the file system mounted again, which takes it back to what had really
+    reached the disk. So an fsync that is missing shows. A checkpoint that was announced must be there after the cut,
+    and every one there must be readable. What a disk loses of its own cache, when it says that something is written and
+    it is not, is not tested.
 
     Needs root, a loop device and mkfs.ext4; without one of them it says so, writes "skipped" and exits with 0.
 
@@ -117,10 +120,10 @@ def main(
     try:
         with volume() as disk:
             course = Course("powercut", seed, disk.point / "state")
-            damaged: list[str] = []
-            findings = course.run(cuts, lambda: _life(course, disk, damaged))
-            findings.problems += damaged
-            status = course.conclude(findings, json_file, {"cuts": cuts, "checkpoint_loads": not damaged})
+            broken: list[str] = []
+            findings = course.run(cuts, lambda: _live(course, disk, broken))
+            findings.problems += broken
+            status = course.conclude(findings, json_file, {"cuts": cuts, "checkpoint_loads": not broken})
     except Skipped as reason:
         console.print(f"powercut skipped: {reason}")
         if json_file is not None:
@@ -129,22 +132,33 @@ def main(
     sys.exit(status)
 
 
-def _life(course: Course, disk: Volume, damaged: list[str]) -> str:
-    """Start the daemon, cut the power under it, and mount what is left."""
+def _live(course: Course, disk: Volume, broken: list[str]) -> str:
+    """Start the daemon, cut the power under it, and mount what is left; add to ``broken`` what is wrong with that."""
     daemon, draws = course.daemon, course.draws
     (manner,) = draws.choices(list(MANNERS), WEIGHTS)
     daemon.start()
     daemon.wait_ready()
     time.sleep(draws.uniform(0, LIVING_S))
+    announced = _checkpoint(daemon) if draws.random() < 1 / 2 else None
+    # Without power nobody says anything. A file system that is shut down lives on for a moment, in which it says yes to
+    # an fsync that it was busy with and loses.
+    daemon.freeze()
     disk.cut(manner)
-    # A while in which its writes fail: nothing more may be acknowledged.
-    time.sleep(draws.uniform(0, LINGERING_S))
     daemon.kill()
     disk.unmount()
     disk.mount()
-    _, reasons = CheckpointStore(course.config.state.directory, course.config.state.keep).newest()
-    damaged += reasons
+    state = course.config.state
+    if announced is not None and not (state.directory / announced).is_dir():
+        broken.append(f"{announced} was announced, and is gone after the cut")
+    _, damaged = CheckpointStore(state.directory, state.keep).newest()
+    broken += damaged
     return manner
+
+
+def _checkpoint(daemon: Daemon) -> str:
+    """Ask for a checkpoint and return its name."""
+    with Client(daemon.address) as client:
+        return str(client.control("checkpoint")["checkpoint"])
 
 
 def _command(*words: str) -> None:

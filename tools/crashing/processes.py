@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import random
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -36,7 +37,9 @@ START_S = 60.0
 STOP_S = 60.0
 # Samples in a message, drawn alike: single ones, less and more than a step takes, and a long one.
 MESSAGES = (1, 1, 3, 17, 40, 150)
-PAUSE_S = 0.04
+# Seconds between messages of a feeder on average, and between queries: often enough that some ride along with a step of
+# few samples, where it shows in the last bits whether a replay has as many rows.
+FEED_S, ASK_S = 0.04, 0.01
 
 
 def forking() -> ForkServerContext:
@@ -100,6 +103,16 @@ class Daemon:
             self._process.kill()
             self._process.join()
 
+    def freeze(self) -> None:
+        """Stop every thread of it where it is; return when none can say anything more."""
+        process = self._running
+        if process.pid is None:
+            raise RuntimeError("the daemon was not started")
+        os.kill(process.pid, signal.SIGSTOP)
+        # A thread that waits for the disk (D) stops as soon as it comes back from there.
+        while any(state not in "TD" for state in _thread_states(process.pid)):
+            time.sleep(0.001)
+
     def stop(self) -> None:
         """Ask it to finish its step, save and end; FFStreamError if it does not end well."""
         self._running.terminate()
@@ -122,6 +135,12 @@ class Daemon:
             return False
         finally:
             connection.close()
+
+
+def _thread_states(pid: int) -> list[str]:
+    """Return the state of each thread of a process, a letter each (proc_pid_stat(5))."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return [stat.rpartition(")")[2].split()[0] for stat in stats]
 
 
 def _serve(config: Config, failpoint: str, log: Path) -> None:
@@ -148,7 +167,7 @@ def feed(feeder: Feeder, address: str, ledger: Path, seed: int, finish: Event) -
                 count = draws.choice(MESSAGES)
                 client.feed(*feeder.samples(first, count))
                 first += count
-                finish.wait(draws.expovariate(1 / PAUSE_S))
+                finish.wait(draws.expovariate(1 / FEED_S))
             if client.acknowledged > logged:
                 logged = client.acknowledged
                 lines.write(f"{logged}\n")
@@ -160,7 +179,7 @@ def ask(address: str, finish: Event) -> None:
     _end_with_parent()
     draws = np.random.default_rng()
     with Client(address, timeout_s=1) as client:
-        while not finish.wait(PAUSE_S):
+        while not finish.wait(ASK_S):
             with suppress(Unreachable, Refused):
                 client.predict(draws.random((draws.integers(1, 9), *SHAPE), np.float32))
 
