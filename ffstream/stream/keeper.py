@@ -71,7 +71,10 @@ class Keeper:
     def _publish(self, snapshot: Snapshot, lsn: int, name: str) -> str:
         self.journal.wait(lsn)
         name = self.store.save(snapshot, name)
-        self.journal.prune(min(first_needed(manifest["progress"]) for manifest in self.store.kept()))
+        kept = self.store.kept()
+        # While there are fewer than are to be kept, the journal's beginning stands in for those that are missing.
+        if len(kept) >= self.store.keep:
+            self.journal.prune(min(first_needed(manifest["progress"]) for manifest in kept))
         return name
 
     def _fetch(self, name: str, check: Callable[[Snapshot], Any]) -> Snapshot:

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Kill the daemon again and again, and prove that nothing acknowledged was lost and everything learned once."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crashing.course import Course
+from ffstream.errors import FFStreamError
+
+# Failpoints with their action, and the time they are reached at which it happens, at most. Two that strike within a
+# step are far apart: a sample that ends the daemon twice alone would be set aside.
+FAILPOINTS = {
+    "journal.write:kill": 20,
+    "step.begin:kill": 20,
+    "checkpoint.write:kill": 3,
+    "checkpoint.fsync:kill": 10,
+    "journal.commit:kill": 20,
+    "journal.commit:fail": 20,
+    "checkpoint.rename:kill": 2,
+    "step.end:kill": 20,
+    "checkpoint.parent:kill": 2,
+    "journal.committed:kill": 20,
+}
+# How the daemon ends after either action: killed, or by itself with an error.
+EXIT_CODES = {"kill": -signal.SIGKILL, "fail": 1}
+# Seconds in which a failpoint should be reached, in which a daemon starts, and that it lives after that.
+REACHED_S, STARTING_S, LIVING_S = 4.0, 0.2, 0.8
+
+
+def main(
+    kills: Annotated[int, typer.Option(min=1, help="How often the daemon dies.")] = 50,
+    seed: Annotated[int | None, typer.Option(help="Repeat the draws of another run.", show_default="random")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+) -> None:
+    """Kill the daemon again and again, and prove that nothing acknowledged was lost and everything learned once.
+
+    A real daemon with a small network learns from four feeders (bytes and floats, acknowledged as durable and as
+    learned) that note every acknowledgement, while others ask. It dies of SIGKILL: in two of three cases at a failpoint
+    beside a write, an fsync, a rename or a step, else at a random moment, its start included; or of an error of the
+    disk.
+    It is started again each time, and stopped properly in the end. Then, without a daemon:
+
+    - every acknowledged sample must be in the journal as it was sent, and taken by exactly one learning step;
+
+    - the journal, followed from its first record by a learner that never crashed, must give the weights, the memory,
+    the schedule and the scores of the last checkpoint, bit for bit.
+
+    Takes about a second a kill, and as long as a few kills for the comparison. Exits with 1 if the promise was broken,
+    keeps what shows it, and says where. SIGKILL leaves alone what the operating system has not written yet:
+    tools/powercut.py loses that as well.
+
+        tools/crashtest.py --kills 200 --json crashtest.json
+    """
+    seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+    course = Course("crashtest", seed)
+    names = itertools.cycle(FAILPOINTS)
+    turns = itertools.cycle([True, True, False])
+    findings = course.run(kills, lambda: _at(course, next(names)) if next(turns) else _anytime(course))
+    sys.exit(course.conclude(findings, json_file, {"kills": kills}))
+
+
+def _at(course: Course, failpoint: str) -> str:
+    """Let the daemon die at a failpoint, or, if it does not get there, of the test's patience."""
+    daemon = course.daemon
+    name, _, action = failpoint.partition(":")
+    daemon.start(f"{name}@{course.draws.randint(1, FAILPOINTS[failpoint])}:{action}")
+    if daemon.wait_ended(REACHED_S):
+        if daemon.exit_code != EXIT_CODES[action]:
+            raise FFStreamError(f"the daemon ended by itself, exit code {daemon.exit_code}; its log: {daemon.log}")
+        return failpoint
+    daemon.kill()
+    return f"{failpoint} not reached"
+
+
+def _anytime(course: Course) -> str:
+    """Kill the daemon at a random moment: one time in three while it starts."""
+    daemon, draws = course.daemon, course.draws
+    daemon.start()
+    if draws.random() < 1 / 3:
+        time.sleep(draws.uniform(0, STARTING_S))
+    else:
+        daemon.wait_ready()
+        time.sleep(draws.uniform(0, LIVING_S))
+    if daemon.wait_ended(0):
+        raise FFStreamError(f"the daemon ended by itself, exit code {daemon.exit_code}; its log: {daemon.log}")
+    daemon.kill()
+    return "random moment"
+
+
+if __name__ == "__main__":
+    typer.run(main)
