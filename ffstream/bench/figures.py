@@ -95,14 +95,16 @@ def latency(rows: Rows) -> Figure:
 
 
 def stream(rows: Rows) -> Figure:
-    """Draw new samples a second over the samples of a message, a line a type of input."""
+    """Draw new samples a second over the samples of a message, a line a type of input and a promise."""
     made, (ax,) = figure()
-    for dtype in dict.fromkeys(row["dtype"] for row in rows):
-        line = [row for row in rows if row["dtype"] == dtype]
+    for dtype, ack in dict.fromkeys((row["dtype"], row["ack"]) for row in rows):
+        line = [row for row in rows if (row["dtype"], row["ack"]) == (dtype, ack)]
         sent = [r for r in line if r["held"] == 1]
-        ax.plot([r["message_samples"] for r in sent], [r["samples_per_second"] for r in sent], "o-", label=dtype)
+        sizes, name = [r["message_samples"] for r in sent], f"{dtype}, {ack}"
+        (drawn,) = ax.plot(sizes, [r["samples_per_second"] for r in sent], "o-", label=name)
         held = [r for r in line if r["held"] > 1]
-        ax.plot([1] * len(held), [r["samples_per_second"] for r in held], "s", label=f"{dtype}, held by the client")
+        held_rates = [r["samples_per_second"] for r in held]
+        ax.plot([1] * len(held), held_rates, "s", color=drawn.get_color(), label=f"{name}, held by the client")
     ax.axhline(rows[0]["in_process"], color="black", linewidth=1, label="in process")
     ax.set(
         xscale="log",

@@ -1,11 +1,15 @@
-"""Samples a second through the daemon's acknowledged socket, beside the same learner in process."""
+"""Samples a second through the daemon's acknowledged socket, beside the same learner in process.
+
+Fed are two daemons in turns, one that writes every sample to disk and one that keeps no journal.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +25,10 @@ ROUNDS = 3
 HELD = 256
 
 
+# What acknowledgements promise: ``memory`` is a daemon without a journal, acknowledging what is learned.
+Ack = Literal["memory", "received", "durable", "learned"]
+
+
 @dataclass(frozen=True)
 class Way:
     """How samples are fed: so many a message, or one by one into a client that sends ``held`` at once."""
@@ -28,18 +36,20 @@ class Way:
     message_samples: int
     dtype: str
     held: int = 1
+    ack: Ack = "durable"
 
 
-WAYS = tuple(
-    way
-    for dtype in ("uint8", "float32")
-    for way in (Way(1, dtype), Way(1, dtype, HELD), Way(16, dtype), Way(64, dtype), Way(256, dtype))
-)
+SIZES = ((1, 1), (1, HELD), (16, 1), (64, 1), (256, 1))
+
+
+def ways(dtypes: Sequence[str], acks: Sequence[Ack]) -> tuple[Way, ...]:
+    """Return every way of feeding inputs of some types under some promises."""
+    return tuple(Way(size, dtype, held, ack) for dtype in dtypes for size, held in SIZES for ack in acks)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way of feeding; ``samples_per_second`` are new samples, acknowledged when learned."""
+    """One way of feeding; ``samples_per_second`` are new samples, learned and acknowledged."""
 
     message_samples: int
     held: int
@@ -50,48 +60,65 @@ class Row:
     high: float
     in_process: float
     fraction_of_in_process: float
+    fraction_of_memory: float | None
 
 
-def configuration(folder: Path, net: tuple[int, ...]) -> Config:
+def configuration(folder: Path, net: tuple[int, ...], *, journal: bool = True) -> Config:
     """Return the defaults for a net, on a free port, keeping its state in ``folder``."""
     inputs, *hidden = net
     return parse(
         {
             "network": {"shape": [inputs], "hidden": hidden},
             "server": {"port": free_port()},
-            "state": {"directory": str(folder / "state")},
+            "state": {"directory": str(folder / f"state-{journal}"), "journal": journal},
         },
         "bench",
     )
 
 
 def measure(
-    folder: Path, net: tuple[int, ...], ways: tuple[Way, ...], seconds: float, advance: Callable[[], object]
+    folder: Path, net: tuple[int, ...], ways: Sequence[Way], seconds: float, advance: Callable[[], object]
 ) -> list[Row]:
     """Feed a daemon in each way, and the same learner in process, in turns of so many seconds.
 
     ``advance`` is called after each turn.
     """
     config = configuration(folder, net)
+    unwritten = configuration(folder, net, journal=False)
     life = ForwardLife(config)
     rates: dict[Way, list[float]] = {way: [] for way in ways}
     alone: list[float] = []
-    with spawn(config, folder) as daemon:
+    with spawn(config, folder) as daemon, spawn(unwritten, folder) as forgetful:
         for _ in range(ROUNDS):
             alone.append(_in_process(life, config, seconds))
             advance()
             for way in ways:
-                rates[way].append(_through(daemon, way, net[0], seconds))
+                fed = forgetful if way.ack == "memory" else daemon
+                rates[way].append(_through(fed, way, net[0], seconds))
                 advance()
         daemon.stop()
+        forgetful.stop()
     reference = float(np.median(alone))
-    return [_row(way, found, reference) for way, found in rates.items()]
+    return [_row(way, rates, reference) for way in ways]
 
 
-def _row(way: Way, found: list[float], reference: float) -> Row:
+def _row(way: Way, rates: Mapping[Way, list[float]], reference: float) -> Row:
+    found = rates[way]
     rate = float(np.median(found))
+    # The ratio of each turn with its neighbour, so that a slow minute falls on both.
+    beside = rates.get(replace(way, ack="memory"))
+    of_memory = None if beside is None else float(np.median(np.divide(found, beside)))
     return Row(
-        way.message_samples, way.held, way.dtype, "learned", rate, min(found), max(found), reference, rate / reference
+        way.message_samples,
+        way.held,
+        way.dtype,
+        way.ack,
+        rate,
+        min(found),
+        max(found),
+        reference,
+        rate / reference,
+        of_memory,
     )
 
 
@@ -107,7 +134,8 @@ def _in_process(life: ForwardLife, config: Config, seconds: float) -> float:
 
 def _through(daemon: Spawned, way: Way, width: int, seconds: float) -> float:
     inputs, labels = samples(4_096, width, way.dtype)
-    with Client(daemon.address, hold=way.held) as client:
+    ack: Literal["received", "durable", "learned"] = "learned" if way.ack == "memory" else way.ack
+    with Client(daemon.address, ack=ack, hold=way.held) as client:
         started = time.perf_counter()
         fed = 0
         while time.perf_counter() - started < seconds:
@@ -116,4 +144,6 @@ def _through(daemon: Spawned, way: Way, width: int, seconds: float) -> float:
             client.feed(inputs[part], labels[part])
             fed += way.message_samples
         client.flush()
+        while client.status()["samples_waiting"]:
+            time.sleep(0.002)
         return client.acknowledged / (time.perf_counter() - started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -27,6 +28,15 @@ DatasetName = Annotated[str, typer.Option(help="digits (bundled), mnist, fashion
 DataRoot = Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")]
 
 Case = TypeVar("Case")
+
+
+class Ack(StrEnum):
+    """What the acknowledgements promise that a stream is measured with."""
+
+    MEMORY = "memory"
+    RECEIVED = "received"
+    DURABLE = "durable"
+    LEARNED = "learned"
 
 
 @bench.command()
@@ -197,15 +207,21 @@ def latency(
 @bench.command()
 def stream(
     net: Annotated[str, typer.Option(help="784-512-512, 784-3x1000, …")] = "784-512-512",
+    ack: Annotated[
+        list[Ack] | None,
+        typer.Option(help="What acknowledgements promise; memory is a daemon without a journal. Several may be given."),
+    ] = None,
     quick: Quick = False,
     json_file: JsonFile = None,
     figure: FigureFile = None,
 ) -> None:
     """Feed a daemon through its acknowledged socket, in messages of several sizes, beside the learner in process.
 
-    Samples a second are new ones, acknowledged when they are learned; in naps each is learned once more.
+    Samples a second are new ones, learned and acknowledged; in naps each is learned once more. By default samples
+    are acknowledged as durable, beside a daemon that keeps no journal.
 
         ffstream bench stream --json stream.json --figure stream.png
+        ffstream bench stream --ack durable --ack memory --quick
     """
     import tempfile
     from dataclasses import asdict
@@ -218,7 +234,8 @@ def stream(
     from ffstream.bench.timing import environment
     from ffstream.stream.learner import device_of
 
-    ways = tuple(way for way in measuring.WAYS if not quick or way.dtype == "uint8")
+    dtypes = ("uint8",) if quick else ("uint8", "float32")
+    ways = measuring.ways(dtypes, [choice.value for choice in ack or (Ack.MEMORY, Ack.DURABLE)])
     seconds = 1.0 if quick else measuring.SECONDS
     with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
         task = progress.add_task("measuring", total=measuring.ROUNDS * (len(ways) + 1))
@@ -229,7 +246,10 @@ def stream(
     report.show(
         f"New samples a second through the acknowledged socket, {net}",
         rows,
-        ["message_samples", "held", "dtype", "ack", "samples_per_second", "in_process", "fraction_of_in_process"],
+        [
+            *("message_samples", "held", "dtype", "ack", "samples_per_second"),
+            *("in_process", "fraction_of_in_process", "fraction_of_memory"),
+        ],
     )
     report.write(json_file, environment(device_of("auto")), rows=rows)
     if figure is not None:

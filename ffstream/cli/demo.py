@@ -115,7 +115,7 @@ def _run(daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], l
         *(threading.Thread(target=_query, args=(daemon.address, data.test[0], latencies, stop)) for _ in range(ASKERS)),
         threading.Thread(target=_watch, args=(daemon.address, view, stop)),
     ]
-    with Client(daemon.address) as client:
+    with Client(daemon.address, ack="learned") as client:
         started = time.perf_counter()
         for helper in helpers:
             helper.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ffstream.data.files import Samples
+
+
+class Ack(StrEnum):
+    """What an acknowledgement promises."""
+
+    RECEIVED = "received"
+    DURABLE = "durable"
+    LEARNED = "learned"
 
 
 def feed(
@@ -34,9 +43,10 @@ def feed(
     seed: Annotated[int | None, typer.Option(help="Shuffle each pass with this seed; in order without it.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Samples a second at most.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in one message.")] = 64,
+    ack: Annotated[Ack, typer.Option(help="What to wait for: received, durable (on disk) or learned.")] = Ack.DURABLE,
     address: Address = ports.ADDRESS,
 ) -> None:
-    """Feed labelled samples, each acknowledged once it is learned.
+    """Feed labelled samples, each acknowledged once the daemon has it on disk.
 
     Formats: .npz with `inputs` and `labels`; .npy with NAME.labels.npy beside it; .csv with the label in the column
     `label` or the first one; JSON lines {"inputs": […], "label": 3}.
@@ -58,7 +68,7 @@ def feed(
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    with Client(address) as client, bar:
+    with Client(address, ack=ack.value) as client, bar:
         total, samples = _samples(source, tuple(client.status()["shape"]), data_root, download, passes, seed, batch)
         task = bar.add_task(f"feeding {source}", total=total, speed="")
         started, sent = time.monotonic(), 0
@@ -71,7 +81,7 @@ def feed(
                 time.sleep(max(0.0, sent / rate - elapsed))
         client.flush()
         bar.update(task, completed=client.acknowledged)
-    typer.echo(f"{client.acknowledged:,} samples learned in {time.monotonic() - started:.1f} s")
+    typer.echo(f"{client.acknowledged:,} samples {ack.value} in {time.monotonic() - started:.1f} s")
 
 
 def _samples(

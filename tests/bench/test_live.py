@@ -31,13 +31,15 @@ def test_latency_has_a_row_a_load_and_number_of_clients(monkeypatch, tmp_path):
 def test_streams_are_fed_in_each_way_beside_the_learner_in_process(monkeypatch, tmp_path):
     monkeypatch.setattr(stream, "ROUNDS", 1)
     told: list[None] = []
-    ways = (stream.Way(1, "float32", held=8), stream.Way(16, "uint8"))
+    ways = (stream.Way(1, "float32", held=8), stream.Way(16, "uint8", ack="memory"), stream.Way(16, "uint8"))
     rows = stream.measure(tmp_path, NET, ways, 0.3, lambda: told.append(None))
     assert [(row.message_samples, row.held, row.dtype, row.ack) for row in rows] == [
-        (1, 8, "float32", "learned"),
-        (16, 1, "uint8", "learned"),
+        (1, 8, "float32", "durable"),
+        (16, 1, "uint8", "memory"),
+        (16, 1, "uint8", "durable"),
     ]
-    assert len(told) == 3
+    assert [row.fraction_of_memory is None for row in rows] == [True, False, False]
+    assert len(told) == 4
     for row in rows:
         assert row.fraction_of_in_process == pytest.approx(row.samples_per_second / row.in_process)
 
