@@ -32,7 +32,9 @@ def starter(folder: Path) -> Iterator[StartDaemon]:
     """
     with contextlib.ExitStack() as running:
 
-        def start(*, port: int | None = None, directory: Path | None = None, **sections: dict[str, Any]) -> Spawned:
+        def start(
+            *, port: int | None = None, directory: Path | None = None, wait: bool = True, **sections: dict[str, Any]
+        ) -> Spawned:
             values = {
                 **SMALL,
                 "server": {"port": port or free_port()},
@@ -40,7 +42,7 @@ def starter(folder: Path) -> Iterator[StartDaemon]:
             }
             for name, section in sections.items():
                 values[name] = {**values.get(name, {}), **section}
-            return running.enter_context(spawn(parse(values, "test"), folder))
+            return running.enter_context(spawn(parse(values, "test"), folder, wait=wait))
 
         yield start
 

@@ -79,8 +79,8 @@ class Spawned:
 
 
 @contextlib.contextmanager
-def spawn(config: Config, folder: Path) -> Iterator[Spawned]:
-    """Start a daemon and wait until it is ready; whatever happens, none is left at the end.
+def spawn(config: Config, folder: Path, *, wait: bool = True) -> Iterator[Spawned]:
+    """Start a daemon; whatever happens, none is left at the end.
 
     Parameters
     ----------
@@ -88,6 +88,8 @@ def spawn(config: Config, folder: Path) -> Iterator[Spawned]:
         Its configuration.
     folder
         Where its TOML file and its log go.
+    wait
+        Go on only when it is ready.
     """
     path, log = folder / f"{config.server.port}.toml", folder / f"{config.server.port}.log"
     path.write_text(to_toml(config))
@@ -97,7 +99,8 @@ def spawn(config: Config, folder: Path) -> Iterator[Spawned]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
     try:
         daemon = Spawned(process, config, log)
-        daemon.wait_ready()
+        if wait:
+            daemon.wait_ready()
         yield daemon
     finally:
         if process.poll() is None:

@@ -14,10 +14,14 @@ from pathlib import Path
 
 from ffstream.errors import StateError
 
-# LSN and offset of the first sample of the step, how many it has, and how often its only sample has died so before.
-_NOTE = struct.Struct("<QQII")
+# LSN and offset of the first sample of the step, and of its last; how often its only sample has died so before.
+_NOTE = struct.Struct("<QQQQQ")
 # Deaths alone after which a sample is set aside.
 DEATHS = 2
+
+# Where a sample lies in the journal: its record's LSN, and how many samples of that record come before it.
+Place = tuple[int, int]
+NOWHERE: Place = (0, 0)
 
 
 class Attempt:
@@ -30,10 +34,8 @@ class Attempt:
 
     Attributes
     ----------
-    suspects
-        Samples that are to be learned one by one, since one of them may have ended the process.
     condemned
-        (LSN, offset) of a sample that has died twice alone.
+        A sample that has died twice alone.
 
     Raises
     ------
@@ -48,17 +50,21 @@ class Attempt:
                 self._note = mmap.mmap(file.fileno(), _NOTE.size)
         except OSError as error:
             raise StateError(f"{path}: {error.strerror}; make the state directory writable") from error
-        lsn, offset, count, deaths = _NOTE.unpack(self._note)
-        self.suspects = count
-        self._died, self._deaths = (lsn, offset), deaths + 1 if count == 1 else 0
-        self.condemned = self._died if self._deaths >= DEATHS else None
+        *first, last_lsn, last_offset, deaths = _NOTE.unpack(self._note)
+        self._last: Place = (last_lsn, last_offset)
+        alone = (*first,) == self._last != NOWHERE
+        self._deaths = deaths + 1 if alone else 0
+        self.condemned = self._last if self._deaths >= DEATHS else None
 
-    def begin(self, front: tuple[int, int], count: int) -> None:
-        """Note that a step begins with so many samples, the first of which lies at ``front``."""
-        deaths = self._deaths if count == 1 and front == self._died else 0
-        _NOTE.pack_into(self._note, 0, *front, count, deaths)
+    def suspects(self, place: Place) -> bool:
+        """Whether a sample is to be learned alone: it was, or comes before one that was, in the step that died."""
+        return place <= self._last
 
-    def end(self, count: int) -> None:
+    def begin(self, first: Place, last: Place) -> None:
+        """Note that a step begins, from one sample to another."""
+        deaths = self._deaths if first == last == self._last else 0
+        _NOTE.pack_into(self._note, 0, *first, *last, deaths)
+
+    def end(self) -> None:
         """Note that the step has ended well."""
-        _NOTE.pack_into(self._note, 0, 0, 0, 0, 0)
-        self.suspects = max(0, self.suspects - count)
+        _NOTE.pack_into(self._note, 0, *NOWHERE, *NOWHERE, 0)

@@ -157,7 +157,8 @@ class Engine:
         self._advance(quiet=quiet)
         asleep, held = self.learner.asleep, self.learner.scheduler.holding
         # While one of the samples in front may have ended the process, each is learned alone.
-        batch = 1 if self.attempt.suspects else self.config.engine.max_batch
+        front = self.inbox.front()
+        batch = 1 if front is not None and self.attempt.suspects(front.place) else self.config.engine.max_batch
         work = self.inbox.gather(
             0 if asleep or held else batch,
             self.config.engine.max_query_rows,
@@ -196,8 +197,8 @@ class Engine:
 
     def _set_aside(self) -> None:
         """Pass over the sample next in line if it has ended the daemon twice."""
-        line = self.inbox.line()
-        if not line or self.attempt.condemned != (line[0].lsn, line[0].offset):
+        front = self.inbox.front()
+        if front is None or self.attempt.condemned != front.place:
             return
         batches = self.inbox.take(1)
         (sample,) = batches
@@ -205,7 +206,6 @@ class Engine:
         np.savez(file, inputs=sample.inputs, labels=sample.labels)
         self.progress.consume(batches)
         self.progress.lsn = self.journal.append(Quarantined(sample.feeder, sample.epoch, sample.first))
-        self.attempt.end(1)
         log.error("sample %d of feeder %r ended the daemon twice: set aside in %s", sample.first, sample.feeder, file)
         self.outbox.put(SetAside(sample.feeder, sample.epoch, sample.first, file.name))
 
@@ -231,7 +231,8 @@ class Engine:
         """Make a learning step, noted before it begins and journaled when it has ended."""
         count = sum(len(batch.labels) for batch in samples)
         if samples:
-            self.attempt.begin((samples[0].lsn, samples[0].offset), count)
+            last = samples[-1]
+            self.attempt.begin(samples[0].place, (last.lsn, last.offset + len(last.labels) - 1))
         failpoints.reach("step.begin")
         if failpoints.armed():
             for batch in samples:
@@ -241,7 +242,7 @@ class Engine:
         failpoints.reach("step.end")
         self.progress.lsn = self.journal.append(Stepped(step.version, count, sum(map(len, queries))))
         if samples:
-            self.attempt.end(count)
+            self.attempt.end()
         return step
 
     def _advance(self, *, quiet: bool) -> None:

@@ -42,6 +42,11 @@ class SampleBatch:
     lsn: int = 0
     offset: int = 0
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where its first sample lies in the journal."""
+        return self.lsn, self.offset
+
     def at(self, lsn: int) -> SampleBatch:
         """Return these samples as held by a record of the journal."""
         return replace(self, lsn=lsn)
@@ -180,6 +185,11 @@ class Inbox:
             commands = list(self._commands)
             self._commands.clear()
             return Work(self._take_samples(samples), self._take_queries(query_rows), commands)
+
+    def front(self) -> SampleBatch | None:
+        """Return the samples next in line, and leave them there."""
+        with self._changed:
+            return self._samples[0] if self._samples else None
 
     def line(self) -> list[SampleBatch]:
         """Return the samples in line, and leave them there."""

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 PAGE_BYTES = 64 * 2**10
 # "ffst": that the file is a journal of ours; and the version of its format.
 APPLICATION, FORMAT = 0x66667374, 1
+# Pages after which the write-ahead log is copied into the file and begun anew.
+LOG_PAGES = 256
 # How often a full disk is tried again, and records removed in one transaction.
 RETRY_S = 0.5
 PRUNED = 256
@@ -248,6 +250,7 @@ def _open(path: Path) -> sqlite3.Connection:
         # The state directory is locked for one daemon; so SQLite needs no shared memory file, which a full disk breaks.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         marks = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if marks != (APPLICATION, FORMAT):
             raise JournalError(f"{path}: is not a journal of format {FORMAT}; {REMEDY}")

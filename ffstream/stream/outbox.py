@@ -89,7 +89,7 @@ class SetAside:
 
     feeder: str
     epoch: int
-    number: int
+    sample: int
     file: str
 
 

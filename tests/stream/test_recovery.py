@@ -82,7 +82,7 @@ def test_saving_changes_nothing(tmp_path: Path) -> None:
             if saves:
                 driven.order("checkpoint")
             else:
-                driven.order("wake_up")
+                driven.turn()
         lives.append(whole(driven))
         driven.close()
     assert equal(*lives)
@@ -192,7 +192,7 @@ def test_a_record_that_does_not_follow_is_named(tmp_path: Path, record: Stepped)
 def killed_while_learning(driven: Driven, folder: Path, count: int) -> Path:
     """Die within the step that has the next samples in line."""
     first = driven.inbox.line()[0]
-    driven.engine.attempt.begin((first.lsn, first.offset), count)
+    driven.engine.attempt.begin(first.place, (first.lsn, first.offset + count - 1))
     return died(driven, folder)
 
 
@@ -201,13 +201,12 @@ def test_a_sample_that_dies_twice_alone_is_set_aside_and_the_others_are_learned(
     driven.feed(20, "a", first=5)
     # It dies within a step of eight; then those eight are learned one by one, until the third of them ends it.
     driven = Driven(killed_while_learning(driven, tmp_path / "2", 8))
-    assert driven.engine.attempt.suspects == 8
     assert [swept.step.learned for swept in driven.turn(2)] == [1, 1]
     driven = Driven(killed_while_learning(driven, tmp_path / "3", 1))
     assert driven.engine.attempt.condemned is None
     driven = Driven(killed_while_learning(driven, tmp_path / "4", 1))
     (aside,) = [output for output in driven.said if isinstance(output, SetAside)]
-    assert (aside.feeder, aside.epoch, aside.number) == ("a", 4, 7)
+    assert (aside.feeder, aside.epoch, aside.sample) == ("a", 4, 7)
     kept = np.load(tmp_path / "4" / aside.file)
     assert kept["inputs"].shape == (1, 6)
     assert [swept.step.learned for swept in driven.turn(3)] == [8, 8, 1]
@@ -218,12 +217,23 @@ def test_a_sample_that_dies_twice_alone_is_set_aside_and_the_others_are_learned(
     assert equal(before, whole(again))
 
 
+def test_samples_before_a_suspect_are_learned_alone_as_well(tmp_path: Path) -> None:
+    driven = Driven(made(tmp_path))
+    driven.feed(20, "a")
+    first = driven.inbox.line()[0]
+    # The steps of the two samples before it were not on disk when it died alone, so they are to be made again.
+    driven.engine.attempt.begin((first.lsn, 2), (first.lsn, 2))
+    driven = Driven(died(driven, tmp_path / "2"))
+    assert [swept.step.learned for swept in driven.turn(4)] == [1, 1, 1, 8]
+
+
 def test_a_death_between_steps_suspects_nobody(tmp_path: Path) -> None:
     driven = Driven(made(tmp_path))
     driven.feed(8)
     driven.turn()
     again = Driven(died(driven, tmp_path / "2"))
-    assert (again.engine.attempt.suspects, again.engine.attempt.condemned) == (0, None)
+    assert not again.engine.attempt.suspects((1, 0))
+    assert again.engine.attempt.condemned is None
 
 
 def test_deaths_on_different_samples_condemn_neither(tmp_path: Path) -> None:
@@ -242,7 +252,7 @@ def test_a_sample_whose_step_is_on_disk_is_not_condemned(tmp_path: Path) -> None
         line = driven.inbox.line()
         front = (line[0].lsn, 0) if line else (1, 0)
         driven.turn()
-        driven.engine.attempt.begin(front, 1)
+        driven.engine.attempt.begin(front, front)
         driven = Driven(died(driven, tmp_path / folder))
     assert driven.engine.attempt.condemned == (1, 0)
     assert not [output for output in driven.said if isinstance(output, SetAside)]
