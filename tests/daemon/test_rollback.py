@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ffstream import Client
-from ffstream.errors import Refused
+from ffstream.errors import Refused, Unreachable
 
 
 def learn(client, digits, start, count=320):
@@ -96,6 +96,29 @@ def test_a_restart_comes_up_with_the_line_that_was_gone_back_to(start_daemon, di
     assert [after[key] for key in same] == [before[key] for key in same]
 
 
+def test_a_daemon_killed_before_it_could_save_goes_back_again(start_daemon, digits, monkeypatch):
+    # The second checkpoint to be published is the one that follows the rollback.
+    monkeypatch.setenv("FFSTREAM_FAILPOINT", "checkpoint.rename@2:kill")
+    first = start_daemon()
+    with Client(first.address, timeout_s=5) as client:
+        learn(client, digits, 0)
+        stand_still(client)
+        good = client.control("checkpoint", checkpoint="good")
+        answered = client.predict(digits[0][:50])
+        client.control("resume")
+        learn(client, digits, 320)
+        stand_still(client)
+        with pytest.raises(Unreachable):
+            client.control("rollback", checkpoint="good")
+    assert first.process.wait(30) == -signal.SIGKILL
+    monkeypatch.delenv("FFSTREAM_FAILPOINT")
+    second = start_daemon(directory=first.config.state.directory)
+    with Client(second.address) as client:
+        assert np.array_equal(client.predict(digits[0][:50]).goodness, answered.goodness)
+        status = client.status()
+        assert (status["version"], status["samples_learned"]) == (good["version"], 320)
+
+
 def test_a_rollback_that_cannot_be_is_refused_and_the_daemon_lives_on(daemon, client, digits):
     learn(client, digits, 0)
     stand_still(client)
@@ -121,6 +144,7 @@ def test_a_rollback_that_cannot_be_is_refused_and_the_daemon_lives_on(daemon, cl
 
 def test_a_name_is_not_asked_for_twice_however_long_the_daemon_takes(daemon):
     with Client(daemon.address, timeout_s=6) as client:
+        client.status()
         daemon.process.send_signal(signal.SIGSTOP)
         # Longer than a client waits before it sends most requests again.
         threading.Timer(3, daemon.process.send_signal, [signal.SIGCONT]).start()
