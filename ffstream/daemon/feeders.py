@@ -43,7 +43,7 @@ class Feeder:
     """One feeder's marks; ``peer`` is the route of its present connection.
 
     ``refused`` says why samples were sent back to it, until it sends again what is expected: what was on its way
-    behind them is refused in silence. ``in_flight`` has, for each message that is held, the number behind its last
+    behind them is refused in silence. ``told`` are the marks that it was told last. ``in_flight`` has, for each message that is held, the number behind its last
     sample and its bytes.
     """
 
@@ -55,6 +55,7 @@ class Feeder:
     peer: bytes = b""
     heard_at: float = float("-inf")
     refused: Verdict | None = None
+    told: dict[str, int] = field(default_factory=dict)
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)
 
     @property

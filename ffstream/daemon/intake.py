@@ -141,7 +141,7 @@ class Intake:
             for feeder in self._feeders.connected() if self._trouble else ():
                 self._send(self._sockets.samples, [feeder.peer, *wire.encode_error(self._no_disk())])
         for feeder in moved:
-            if feeder.peer:
+            if feeder.peer and self._marks(feeder) != feeder.told:
                 self._send_marks(feeder, "ack")
         if moved:
             self._resume()
@@ -250,15 +250,18 @@ class Intake:
         self._feeders.goodbye(message.text("feeder"), message.integer("epoch"))
 
     def _send_marks(self, feeder: Feeder, kind: str, more: Mapping[str, Any] | None = None) -> None:
+        feeder.told = self._marks(feeder)
+        self._send(self._sockets.samples, [feeder.peer, *wire.encode(kind, {**feeder.told, **(more or {})})])
+
+    def _marks(self, feeder: Feeder) -> dict[str, int]:
         samples, size = self._feeders.credit(feeder, time.monotonic())
         taking = self.accepting and not self._journal.trouble
-        marks = {
+        return {
             "next": feeder.acknowledged,
             "expect": feeder.expected,
             "credit_samples": samples if taking else 0,
             "credit_bytes": size if taking else 0,
         }
-        self._send(self._sockets.samples, [feeder.peer, *wire.encode(kind, {**marks, **(more or {})})])
 
     def _batch(self, message: Message, count: int) -> SampleBatch:
         inputs = message.inputs(self._spec)

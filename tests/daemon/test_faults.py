@@ -171,11 +171,12 @@ def test_a_sample_that_ends_the_daemon_is_set_aside_and_told(start_daemon, digit
     monkeypatch.setenv(failpoints.VARIABLE, "sample.poison.7:kill")
     daemon = start_daemon(state=RARELY)
     with Client(daemon.address, feeder="poison", epoch=1, timeout_s=60) as client:
-        client.feed(images[:40], labels[:40])
+        feeding = threading.Thread(target=_feed, args=(client, images[:40], labels[:40]))
+        feeding.start()
         for _ in range(3):
             assert daemon.process.wait(30) == -signal.SIGKILL
             daemon = follow(start_daemon, daemon, wait=False)
-        client.flush()
+        feeding.join(60)
         until(lambda: client.status()["samples_learned"] == 39)
         with client.events("quarantine", after=0, timeout_s=5) as events:
             told = next(iter(events)).fields

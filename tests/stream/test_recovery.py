@@ -73,7 +73,7 @@ def test_saving_changes_nothing(tmp_path: Path) -> None:
     lives = []
     for saves in (False, True):
         (folder := tmp_path / str(saves)).mkdir()
-        driven = Driven(folder, **NAPS)
+        driven = Driven(folder)
         random = np.random.default_rng(3)
         for _ in range(10):
             inputs, labels = random.random((7, 6), np.float32), random.integers(0, 3, 7)
