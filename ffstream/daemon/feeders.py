@@ -43,8 +43,8 @@ class Feeder:
     """One feeder's marks; ``peer`` is the route of its present connection.
 
     ``refused`` says why samples were sent back to it, until it sends again what is expected: what was on its way
-    behind them is refused in silence. ``told`` are the marks that it was told last. ``in_flight`` has, for each message that is held, the number behind its last
-    sample and its bytes.
+    behind them is refused in silence. ``told`` are the marks that it was told last. ``in_flight`` has, for each message
+    that is held, the number behind its last sample and its bytes.
     """
 
     epoch: int

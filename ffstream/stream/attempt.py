@@ -34,6 +34,8 @@ class Attempt:
 
     Attributes
     ----------
+    suspicious
+        Whether there may still be samples that are suspected.
     condemned
         A sample that has died twice alone.
 
@@ -55,10 +57,12 @@ class Attempt:
         alone = (*first,) == self._last != NOWHERE
         self._deaths = deaths + 1 if alone else 0
         self.condemned = self._last if self._deaths >= DEATHS else None
+        self.suspicious = self._last != NOWHERE
 
     def suspects(self, place: Place) -> bool:
         """Whether a sample is to be learned alone: it was, or comes before one that was, in the step that died."""
-        return place <= self._last
+        self.suspicious = place <= self._last
+        return self.suspicious
 
     def begin(self, first: Place, last: Place) -> None:
         """Note that a step begins, from one sample to another."""

@@ -24,6 +24,7 @@ from ffstream.errors import CatchingUp, StateError
 from ffstream.ff.layers import Phase
 from ffstream.stream.attempt import Attempt
 from ffstream.stream.checkpoint import CheckpointStore
+from ffstream.stream.disk import flush
 from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch, Work
 from ffstream.stream.journal import Journal
 from ffstream.stream.keeper import Keeper, reply_with
@@ -138,7 +139,6 @@ class Engine:
                 command.reply.set_exception(CatchingUp("the journal is being replayed; try again"))
             if self._stopping.is_set():
                 return
-        self._set_aside()
         seconds = time.monotonic() - started
         if recovery.done:
             log.info("caught up: %d records in %.1f s", recovery.done, seconds)
@@ -155,12 +155,10 @@ class Engine:
         quiet_s = self.config.phases.quiet_ms / 1e3
         quiet = self.inbox.samples == 0 and time.monotonic() - self._sample_at > quiet_s
         self._advance(quiet=quiet)
+        self._set_aside()
         asleep, held = self.learner.asleep, self.learner.scheduler.holding
-        # While one of the samples in front may have ended the process, each is learned alone.
-        front = self.inbox.front()
-        batch = 1 if front is not None and self.attempt.suspects(front.place) else self.config.engine.max_batch
         work = self.inbox.gather(
-            0 if asleep or held else batch,
+            0 if asleep or held else self._batch(),
             self.config.engine.max_query_rows,
             wait_s=0 if asleep else quiet_s,
             fill_s=self.config.engine.max_wait_ms / 1e3,
@@ -195,8 +193,22 @@ class Engine:
             "device": str(learner.device),
         }
 
+    def _batch(self) -> int:
+        """Return how many samples the next step may take: of those that may have ended the process one at a time.
+
+        Such a one must be on disk first: if it ended the process unwritten, it would only be sent again.
+        """
+        if not self.attempt.suspicious:
+            return self.config.engine.max_batch
+        front = self.inbox.front()
+        if front is not None and not self.attempt.suspects(front.place):
+            return self.config.engine.max_batch
+        return 1 if front is not None and front.lsn <= self.journal.durable else 0
+
     def _set_aside(self) -> None:
         """Pass over the sample next in line if it has ended the daemon twice."""
+        if self.attempt.condemned is None:
+            return
         front = self.inbox.front()
         if front is None or self.attempt.condemned != front.place:
             return
@@ -204,6 +216,8 @@ class Engine:
         (sample,) = batches
         file = self.store.directory / f"quarantine-{sample.lsn}-{sample.offset}.npz"
         np.savez(file, inputs=sample.inputs, labels=sample.labels)
+        flush(file)
+        flush(file.parent)
         self.progress.consume(batches)
         self.progress.lsn = self.journal.append(Quarantined(sample.feeder, sample.epoch, sample.first))
         log.error("sample %d of feeder %r ended the daemon twice: set aside in %s", sample.first, sample.feeder, file)

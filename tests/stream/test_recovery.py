@@ -205,11 +205,13 @@ def test_a_sample_that_dies_twice_alone_is_set_aside_and_the_others_are_learned(
     driven = Driven(killed_while_learning(driven, tmp_path / "3", 1))
     assert driven.engine.attempt.condemned is None
     driven = Driven(killed_while_learning(driven, tmp_path / "4", 1))
-    (aside,) = [output for output in driven.said if isinstance(output, SetAside)]
+    aside, *swept = driven.turn()
+    assert isinstance(aside, SetAside)
+    assert [each.step.learned for each in swept] == [8]
     assert (aside.feeder, aside.epoch, aside.sample) == ("a", 4, 7)
     kept = np.load(tmp_path / "4" / aside.file)
     assert kept["inputs"].shape == (1, 6)
-    assert [swept.step.learned for swept in driven.turn(3)] == [8, 8, 1]
+    assert [swept.step.learned for swept in driven.turn(2)] == [8, 1]
     assert driven.engine.progress.learned == {"a": (4, 25)}
     before = whole(driven)
     assert before["samples_learned"] == 19
@@ -255,5 +257,5 @@ def test_a_sample_whose_step_is_on_disk_is_not_condemned(tmp_path: Path) -> None
         driven.engine.attempt.begin(front, front)
         driven = Driven(died(driven, tmp_path / folder))
     assert driven.engine.attempt.condemned == (1, 0)
-    assert not [output for output in driven.said if isinstance(output, SetAside)]
+    assert driven.turn() == []
     assert driven.engine.learner.samples_learned == 1
