@@ -141,7 +141,8 @@ class Intake:
             for feeder in self._feeders.connected() if self._trouble else ():
                 self._send(self._sockets.samples, [feeder.peer, *wire.encode_error(self._no_disk())])
         for feeder in moved:
-            if feeder.peer and self._marks(feeder) != feeder.told:
+            # What came is known to who sent it: only what is acknowledged, and credit, are news.
+            if feeder.peer and {**self._marks(feeder), "expect": 0} != {**feeder.told, "expect": 0}:
                 self._send_marks(feeder, "ack")
         if moved:
             self._resume()

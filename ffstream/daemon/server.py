@@ -132,9 +132,12 @@ class Server:
         now = time.monotonic()
         for answer in swept.answers:
             peer, request = answer.query.token
-            fields = {"id": request, "version": swept.step.version, "phase": swept.step.phase.value}
-            if swept.catching_up:
-                fields["catching_up"] = True
+            fields = {
+                "id": request,
+                "version": swept.step.version,
+                "phase": swept.step.phase.value,
+                "catching_up": swept.catching_up,
+            }
             tensors: dict[str, wire.Array] = {
                 "labels": answer.labels,
                 "probabilities": answer.probabilities,

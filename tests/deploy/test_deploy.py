@@ -292,6 +292,8 @@ ILL = {
     "FFStreamAccuracyFell": (65, {'ffstream_prequential_accuracy{over="window"}': "0.95x240 0.7x60"}),
     "FFStreamCheckpointFailing": (12, {'ffstream_checkpoints_total{outcome="failed"}': "1x20 2x280"}),
     "FFStreamCheckpointOld": (30, {"ffstream_checkpoint_timestamp_seconds": "0x300"}),
+    "FFStreamDiskFull": (12, {"ffstream_journal_stalled": "1x300"}),
+    "FFStreamSampleQuarantined": (12, {"ffstream_samples_quarantined_total": "1x300"}),
 }
 
 
