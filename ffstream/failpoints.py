@@ -6,7 +6,7 @@ Inert unless the environment variable ``FFSTREAM_FAILPOINT`` is set when the dae
 
 The N-th time (the first, unless said otherwise) that NAME is reached, ACTION happens; with a ``+`` every time from
 then on. Actions: ``kill`` (SIGKILL to the process itself), ``full`` (OSError, no space left on device), ``fail``
-(OSError, input/output error). A name that is never reached never acts; docs/crashes.md lists the names.
+(OSError, input/output error). A name that is never reached never acts; docs/reliability.md lists the names.
 """
 
 from __future__ import annotations

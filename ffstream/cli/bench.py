@@ -256,6 +256,37 @@ def stream(
         figures.stream(rows).savefig(figure, dpi=150)
 
 
+@bench.command()
+def recovery(
+    net: Annotated[str, typer.Option(help="784-512-512, 784-3x1000, …")] = "784-512-512",
+    count: Annotated[int, typer.Option("--samples", min=64, help="In the journal behind the checkpoint.")] = 100_000,
+    quick: Quick = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Kill a daemon with many samples in its journal, and measure how soon it predicts and learns again.
+
+    ffstream bench recovery --samples 100000 --json recovery.json
+    """
+    import tempfile
+    from dataclasses import asdict
+
+    from rich.progress import Progress
+
+    from ffstream.bench import recovery as measuring
+    from ffstream.bench import report
+    from ffstream.bench.nets import widths
+    from ffstream.bench.timing import environment
+    from ffstream.stream.learner import device_of
+
+    fed = 10_000 if quick else count
+    with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
+        task = progress.add_task("feeding", total=fed)
+        found = measuring.measure(Path(folder), widths(net), fed, lambda more: progress.advance(task, more))
+    rows = [asdict(found)]
+    report.show(f"Restart after a kill, {net}", rows, list(rows[0]))
+    report.write(json_file, environment(device_of("auto")), rows=rows)
+
+
 def _bar(cases: Sequence[Case]) -> Iterator[Case]:
     from rich.progress import track
 

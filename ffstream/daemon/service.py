@@ -108,7 +108,7 @@ class _Daemon:
     def __init__(self, config: Config, sockets: Sockets) -> None:
         self.config = config
         self.sockets = sockets
-        self.started = time.time()
+        self.started = time.monotonic()
         self.engine: Engine | None = None
         self.journal: Journal | None = None
         self.stopping = False
@@ -206,7 +206,7 @@ class _Daemon:
             **engine.status(),
             "ffstream": __version__,
             "pid": os.getpid(),
-            "uptime_s": time.time() - self.started,
+            "uptime_s": time.monotonic() - self.started,
             "shape": list(network.shape),
             "labels": network.labels,
             "hidden": list(network.hidden),
