@@ -82,7 +82,7 @@ def _multiply(x: Tensor, weight: Tensor) -> Tensor:
         product = dot(weight, rows).T.contiguous()
     else:
         product = dot(rows, weight)
-    return product.view(*x.shape[:2], -1)
+    return product.view(*x.shape[:2], len(weight))
 
 
 def _onednn(rows: Tensor, weight: Tensor) -> Tensor:

@@ -14,24 +14,19 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ffstream import failpoints
 from ffstream.config import Config
 from ffstream.errors import CatchingUp, StateError
 from ffstream.ff.layers import Phase
-from ffstream.stream.attempt import Attempt
 from ffstream.stream.checkpoint import CheckpointStore
-from ffstream.stream.disk import flush
-from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch, Work
+from ffstream.stream.inbox import Command, Inbox, Work
 from ffstream.stream.journal import Journal
+from ffstream.stream.journaled import JournaledLearner
 from ffstream.stream.keeper import Keeper, reply_with
-from ffstream.stream.learner import Learner, Step
-from ffstream.stream.outbox import Answer, CaughtUp, Changed, Outbox, Report, Rollback, SetAside, Swept
+from ffstream.stream.learner import Learner
+from ffstream.stream.outbox import CaughtUp, Changed, Outbox, Report, Swept, answers
 from ffstream.stream.progress import Progress
-from ffstream.stream.records import Advanced, Commanded, Quarantined, RolledBack, Stepped
 from ffstream.stream.recovery import Recovery
 from ffstream.stream.snapshot import Snapshot
 
@@ -59,8 +54,10 @@ class Engine:
 
     Attributes
     ----------
-    progress
-        How far learning has come in the journal, and with every feeder.
+    learner, progress
+        What learns, and how far it has come in the journal and with every feeder.
+    life
+        Changes them, and writes down what it did.
     recovery
         The replay, while it goes on.
     damaged
@@ -89,7 +86,7 @@ class Engine:
         if snapshot is not None:
             self.learner.restore(snapshot)
             self.progress.restore(snapshot.manifest["progress"])
-        self.attempt = Attempt(store.directory / "attempt")
+        self.life = JournaledLearner(self.learner, self.progress, journal, store.directory)
         self.recovery: Recovery | None = Recovery(self.learner, self.progress, inbox, journal, store)
         self.alive_at = self._told_at = self._sample_at = self._reported_at = self._saved_at = time.monotonic()
         self._saved_written = journal.written
@@ -154,11 +151,16 @@ class Engine:
         """Gather what waits, sweep once, reply; or wait a bounded time for something to come."""
         quiet_s = self.config.phases.quiet_ms / 1e3
         quiet = self.inbox.samples == 0 and time.monotonic() - self._sample_at > quiet_s
-        self._advance(quiet=quiet)
-        self._set_aside()
+        if (change := self.life.advance(quiet=quiet)) is not None:
+            self.outbox.put(Changed(self.learner.version, change))
+        most = self.config.engine.max_batch
+        if self.life.attempt.suspicious:
+            if self.life.condemned(self.inbox.front()):
+                self.outbox.put(self.life.set_aside(*self.inbox.take(1)))
+            most = self.life.at_once(self.inbox.front(), most)
         asleep, held = self.learner.asleep, self.learner.scheduler.holding
         work = self.inbox.gather(
-            0 if asleep or held else self._batch(),
+            0 if asleep or held else most,
             self.config.engine.max_query_rows,
             wait_s=0 if asleep else quiet_s,
             fill_s=self.config.engine.max_wait_ms / 1e3,
@@ -193,83 +195,28 @@ class Engine:
             "device": str(learner.device),
         }
 
-    def _batch(self) -> int:
-        """Return how many samples the next step may take: of those that may have ended the process one at a time.
-
-        Such a one must be on disk first: if it ended the process unwritten, it would only be sent again.
-        """
-        if not self.attempt.suspicious:
-            return self.config.engine.max_batch
-        front = self.inbox.front()
-        if front is not None and not self.attempt.suspects(front.place):
-            return self.config.engine.max_batch
-        return 1 if front is not None and front.lsn <= self.journal.durable else 0
-
-    def _set_aside(self) -> None:
-        """Pass over the sample next in line if it has ended the daemon twice."""
-        if self.attempt.condemned is None:
-            return
-        front = self.inbox.front()
-        if front is None or self.attempt.condemned != front.place:
-            return
-        batches = self.inbox.take(1)
-        (sample,) = batches
-        file = self.store.directory / f"quarantine-{sample.lsn}-{sample.offset}.npz"
-        np.savez(file, inputs=sample.inputs, labels=sample.labels)
-        flush(file)
-        flush(file.parent)
-        self.progress.consume(batches)
-        self.progress.lsn = self.journal.append(Quarantined(sample.feeder, sample.epoch, sample.first))
-        log.error("sample %d of feeder %r ended the daemon twice: set aside in %s", sample.first, sample.feeder, file)
-        self.outbox.put(SetAside(sample.feeder, sample.epoch, sample.first, file.name))
-
     def _serve(self, work: Work) -> Swept:
         """Sweep once over queries and samples, or what memory gives asleep; over queries alone while catching up."""
         started, now = time.perf_counter(), time.monotonic()
         live = [query for query in work.queries if query.deadline > now]
         rows = [query.inputs for query in live]
         learns = bool(work.samples or self.learner.asleep) and self.recovery is None
-        step = self._learn(work.samples, rows) if learns else self.learner.answer(rows)
+        step = self.life.step(work.samples, rows) if learns else self.learner.answer(rows)
         if work.samples:
             self._sample_at = now
         return Swept(
             step,
             time.perf_counter() - started,
             self.progress.consume(work.samples),
-            _answers(step, live),
+            answers(step, live),
             expired=[query for query in work.queries if query.deadline <= now],
             catching_up=self.recovery is not None,
         )
 
-    def _learn(self, samples: list[SampleBatch], queries: list[NDArray[Any]]) -> Step:
-        """Make a learning step, noted before it begins and journaled when it has ended."""
-        count = sum(len(batch.labels) for batch in samples)
-        if samples:
-            last = samples[-1]
-            self.attempt.begin(samples[0].place, (last.lsn, last.offset + len(last.labels) - 1))
-        failpoints.reach("step.begin")
-        if failpoints.armed():
-            for batch in samples:
-                for number in range(batch.first, batch.first + len(batch.labels)):
-                    failpoints.reach(f"sample.{batch.feeder}.{number}")
-        step = self.learner.learn(samples, queries)
-        failpoints.reach("step.end")
-        self.progress.lsn = self.journal.append(Stepped(step.version, count, sum(map(len, queries))))
-        if samples:
-            self.attempt.end()
-        return step
-
-    def _advance(self, *, quiet: bool) -> None:
-        change = self.learner.advance(quiet=quiet)
-        if change is not None:
-            self.progress.lsn = self.journal.append(Advanced(quiet))
-            self.outbox.put(Changed(self.learner.version, change))
-
     def _obey(self, command: Command) -> None:
         match command.name:
             case "sleep" | "wake" | "auto" | "hold" | "resume":
-                self.learner.scheduler.obey(command.name)
-                self.progress.lsn = self.journal.append(Commanded(command.name))
+                self.life.obey(command.name)
                 command.reply.set_result({})
             case "checkpoint":
                 reply_with(command, self._save(command.argument), lambda name: {"checkpoint": name})
@@ -284,7 +231,8 @@ class Engine:
             fetched = self._keeper.fetch(command.argument, self.learner.check)
             fetched.add_done_callback(lambda fetched: self._fetched(command, fetched))
             return
-        rollback = self._roll_back(command.argument, command.snapshot)
+        rollback = self.life.roll_back(command.argument, command.snapshot)
+        self.outbox.put(rollback)
         told = {"from_version": rollback.from_version, "to_version": rollback.to_version}
         reply_with(command, self._save(), lambda name: {"checkpoint": name, **told})
 
@@ -294,16 +242,6 @@ class Engine:
             self.inbox.put_command(replace(command, snapshot=fetched.result()))
         else:
             command.reply.set_exception(error)
-
-    def _roll_back(self, name: str, snapshot: Snapshot) -> Rollback:
-        """Go back to a checkpoint. What feeders were told stays so: no sample is learned twice."""
-        learner, undone = self.learner, self.learner.version
-        learner.roll_back(snapshot)
-        self.progress.lsn = self.journal.append(RolledBack(name, learner.version, undone))
-        rollback = Rollback(name, undone, learner.version, learner.scheduler.phase)
-        self.outbox.put(rollback)
-        log.warning("rolled back to %s: from version %d to %d", name, undone, learner.version)
-        return rollback
 
     def _keep_up(self) -> None:
         """Do what is due by the clock: report scores, save a checkpoint."""
@@ -334,22 +272,4 @@ class Engine:
         """Copy the state between two sweeps, and have the copy written."""
         self._saved_at = time.monotonic()
         self._saved_written = self.journal.written
-        snapshot = self.learner.snapshot({"progress": self.progress.state()})
-        return self._keeper.save(snapshot, self.progress.lsn, name)
-
-
-def _answers(step: Step, queries: list[QueryBatch]) -> list[Answer]:
-    """Cut the scores of the query rows, which follow the learning rows, into one answer a query."""
-    if not queries:
-        return []
-    after = step.learned + step.replayed
-    labels = step.scores.labels()[after:].cpu().numpy()
-    probabilities = step.scores.probabilities()[after:].cpu().numpy()
-    goodness = step.scores.goodness.cpu().numpy()
-    answers: list[Answer] = []
-    row = 0
-    for query in queries:
-        part = slice(row, row + len(query.inputs))
-        answers.append(Answer(query, labels[part], probabilities[part], goodness[part]))
-        row = part.stop
-    return answers
+        return self._keeper.save(self.life.snapshot(), self.progress.lsn, name)

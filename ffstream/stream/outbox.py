@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -136,6 +136,23 @@ class Rollback:
     from_version: int
     to_version: int
     phase: Phase
+
+
+def answers(step: Step, queries: Sequence[QueryBatch]) -> list[Answer]:
+    """Cut the scores of the query rows, which follow the learning rows, into one answer a query."""
+    if not queries:
+        return []
+    after = step.learned + step.replayed
+    labels = step.scores.labels()[after:].cpu().numpy()
+    probabilities = step.scores.probabilities()[after:].cpu().numpy()
+    goodness = step.scores.goodness.cpu().numpy()
+    cut: list[Answer] = []
+    row = 0
+    for query in queries:
+        part = slice(row, row + len(query.inputs))
+        cut.append(Answer(query, labels[part], probabilities[part], goodness[part]))
+        row = part.stop
+    return cut
 
 
 Output: TypeAlias = Swept | CaughtUp | SetAside | Changed | Report | Saved | Rollback

@@ -192,7 +192,7 @@ def test_a_record_that_does_not_follow_is_named(tmp_path: Path, record: Stepped)
 def killed_while_learning(driven: Driven, folder: Path, count: int) -> Path:
     """Die within the step that has the next samples in line."""
     first = driven.inbox.line()[0]
-    driven.engine.attempt.begin(first.place, (first.lsn, first.offset + count - 1))
+    driven.engine.life.attempt.begin(first.place, (first.lsn, first.offset + count - 1))
     return died(driven, folder)
 
 
@@ -203,7 +203,7 @@ def test_a_sample_that_dies_twice_alone_is_set_aside_and_the_others_are_learned(
     driven = Driven(killed_while_learning(driven, tmp_path / "2", 8))
     assert [swept.step.learned for swept in driven.turn(2)] == [1, 1]
     driven = Driven(killed_while_learning(driven, tmp_path / "3", 1))
-    assert driven.engine.attempt.condemned is None
+    assert driven.engine.life.attempt.condemned is None
     driven = Driven(killed_while_learning(driven, tmp_path / "4", 1))
     aside, *swept = driven.turn()
     assert isinstance(aside, SetAside)
@@ -224,7 +224,7 @@ def test_samples_before_a_suspect_are_learned_alone_as_well(tmp_path: Path) -> N
     driven.feed(20, "a")
     first = driven.inbox.line()[0]
     # The steps of the two samples before it were not on disk when it died alone, so they are to be made again.
-    driven.engine.attempt.begin((first.lsn, 2), (first.lsn, 2))
+    driven.engine.life.attempt.begin((first.lsn, 2), (first.lsn, 2))
     driven = Driven(died(driven, tmp_path / "2"))
     assert [swept.step.learned for swept in driven.turn(4)] == [1, 1, 1, 8]
 
@@ -234,8 +234,8 @@ def test_a_death_between_steps_suspects_nobody(tmp_path: Path) -> None:
     driven.feed(8)
     driven.turn()
     again = Driven(died(driven, tmp_path / "2"))
-    assert not again.engine.attempt.suspects((1, 0))
-    assert again.engine.attempt.condemned is None
+    assert not again.engine.life.attempt.suspects((1, 0))
+    assert again.engine.life.attempt.condemned is None
 
 
 def test_deaths_on_different_samples_condemn_neither(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_deaths_on_different_samples_condemn_neither(tmp_path: Path) -> None:
     driven = Driven(killed_while_learning(driven, tmp_path / "2", 1))
     driven.turn()
     driven = Driven(killed_while_learning(driven, tmp_path / "3", 1))
-    assert driven.engine.attempt.condemned is None
+    assert driven.engine.life.attempt.condemned is None
 
 
 def test_a_sample_whose_step_is_on_disk_is_not_condemned(tmp_path: Path) -> None:
@@ -254,8 +254,8 @@ def test_a_sample_whose_step_is_on_disk_is_not_condemned(tmp_path: Path) -> None
         line = driven.inbox.line()
         front = (line[0].lsn, 0) if line else (1, 0)
         driven.turn()
-        driven.engine.attempt.begin(front, front)
+        driven.engine.life.attempt.begin(front, front)
         driven = Driven(died(driven, tmp_path / folder))
-    assert driven.engine.attempt.condemned == (1, 0)
+    assert driven.engine.life.attempt.condemned == (1, 0)
     assert driven.turn() == []
     assert driven.engine.learner.samples_learned == 1

@@ -1,0 +1,121 @@
+"""A learner whose every change is a record of the journal; ``Recovery`` is the way back from there.
+
+Nothing here waits for the disk: a record is appended when what it tells has happened. Acknowledgements and checkpoints
+wait, so a step that the disk never saw is made anew after a crash, perhaps of other samples, and nobody was told of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream import failpoints
+from ffstream.stream.attempt import Attempt
+from ffstream.stream.disk import flush
+from ffstream.stream.inbox import SampleBatch
+from ffstream.stream.journal import Journal
+from ffstream.stream.learner import Learner, Step
+from ffstream.stream.outbox import Rollback, SetAside
+from ffstream.stream.phases import PhaseChange
+from ffstream.stream.progress import Progress
+from ffstream.stream.records import Advanced, Commanded, Quarantined, Record, RolledBack, Stepped
+from ffstream.stream.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+class JournaledLearner:
+    """Changes a learner, and writes down what it did.
+
+    Parameters
+    ----------
+    learner
+        What changes.
+    progress
+        How far it has come.
+    journal
+        Where it is written.
+    directory
+        Where the note of the step in hand, and samples that are set aside, are kept.
+    """
+
+    def __init__(self, learner: Learner, progress: Progress, journal: Journal, directory: Path) -> None:
+        self.learner = learner
+        self.progress = progress
+        self.journal = journal
+        self.attempt = Attempt(directory / "attempt")
+        self._directory = directory
+
+    def advance(self, *, quiet: bool) -> PhaseChange | None:
+        """Move the schedule on; ``quiet`` says that the stream is silent."""
+        change = self.learner.advance(quiet=quiet)
+        if change is not None:
+            self._write(Advanced(quiet))
+        return change
+
+    def obey(self, command: str) -> None:
+        """Do what an operator says: ``sleep``, ``wake`` or ``auto``, ``hold`` or ``resume``."""
+        self.learner.scheduler.obey(command)
+        self._write(Commanded(command))
+
+    def step(self, samples: Sequence[SampleBatch], queries: Sequence[NDArray[Any]]) -> Step:
+        """Make a learning step, noted before it begins and journaled when it has ended."""
+        count = sum(len(batch.labels) for batch in samples)
+        if samples:
+            last = samples[-1]
+            self.attempt.begin(samples[0].place, (last.lsn, last.offset + len(last.labels) - 1))
+        failpoints.reach("step.begin")
+        if failpoints.armed():
+            for batch in samples:
+                for number in range(batch.first, batch.first + len(batch.labels)):
+                    failpoints.reach(f"sample.{batch.feeder}.{number}")
+        step = self.learner.learn(samples, queries)
+        failpoints.reach("step.end")
+        self._write(Stepped(step.version, count, sum(map(len, queries))))
+        if samples:
+            self.attempt.end()
+        return step
+
+    def at_once(self, front: SampleBatch | None, most: int) -> int:
+        """Return how many samples the next step may take: of those that may have ended the process one at a time.
+
+        Such a one must be on disk first: if it ended the process unwritten, it would only be sent again.
+        """
+        if front is not None and not self.attempt.suspects(front.place):
+            return most
+        return 1 if front is not None and front.lsn <= self.journal.durable else 0
+
+    def condemned(self, front: SampleBatch | None) -> bool:
+        """Whether the sample next in line has ended the daemon twice."""
+        return front is not None and self.attempt.condemned == front.place
+
+    def set_aside(self, sample: SampleBatch) -> SetAside:
+        """Pass over a sample unlearned, and keep it in a file."""
+        file = self._directory / f"quarantine-{sample.lsn}-{sample.offset}.npz"
+        np.savez(file, inputs=sample.inputs, labels=sample.labels)
+        flush(file)
+        flush(file.parent)
+        self.progress.consume([sample])
+        self._write(Quarantined(sample.feeder, sample.epoch, sample.first))
+        log.error("sample %d of feeder %r ended the daemon twice: set aside in %s", sample.first, sample.feeder, file)
+        return SetAside(sample.feeder, sample.epoch, sample.first, file.name)
+
+    def roll_back(self, name: str, snapshot: Snapshot) -> Rollback:
+        """Go back to a checkpoint. What feeders were told stays so: no sample is learned twice."""
+        learner, undone = self.learner, self.learner.version
+        learner.roll_back(snapshot)
+        self._write(RolledBack(name, learner.version, undone))
+        log.warning("rolled back to %s: from version %d to %d", name, undone, learner.version)
+        return Rollback(name, undone, learner.version, learner.scheduler.phase)
+
+    def snapshot(self) -> Snapshot:
+        """Copy everything that goes on after a restart."""
+        return self.learner.snapshot({"progress": self.progress.state()})
+
+    def _write(self, record: Record) -> None:
+        self.progress.lsn = self.journal.append(record)
