@@ -16,19 +16,20 @@ import typer
 from crashing.course import Course
 from ffstream.errors import FFStreamError
 
-# Failpoints with their action, and the time they are reached at which it happens, at most. Two that strike within a
-# step are far apart: a sample that ends the daemon twice alone would be set aside.
+# Failpoints with their action, and the time they are reached at which it happens, between the two. Those that strike
+# within a step leave time for the samples of a step that died before to be learned one by one: a sample that ends the
+# daemon twice alone would, rightly, be set aside.
 FAILPOINTS = {
-    "journal.write:kill": 20,
-    "step.begin:kill": 20,
-    "checkpoint.write:kill": 3,
-    "checkpoint.fsync:kill": 10,
-    "journal.commit:kill": 20,
-    "journal.commit:fail": 20,
-    "checkpoint.rename:kill": 2,
-    "step.end:kill": 20,
-    "checkpoint.parent:kill": 2,
-    "journal.committed:kill": 20,
+    "journal.write:kill": (1, 20),
+    "step.begin:kill": (80, 200),
+    "checkpoint.write:kill": (1, 3),
+    "checkpoint.fsync:kill": (1, 10),
+    "journal.commit:kill": (1, 20),
+    "journal.commit:fail": (1, 20),
+    "checkpoint.rename:kill": (1, 2),
+    "step.end:kill": (80, 200),
+    "checkpoint.parent:kill": (1, 2),
+    "journal.committed:kill": (1, 20),
 }
 # How the daemon ends after either action: killed, or by itself with an error.
 EXIT_CODES = {"kill": -signal.SIGKILL, "fail": 1}
@@ -72,7 +73,7 @@ def _at(course: Course, failpoint: str) -> str:
     """Let the daemon die at a failpoint, or, if it does not get there, of the test's patience."""
     daemon = course.daemon
     name, _, action = failpoint.partition(":")
-    daemon.start(f"{name}@{course.draws.randint(1, FAILPOINTS[failpoint])}:{action}")
+    daemon.start(f"{name}@{course.draws.randint(*FAILPOINTS[failpoint])}:{action}")
     if daemon.wait_ended(REACHED_S):
         if daemon.exit_code != EXIT_CODES[action]:
             raise FFStreamError(f"the daemon ended by itself, exit code {daemon.exit_code}; its log: {daemon.log}")

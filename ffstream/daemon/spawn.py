@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from ffstream import ports
 from ffstream.config import Config, to_toml
 from ffstream.errors import FFStreamError, Unreachable
 
+# Below the ports that connections begin at (ip_local_port_range(7): 32768 on Linux).
+PORTS = range(10_000, 32_000)
 START_S = 120.0
 STOP_S = 60.0
 
@@ -109,11 +112,12 @@ def spawn(config: Config, folder: Path, *, wait: bool = True) -> Iterator[Spawne
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Find a port from which on six are free."""
+    """Find a port from which on six are free.
+
+    Not among those that the system gives to whoever connects: while a daemon is down, one of its ports would be taken.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            port: int = probe.getsockname()[1]
+        port = secrets.choice(PORTS)
         with contextlib.suppress(OSError, OverflowError), contextlib.ExitStack() as held:
             for offset in range(ports.HTTP + 1):
                 held.enter_context(socket.socket()).bind((host, port + offset))
