@@ -1,0 +1,145 @@
+"""The benchmarks that start a daemon: `ffstream bench latency`, `stream` and `recovery`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ffstream.cli.options import FigureFile, JsonFile, Quick
+
+Net = Annotated[str, typer.Option(help="784-512-512, 784-3x1000, …")]
+
+
+class Ack(StrEnum):
+    """What the acknowledgements promise that a stream is measured with."""
+
+    MEMORY = "memory"
+    RECEIVED = "received"
+    DURABLE = "durable"
+    LEARNED = "learned"
+
+
+def latency(
+    net: Net = "784-512-512",
+    seconds: Annotated[float, typer.Option(min=1, help="Of queries, for each load and number of clients.")] = 15.0,
+    quick: Quick = False,
+    json_file: JsonFile = None,
+    figure: FigureFile = None,
+) -> None:
+    """Measure how long queries take over the real sockets: idle, at half load, and while learning is saturated.
+
+    Queries are due at times drawn beforehand, 200 a second over all clients, and latency counts from when a query
+    was due, so that waiting is not hidden.
+
+        ffstream bench latency --json latency.json --figure latency.png
+    """
+    import tempfile
+    from dataclasses import asdict
+
+    from rich.progress import Progress
+
+    from ffstream.bench import figures, report
+    from ffstream.bench import latency as measuring
+    from ffstream.bench.nets import widths
+    from ffstream.bench.timing import environment
+    from ffstream.stream.learner import device_of
+
+    with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
+        task = progress.add_task("measuring", total=len(measuring.LOADS) * len(measuring.CLIENTS))
+        found = measuring.measure(Path(folder), widths(net), 3.0 if quick else seconds)
+        rows = []
+        for row in found:
+            rows.append(asdict(row))
+            progress.advance(task)
+    report.show(
+        f"Query latency on {net}, milliseconds from when a query was due",
+        rows,
+        ["load", "clients", "p50_ms", "p99_ms", "p999_ms", "sweep_p99_ms", "samples_per_second", "lost"],
+    )
+    report.write(json_file, environment(device_of("auto")), rows=rows)
+    if figure is not None:
+        figures.latency(rows).savefig(figure, dpi=150)
+
+
+def stream(
+    net: Net = "784-512-512",
+    ack: Annotated[
+        list[Ack] | None,
+        typer.Option(help="What acknowledgements promise; memory is a daemon without a journal. Several may be given."),
+    ] = None,
+    quick: Quick = False,
+    json_file: JsonFile = None,
+    figure: FigureFile = None,
+) -> None:
+    """Feed a daemon through its acknowledged socket, in messages of several sizes, beside the learner in process.
+
+    Samples a second are new ones, learned and acknowledged; in naps each is learned once more. By default samples
+    are acknowledged as durable, beside a daemon that keeps no journal.
+
+        ffstream bench stream --json stream.json --figure stream.png
+        ffstream bench stream --ack durable --ack memory --quick
+    """
+    import tempfile
+    from dataclasses import asdict
+
+    from rich.progress import Progress
+
+    from ffstream.bench import figures, report
+    from ffstream.bench import stream as measuring
+    from ffstream.bench.nets import widths
+    from ffstream.bench.timing import environment
+    from ffstream.stream.learner import device_of
+
+    dtypes = ("uint8",) if quick else ("uint8", "float32")
+    ways = measuring.ways(dtypes, [choice.value for choice in ack or (Ack.MEMORY, Ack.DURABLE)])
+    seconds = 1.0 if quick else measuring.SECONDS
+    with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
+        task = progress.add_task("measuring", total=measuring.ROUNDS * (len(ways) + 1))
+        rows = [
+            asdict(row)
+            for row in measuring.measure(Path(folder), widths(net), ways, seconds, lambda: progress.advance(task))
+        ]
+    report.show(
+        f"New samples a second through the acknowledged socket, {net}",
+        rows,
+        [
+            *("message_samples", "held", "dtype", "ack", "samples_per_second"),
+            *("in_process", "fraction_of_in_process", "fraction_of_memory"),
+        ],
+    )
+    report.write(json_file, environment(device_of("auto")), rows=rows)
+    if figure is not None:
+        figures.stream(rows).savefig(figure, dpi=150)
+
+
+def recovery(
+    net: Net = "784-512-512",
+    count: Annotated[int, typer.Option("--samples", min=64, help="In the journal behind the checkpoint.")] = 100_000,
+    quick: Quick = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Kill a daemon with many samples in its journal, and measure how soon it predicts and learns again.
+
+    ffstream bench recovery --samples 100000 --json recovery.json
+    """
+    import tempfile
+    from dataclasses import asdict
+
+    from rich.progress import Progress
+
+    from ffstream.bench import recovery as measuring
+    from ffstream.bench import report
+    from ffstream.bench.nets import widths
+    from ffstream.bench.timing import environment
+    from ffstream.stream.learner import device_of
+
+    fed = 10_000 if quick else count
+    with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
+        task = progress.add_task("feeding", total=fed)
+        found = measuring.measure(Path(folder), widths(net), fed, lambda more: progress.advance(task, more))
+    rows = [asdict(found)]
+    report.show(f"Restart after a kill, {net}", rows, list(rows[0]))
+    report.write(json_file, environment(device_of("auto")), rows=rows)
