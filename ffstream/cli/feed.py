@@ -81,7 +81,7 @@ def feed(
                 time.sleep(max(0.0, sent / rate - elapsed))
         client.flush()
         bar.update(task, completed=client.acknowledged)
-    typer.echo(f"{client.acknowledged:,} samples {ack.value} in {time.monotonic() - started:.1f} s")
+    typer.echo(f"{client.acknowledged:,} samples acknowledged as {ack.value} in {time.monotonic() - started:.1f} s")
 
 
 def _samples(

@@ -51,7 +51,7 @@ def test_config_prints_what_serve_reads(tmp_path):
 def test_feed_then_predict_then_ctl(daemon, arrays, digits, tmp_path):
     fed = run("feed", str(arrays), "--passes", "2", "--seed", "0", address=daemon.address)
     assert fed.returncode == 0, fed.stderr
-    assert fed.stdout.startswith("400 samples learned")
+    assert fed.stdout.startswith("400 samples acknowledged as durable")
     one = tmp_path / "one.npy"
     np.save(one, digits[0][0])
     answer = json.loads(run("predict", str(one), "--json", address=daemon.address).stdout)
@@ -68,7 +68,7 @@ def test_feed_reads_json_lines_from_standard_input(daemon, digits):
         for image, label in zip(images[:5], labels[:5], strict=True)
     )
     fed = run("feed", "-", stdin=lines, address=daemon.address)
-    assert fed.stdout.startswith("5 samples learned"), fed.stderr
+    assert fed.stdout.startswith("5 samples acknowledged as durable"), fed.stderr
 
 
 def test_feed_names_the_line_that_is_wrong(daemon):
