@@ -57,6 +57,7 @@ class Feeder:
     refused: Verdict | None = None
     told: dict[str, int] = field(default_factory=dict)
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)
+    in_flight_bytes: int = 0
 
     @property
     def held(self) -> int:
@@ -66,22 +67,26 @@ class Feeder:
     @property
     def acknowledged(self) -> int:
         """Number of the first sample that is not acknowledged."""
-        marks = {Level.RECEIVED: self.expected, Level.DURABLE: self.durable, Level.LEARNED: self.held}
-        return marks[self.level]
+        if self.level is Level.RECEIVED:
+            return self.expected
+        return self.durable if self.level is Level.DURABLE else self.held
 
     @property
     def waiting(self) -> int:
         """Samples accepted and still held."""
         return self.expected - self.held
 
-    def bytes_beyond(self, number: int) -> int:
-        """Return the bytes of the held messages that end beyond a number."""
-        return sum(size for upto, size in self.in_flight if upto > number)
+    @property
+    def acknowledged_bytes(self) -> int:
+        """Bytes of the messages that are acknowledged and still held."""
+        acknowledged = self.acknowledged
+        return sum(nbytes for upto, nbytes in self.in_flight if upto <= acknowledged)
 
     def take(self, upto: int, nbytes: int) -> None:
         """Count samples below ``upto`` as accepted."""
         self.expected = upto
         self.in_flight.append((upto, nbytes))
+        self.in_flight_bytes += nbytes
         self.refused = None
 
     def skip(self, upto: int) -> None:
@@ -97,8 +102,9 @@ class Feeder:
         self._settle()
 
     def _settle(self) -> None:
-        while self.in_flight and self.in_flight[0][0] <= self.held:
-            self.in_flight.popleft()
+        held = self.held
+        while self.in_flight and self.in_flight[0][0] <= held:
+            self.in_flight_bytes -= self.in_flight.popleft()[1]
         if not self.in_flight:
             # What was passed over behind the last message is done with as well.
             self.learned = self.durable = self.expected
@@ -153,6 +159,7 @@ class Feeders:
         elif first > feeder.expected:
             # The feeder was acknowledged further than this daemon remembers: as received, and it died.
             feeder.in_flight.clear()
+            feeder.in_flight_bytes = 0
             feeder.skip(first)
         feeder.level, feeder.peer, feeder.heard_at, feeder.refused = level, peer, now, None
         self._feeders.move_to_end(name)
@@ -178,7 +185,7 @@ class Feeders:
             return Verdict.GAP
         samples, size = self.share(now)
         # A single message may exceed the share in bytes: else a sample larger than the share could never come.
-        too_large = feeder.in_flight and feeder.bytes_beyond(feeder.held) + nbytes > size
+        too_large = feeder.in_flight and feeder.in_flight_bytes + nbytes > size
         return Verdict.NO_CREDIT if first + count - feeder.held > samples or too_large else Verdict.TAKE
 
     def advance(self, name: str, epoch: int, learned: int) -> Feeder | None:
@@ -197,12 +204,8 @@ class Feeders:
     def credit(self, feeder: Feeder, now: float) -> tuple[int, int]:
         """Return how many samples and bytes a feeder may have beyond what is acknowledged."""
         samples, size = self.share(now)
-        beyond = feeder.acknowledged
-        unacknowledged = feeder.bytes_beyond(beyond)
-        return (
-            max(0, samples - max(0, beyond - feeder.held)),
-            max(0, size - (feeder.bytes_beyond(feeder.held) - unacknowledged)),
-        )
+        held_back = max(0, feeder.acknowledged - feeder.held)
+        return max(0, samples - held_back), max(0, size - feeder.acknowledged_bytes)
 
     def active(self, now: float) -> int:
         """Count the feeders heard of lately, or with samples in hand."""

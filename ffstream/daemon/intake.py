@@ -24,6 +24,9 @@ from ffstream.stream.journal import Journal
 from ffstream.stream.records import Received
 from ffstream.wire import Frames, InputSpec, Message
 
+# A feeder is told of new credit when it is this part of the inbox, or when everything is done.
+NEWS = 32
+
 
 class Intake:
     """Decodes and judges samples, and puts them into the inbox.
@@ -141,8 +144,7 @@ class Intake:
             for feeder in self._feeders.connected() if self._trouble else ():
                 self._send(self._sockets.samples, [feeder.peer, *wire.encode_error(self._no_disk())])
         for feeder in moved:
-            # What came is known to who sent it: only what is acknowledged, and credit, are news.
-            if feeder.peer and {**self._marks(feeder), "expect": 0} != {**feeder.told, "expect": 0}:
+            if feeder.peer and self._is_news(feeder):
                 self._send_marks(feeder, "ack")
         if moved:
             self._resume()
@@ -249,6 +251,17 @@ class Intake:
 
     def _on_bye(self, _peer: bytes, message: Message) -> None:
         self._feeders.goodbye(message.text("feeder"), message.integer("epoch"))
+
+    def _is_news(self, feeder: Feeder) -> bool:
+        """Whether marks have moved that a feeder should know of: not each sample of credit is worth a message."""
+        now, told, config = self._marks(feeder), feeder.told, self._config
+        if now["next"] != told["next"]:
+            return True
+        samples = abs(now["credit_samples"] - told["credit_samples"])
+        size = abs(now["credit_bytes"] - told["credit_bytes"])
+        if not feeder.in_flight:
+            return samples + size > 0
+        return samples * NEWS > config.inbox_samples or size * NEWS > config.inbox_bytes
 
     def _send_marks(self, feeder: Feeder, kind: str, more: Mapping[str, Any] | None = None) -> None:
         feeder.told = self._marks(feeder)

@@ -68,6 +68,10 @@ class Metrics:
         ):
             for label in labels:
                 counter.labels(label)
+        # Looked up once: this is done at every sweep.
+        self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "query")}
+        self._steps = {phase: self.phase_steps.labels(phase.value) for phase in Phase}
+        self._queries = {outcome: self.queries.labels(outcome) for outcome in ("answered", "expired")}
         self.events = self._add(Counter, "events", "Events published, by topic.", "topic")
 
     def on_swept(self, swept: Swept) -> None:
@@ -80,13 +84,16 @@ class Metrics:
         }
         for kind, count in rows.items():
             if count:
-                self.sweep_rows.labels(kind).observe(count)
+                self._rows[kind].observe(count)
         self.sweep_seconds.observe(swept.seconds)
         if step.learned or step.replayed:
-            self.phase_steps.labels(step.phase.value).inc()
-        self.learned.inc(step.learned)
-        self.queries.labels("answered").inc(len(swept.answers))
-        self.queries.labels("expired").inc(len(swept.expired))
+            self._steps[step.phase].inc()
+        if step.learned:
+            self.learned.inc(step.learned)
+        if swept.answers:
+            self._queries["answered"].inc(len(swept.answers))
+        if swept.expired:
+            self._queries["expired"].inc(len(swept.expired))
 
     def on_changed(self, changed: Changed) -> None:
         """Count a phase that began."""

@@ -38,10 +38,9 @@ class Wake:
             self._write.send(b"\0")
 
     def clear(self) -> None:
-        """Swallow what was set so far."""
+        """Swallow what was set so far; should there be more, the next poll returns at once."""
         with contextlib.suppress(BlockingIOError):
-            while self._read.recv(4096):
-                pass
+            self._read.recv(4096)
 
     def close(self) -> None:
         """Close both ends."""

@@ -21,6 +21,7 @@ import errno
 import logging
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 PAGE_BYTES = 64 * 2**10
 # "ffst": that the file is a journal of ours; and the version of its format.
 APPLICATION, FORMAT = 0x66667374, 1
+# How long a transaction that follows hard on another waits for company.
+GROUP_S = 0.01
 # Pages after which the write-ahead log is copied into the file and begun anew.
 LOG_PAGES = 256
 # How often a full disk is tried again, and records removed in one transaction.
@@ -84,6 +87,7 @@ class Journal:
         self._waiting: list[tuple[int, Record]] = []
         self._prune_below = 0
         self._full = self._closing = False
+        self._written_at = float("-inf")
         self._db = None if path is None else _open(path)
         if self._db is not None:
             with _named(path):
@@ -102,7 +106,9 @@ class Journal:
                 self.durable = lsn
             else:
                 self._waiting.append((lsn, record))
-                self._changed.notify_all()
+                # Who comes second finds the thread awake, or waiting for company.
+                if len(self._waiting) == 1:
+                    self._changed.notify_all()
             return lsn
 
     def wait(self, lsn: int) -> None:
@@ -173,6 +179,7 @@ class Journal:
                 self._changed.wait_for(lambda: self._closing, RETRY_S)
             else:
                 self._changed.wait_for(lambda: self._waiting or self._prune_below or self._closing)
+                self._changed.wait_for(lambda: self._closing, self._written_at + GROUP_S - time.monotonic())
             waiting, closing = list(self._waiting), self._closing
         try:
             self._write(waiting)
@@ -198,6 +205,7 @@ class Journal:
             self._db.executemany("INSERT INTO record (lsn, crc, body) VALUES (?, ?, ?)", rows)
             failpoints.reach("journal.commit")
         failpoints.reach("journal.committed")
+        self._written_at = time.monotonic()
         self.written += sum(len(body) for _, body in bodies)
 
     def _prune(self) -> None:

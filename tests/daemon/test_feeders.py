@@ -136,7 +136,7 @@ def test_learning_gives_credit_back() -> None:
     feeder = greeted(feeders)
     took(feeders, feeder, 0, 60, nbytes=600)
     done(feeders, "a", 1, 60)
-    assert (feeder.waiting, feeder.bytes_beyond(feeder.held)) == (0, 0)
+    assert (feeder.waiting, feeder.in_flight_bytes) == (0, 0)
     assert took(feeders, feeder, 60, 60, nbytes=600) is Verdict.TAKE
 
 
@@ -145,7 +145,7 @@ def test_the_bytes_of_a_message_are_given_back_once_it_is_learned_whole() -> Non
     feeder = greeted(feeders)
     took(feeders, feeder, 0, 10, nbytes=100)
     done(feeders, "a", 1, 9)
-    assert (feeder.waiting, feeder.bytes_beyond(feeder.held)) == (1, 100)
+    assert (feeder.waiting, feeder.in_flight_bytes) == (1, 100)
 
 
 def test_what_was_learned_never_goes_back() -> None:
@@ -282,7 +282,7 @@ def test_feeders_that_keep_to_their_credit_never_overflow_the_inbox_and_lose_no_
             assert took(feeders, feeder, before, size, size * 10) is Verdict.TAKE
             accepted[i] += range(before, feeder.expected)
         assert sum(each.waiting for each in known) <= feeders.samples
-        assert sum(each.bytes_beyond(each.held) for each in known) <= feeders.bytes
+        assert sum(each.in_flight_bytes for each in known) <= feeders.bytes
         for mine, told, each in zip(known, refused, accepted, strict=True):
             assert mine.learned <= mine.expected
             assert sorted([*each, *told]) == list(range(mine.expected))
