@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # How long the outcome of a sweep that nobody waits for may be kept for company.
 TOGETHER_S = 0.005
+# Records of the journal that learning may be ahead of the disk.
+AHEAD = 16_384
 # How often the log tells how far a replay has come.
 TELL_S = 2.0
 
@@ -131,7 +133,7 @@ class Engine:
                 log.info("catching up: %d of %d records", recovery.done, recovery.total)
             work = self.inbox.gather(0, self.config.engine.max_query_rows, wait_s=0, fill_s=0)
             if work.queries:
-                self.outbox.put(self._serve(work))
+                self.outbox.put(self._serve(work, learns=False))
             for command in work.commands:
                 command.reply.set_exception(CatchingUp("the journal is being replayed; try again"))
             if self._stopping.is_set():
@@ -158,7 +160,9 @@ class Engine:
             if self.life.condemned(self.inbox.front()):
                 self.outbox.put(self.life.set_aside(*self.inbox.take(1)))
             most = self.life.at_once(self.inbox.front(), most)
-        asleep, held = self.learner.asleep, self.learner.scheduler.holding
+        # Learning may run ahead of the disk, but not out of sight: what is ahead waits in memory.
+        held = self.learner.scheduler.holding or self.journal.behind > AHEAD
+        asleep = self.learner.asleep and not held
         work = self.inbox.gather(
             0 if asleep or held else most,
             self.config.engine.max_query_rows,
@@ -167,7 +171,7 @@ class Engine:
         )
         self.alive_at = time.monotonic()
         if asleep or work.samples or work.queries:
-            swept = self._serve(work)
+            swept = self._serve(work, learns=asleep or bool(work.samples))
             # While samples keep coming, acknowledgements of some sweeps go out together.
             due = self.alive_at - self._told_at > TOGETHER_S or self.inbox.samples < self.config.engine.max_batch
             if urgent := bool(work.queries) or due:
@@ -195,12 +199,11 @@ class Engine:
             "device": str(learner.device),
         }
 
-    def _serve(self, work: Work) -> Swept:
-        """Sweep once over queries and samples, or what memory gives asleep; over queries alone while catching up."""
+    def _serve(self, work: Work, *, learns: bool) -> Swept:
+        """Sweep once over queries, and if it learns over samples, or what memory gives asleep."""
         started, now = time.perf_counter(), time.monotonic()
         live = [query for query in work.queries if query.deadline > now]
         rows = [query.inputs for query in live]
-        learns = bool(work.samples or self.learner.asleep) and self.recovery is None
         step = self.life.step(work.samples, rows) if learns else self.learner.answer(rows)
         if work.samples:
             self._sample_at = now

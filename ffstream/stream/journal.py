@@ -29,15 +29,15 @@ from pathlib import Path
 from ffstream import failpoints
 from ffstream.errors import JournalError, StateError
 from ffstream.stream.disk import flush
-from ffstream.stream.records import Record, decode, encode
+from ffstream.stream.records import Received, Record, decode, encode
 
 log = logging.getLogger(__name__)
 
 PAGE_BYTES = 64 * 2**10
 # "ffst": that the file is a journal of ours; and the version of its format.
 APPLICATION, FORMAT = 0x66667374, 1
-# How long a transaction that follows hard on another waits for company.
-GROUP_S = 0.01
+# How long a transaction that follows hard on another waits for company; and steps, for which nobody waits, for samples.
+GROUP_S, STEPS_S = 0.01, 0.25
 # Pages after which the write-ahead log is copied into the file and begun anew.
 LOG_PAGES = 256
 # How often a full disk is tried again, and records removed in one transaction.
@@ -86,7 +86,7 @@ class Journal:
         self._changed = threading.Condition()
         self._waiting: list[tuple[int, Record]] = []
         self._prune_below = 0
-        self._full = self._closing = False
+        self._full = self._hurry = self._closing = False
         self._written_at = float("-inf")
         self._db = None if path is None else _open(path)
         if self._db is not None:
@@ -106,14 +106,23 @@ class Journal:
                 self.durable = lsn
             else:
                 self._waiting.append((lsn, record))
+                awaited = isinstance(record, Received)
                 # Who comes second finds the thread awake, or waiting for company.
-                if len(self._waiting) == 1:
+                if len(self._waiting) == 1 or awaited > self._hurry:
+                    self._hurry |= awaited
                     self._changed.notify_all()
             return lsn
+
+    @property
+    def behind(self) -> int:
+        """Records that are not on disk yet."""
+        return len(self._waiting)
 
     def wait(self, lsn: int) -> None:
         """Return when everything up to an LSN is on disk; StateError if it cannot get there for now."""
         with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self.durable >= lsn or self.failure or self._full)
             if self.durable < lsn:
                 raise StateError(f"not saved: {self.failure or self.trouble}")
@@ -179,11 +188,13 @@ class Journal:
                 self._changed.wait_for(lambda: self._closing, RETRY_S)
             else:
                 self._changed.wait_for(lambda: self._waiting or self._prune_below or self._closing)
+                self._changed.wait_for(lambda: self._hurry or self._closing, STEPS_S)
                 self._changed.wait_for(lambda: self._closing, self._written_at + GROUP_S - time.monotonic())
-            waiting, closing = list(self._waiting), self._closing
+            waiting, below, closing = list(self._waiting), self._prune_below, self._closing
+            self._hurry = False
         try:
             self._write(waiting)
-            self._prune()
+            self._prune(below)
         except (sqlite3.Error, OSError) as error:
             if not _is_full(error):
                 raise
@@ -208,15 +219,17 @@ class Journal:
         self._written_at = time.monotonic()
         self.written += sum(len(body) for _, body in bodies)
 
-    def _prune(self) -> None:
-        if self._db is None or not self._prune_below:
+    def _prune(self, below: int) -> None:
+        if self._db is None or not below:
             return
         (oldest,) = self._db.execute("SELECT min(lsn) FROM record").fetchone()
-        if oldest is None or oldest >= self._prune_below:
-            self._prune_below = 0
+        if oldest is not None and oldest < below:
+            with _transaction(self._db):
+                self._db.execute("DELETE FROM record WHERE lsn < ?", (min(below, oldest + PRUNED),))
             return
-        with _transaction(self._db):
-            self._db.execute("DELETE FROM record WHERE lsn < ?", (min(self._prune_below, oldest + PRUNED),))
+        with self._changed:
+            if self._prune_below == below:
+                self._prune_below = 0
 
     def _settle(self, written: int, trouble: str) -> None:
         size = self._measure()
