@@ -68,7 +68,9 @@ def test_an_unknown_key_suggests_the_nearest(values, said):
 
 
 def test_an_unknown_key_like_no_other_lists_those_that_are_known():
-    assert complaint({"state": {"zzz": 1}}).endswith("unknown key; known here: directory, checkpoint_s, keep")
+    assert complaint({"state": {"zzz": 1}}).endswith(
+        "unknown key; known here: directory, journal, journal_bytes, checkpoint_s, keep"
+    )
 
 
 @pytest.mark.parametrize(

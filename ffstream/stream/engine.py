@@ -220,7 +220,7 @@ class Engine:
         match command.name:
             case "sleep" | "wake" | "auto" | "hold" | "resume":
                 self.life.obey(command.name)
-                command.reply.set_result({})
+                reply_with(command, self._keeper.written(self.progress.lsn), lambda _: {})
             case "checkpoint":
                 reply_with(command, self._save(command.argument), lambda name: {"checkpoint": name})
             case "checkpoints" | "pin" | "unpin":

@@ -29,14 +29,14 @@ from pathlib import Path
 from ffstream import failpoints
 from ffstream.errors import JournalError, StateError
 from ffstream.stream.disk import flush
-from ffstream.stream.records import Received, Record, decode, encode
+from ffstream.stream.records import Advanced, Record, Stepped, decode, encode
 
 log = logging.getLogger(__name__)
 
 PAGE_BYTES = 64 * 2**10
 # "ffst": that the file is a journal of ours; and the version of its format.
 APPLICATION, FORMAT = 0x66667374, 1
-# How long a transaction that follows hard on another waits for company; and steps, for which nobody waits, for samples.
+# How long a transaction that follows hard on another waits for company; and steps, which nobody waits for, for samples.
 GROUP_S, STEPS_S = 0.01, 0.25
 # Pages after which the write-ahead log is copied into the file and begun anew.
 LOG_PAGES = 256
@@ -106,7 +106,7 @@ class Journal:
                 self.durable = lsn
             else:
                 self._waiting.append((lsn, record))
-                awaited = isinstance(record, Received)
+                awaited = not isinstance(record, Stepped | Advanced)
                 # Who comes second finds the thread awake, or waiting for company.
                 if len(self._waiting) == 1 or awaited > self._hurry:
                     self._hurry |= awaited

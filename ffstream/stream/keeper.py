@@ -51,6 +51,10 @@ class Keeper:
         saved.add_done_callback(lambda saved: self._announce(saved, snapshot.version))
         return saved
 
+    def written(self, lsn: int) -> Future[None]:
+        """Return a future that is done when the records up to an LSN are on disk; StateError if the disk is full."""
+        return self._thread.submit(self.journal.wait, lsn)
+
     def fetch(self, name: str, check: Callable[[Snapshot], Any]) -> Future[Snapshot]:
         """Read a checkpoint, ``check`` whether it fits, and pin it; the future raises CheckpointError."""
         return self._thread.submit(self._fetch, name, check)

@@ -152,12 +152,14 @@ def _flushed(client):
 
 def test_a_write_that_fails_ends_the_daemon_and_loses_nothing_acknowledged(start_daemon, digits, monkeypatch):
     images, labels = digits
-    monkeypatch.setenv(failpoints.VARIABLE, "journal.commit@5:fail")
+    monkeypatch.setenv(failpoints.VARIABLE, "journal.commit@3:fail")
     daemon = start_daemon(state=RARELY)
     with Client(daemon.address, feeder="line", epoch=1, timeout_s=60) as client:
         client.feed(images[:50], labels[:50])
         client.flush()
-        client.feed(images[50:400], labels[50:400])
+        for start in range(50, 400, 50):
+            client.feed(images[start : start + 50], labels[start : start + 50])
+            time.sleep(0.05)
         assert daemon.process.wait(30) == 73
         assert "Input/output error" in daemon.log.read_text()
         monkeypatch.delenv(failpoints.VARIABLE)
