@@ -155,17 +155,21 @@ def test_a_write_that_fails_ends_the_daemon_and_loses_nothing_acknowledged(start
     monkeypatch.setenv(failpoints.VARIABLE, "journal.commit@3:fail")
     daemon = start_daemon(state=RARELY)
     with Client(daemon.address, feeder="line", epoch=1, timeout_s=60) as client:
-        client.feed(images[:50], labels[:50])
-        client.flush()
-        for start in range(50, 400, 50):
-            client.feed(images[start : start + 50], labels[start : start + 50])
-            time.sleep(0.05)
+        feeding = threading.Thread(target=_feed_slowly, args=(client, images[:400], labels[:400]))
+        feeding.start()
         assert daemon.process.wait(30) == 73
         assert "Input/output error" in daemon.log.read_text()
         monkeypatch.delenv(failpoints.VARIABLE)
         follow(start_daemon, daemon)
-        client.flush()
+        feeding.join(60)
         until(lambda: client.status()["samples_learned"] == 400)
+
+
+def _feed_slowly(client, images, labels):
+    for start in range(0, len(labels), 50):
+        client.feed(images[start : start + 50], labels[start : start + 50])
+        time.sleep(0.05)
+    client.flush()
 
 
 def test_a_sample_that_ends_the_daemon_is_set_aside_and_told(start_daemon, digits, monkeypatch):
