@@ -60,10 +60,9 @@ def measure(folder: Path, net: tuple[int, ...], count: int, advance: Callable[[i
             client.feed(inputs[part], labels[part])
             advance(MESSAGE_SAMPLES)
         client.flush()
+        # When it is answered it is on disk, and so is every step before it.
         client.control("hold")
         before = client.predict(inputs[:100]).goodness.tobytes()
-        # Commands are not acknowledged as durable; a second is enough for the last of them.
-        time.sleep(1.0)
         daemon.process.kill()
         daemon.process.wait()
     started = time.monotonic()

@@ -108,7 +108,7 @@ class Journal:
                 self._waiting.append((lsn, record))
                 awaited = not isinstance(record, Stepped | Advanced)
                 # Who comes second finds the thread awake, or waiting for company.
-                if len(self._waiting) == 1 or awaited > self._hurry:
+                if len(self._waiting) == 1 or (awaited and not self._hurry):
                     self._hurry |= awaited
                     self._changed.notify_all()
             return lsn
