@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint_sequential
 
 from ffstream.bench.nets import Backprop, network_of
 from ffstream.config import OptimizerConfig
-from ffstream.ff.layers import Lesson, Phase
+from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 
 DEPTHS = (4, 16, 64)

@@ -15,7 +15,7 @@ from ffstream.bench.peers import Peer
 from ffstream.bench.timing import interleave
 from ffstream.config import OptimizerConfig
 from ffstream.ff.labels import Block
-from ffstream.ff.layers import Lesson, Phase
+from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network, dtype_of
 
 __all__ = ["BATCHES", "NETS", "PRECISIONS", "RULES", "measure", "measure_peer"]

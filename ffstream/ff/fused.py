@@ -17,7 +17,9 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 from torch.nn import functional
 
-from ffstream.ff.layers import Kernels, Phase, Teaching, enter, judge
+from ffstream.ff.connections import Dense
+from ffstream.ff.layers import Kernels, enter, judge
+from ffstream.ff.lesson import Phase, Teaching
 
 if TYPE_CHECKING:
     from ffstream.ff.network import Network
@@ -37,13 +39,16 @@ def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> Kernels:
     within rounding.
     """
     torch._dynamo.config.recompile_limit = GRAPHS  # noqa: SLF001  has no public name
-    kernels = Kernels(_multiply, torch.compile(judge), torch.compile(enter))
+    kernels = Kernels(torch.compile(judge), torch.compile(enter))
+    dense = [layer.connection for layer in network.layers if isinstance(layer.connection, Dense)]
     try:
         for phase, n in itertools.product(phases, (max(rows, 2), 1)):
             _rehearse(kernels, network, phase, n)
     except TorchDynamoException as error:
         log.warning("sweeps run uncompiled, and slower: %s", str(error).strip().splitlines()[0])
         return Kernels()
+    for connection in dense:
+        connection.multiply = _multiply
     return kernels
 
 
@@ -57,13 +62,15 @@ def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
         return tensor
 
     paths, labels = network.paths, network.config.labels
-    teaching = Teaching(blank(1, dtype=torch.int64), network.signs(phase), blank(1))
-    kernels.enter(blank(paths, network.config.width), network.centre, teaching.weight)
+    signs = network.signs(phase)
+    teaching = Teaching(blank(1, dtype=torch.int64), blank(signs.shape[1]).copy_(signs), blank(1))
+    x = blank(paths, network.config.width)
+    kernels.enter(x, network.centre, teaching.weight)
     for layer, trust in zip(network.layers, network.trust, strict=True):
-        activation = blank(paths, len(layer.weight), dtype=layer.weight.dtype)
-        kernels.multiply(blank(paths, layer.weight.shape[1], dtype=layer.weight.dtype), layer.weight)
+        _multiply(blank(paths, layer.weight.shape[1], dtype=network.dtype), layer.weight)
+        activation = blank(paths, layer.form.grid.size, dtype=network.dtype)
         kernels.judge(
-            layer.coding, layer.threshold, activation, blank(labels), trust, blank(labels), teaching, layer.centre
+            layer.form, activation, blank(layer.form.labels), trust, blank(labels), teaching, layer.running
         )
 
 

@@ -1,11 +1,28 @@
 """Goodness: how real a layer finds what it sees (Hinton 2022, arXiv 2212.13345, section 2).
 
-A layer's goodness is its temperature times the mean of its squared activities. The layer calls a row real
-with probability ``sigmoid(goodness - threshold)``. Between layers a row is divided by its root mean square,
-so that a layer cannot read the goodness of the layer below off the length of its output.
+============  =====================================================================  =================================
+goodness      of the units S that count for a label                                  source
+============  =====================================================================  =================================
+squares       temperature times the mean of h²                                       the paper, section 2
+minimised     the same, the sign turned: low for real data                           the paper, section 2, footnote
+mean          temperature times the mean of h                                        the paper, section 8
+ratio         temperature times P / (P + N): mean squares of S, and of the others    SFFA, arXiv 2409.07387, section 3
+topk          temperature times the mean of the largest h² of S                      arXiv 2212.13345, section 8
+============  =====================================================================  =================================
+
+The layer calls a row real with probability ``sigmoid(goodness - threshold)``, or ``softmax(goodness)`` over labels
+(``ffstream.ff.criteria``). Between layers a row is divided by its root mean square, so that a layer cannot read the
+goodness of the layer below off the length of its output.
+
+Shapes: rows n, paths p, regions r, places of a region l, units of a place u, labels C, labels that are moved t (see
+``ffstream.ff.labels``). Each goodness function reads activities into goodness, and turns the slope of the loss at
+goodness back into the slope at the activities, written out.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +41,160 @@ def normalise(rows: Tensor) -> Tensor:
     return functional.rms_norm(rows, rows.shape[-1:], eps=EPSILON)
 
 
-def probability_of_real(goodness: Tensor, threshold: float) -> Tensor:
-    """Return the probability that the layer calls a row real, ``sigmoid(goodness - threshold)``; any shape."""
-    return torch.sigmoid(goodness - threshold)
+class Pool(NamedTuple):
+    """Which units count for which label, and the mean over them.
+
+    Attributes
+    ----------
+    share
+        (C, u), rows summing to 1, where a label has units of its own; (1, u) where a label has a path of its own.
+    size
+        Units at a place that count for a label.
+    run
+        Where each label owns a run of so many units, one run after another, the mean over them fuses with the rest
+        of the layer; 0 where units are shared, and a product is needed.
+    """
+
+    share: Tensor
+    size: int
+    run: int = 0
+
+    def read(self, values: Tensor) -> Tensor:
+        """Average values (n, p, r, l, u) over each label's units, and over the places; (n, r, C)."""
+        values = values.mean(3)
+        if self.run:
+            labels = len(self.share)
+            means = values[..., : labels * self.run].unflatten(-1, (labels, self.run)).mean(-1)
+        else:
+            means = values @ self.share.T
+        return self.by_label(means)
+
+    def by_label(self, means: Tensor) -> Tensor:
+        """Lay means (n, p, r, C or 1) out by label, whether it is a label's path or its units; (n, r, C)."""
+        return means.transpose(1, 2).flatten(2)
+
+    def spread(self, moved: Tensor | None, slope: Tensor) -> Tensor:
+        """Hand slopes (n, r, t) at the means of labels ``moved`` (n, t) on to units: (n, 1, r, 1, u), or (n, t, r, 1, u).
+
+        ``None`` moves all labels.
+        """
+        if len(self.share) == 1:
+            return slope.transpose(1, 2)[..., None, None] * self.share
+        if moved is None:
+            return (slope @ self.share)[:, None, :, None]
+        return (self.share[moved].unsqueeze(1) * slope.unsqueeze(3)).sum(2)[:, None, :, None]
+
+    def owned(self) -> Tensor:
+        """Return which units count for a label at all, of the shape of ``share``."""
+        return self.share > 0
+
+    def rest(self) -> Pool:
+        """Return the pool of the units that do not count for a label."""
+        others = (~self.owned()).to(self.share.dtype)
+        return Pool(others / others.sum(1, keepdim=True).clamp(min=1), self.share.shape[1] - self.size)
+
+    def of(self, moved: Tensor | None, values: Tensor) -> Tensor:
+        """Pick the labels (n, t) that are moved out of values (n, r, C); where labels have paths, those are chosen."""
+        if moved is None or len(self.share) == 1:
+            return values
+        return values.gather(2, moved.unsqueeze(1).expand(-1, values.shape[1], -1))
+
+
+class Goodness(Protocol):
+    """Reads goodness off activities (n, p, r, l, u), by label (n, r, C), and leads slopes back."""
+
+    def read(self, hidden: Tensor, pool: Pool) -> Tensor:
+        """Return the goodness of every label in every region, (n, r, C)."""
+
+    def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
+        """Turn slopes (n, r, t) at the goodness of labels ``moved`` into those at their activities, of the same shape."""
+
+
+class Mean(NamedTuple):
+    """Temperature times the mean of a measure of each activity; a negative temperature is ``minimised``."""
+
+    temperature: float
+    measure: Callable[[Tensor], Tensor]
+    derivative: Callable[[Tensor], Tensor]
+
+    def read(self, hidden: Tensor, pool: Pool) -> Tensor:
+        return self.temperature * pool.read(self.measure(hidden))
+
+    def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
+        return self.derivative(hidden) * pool.spread(moved, slope * (self.temperature / hidden.shape[3]))
+
+    def by_unit(self, hidden: Tensor) -> Tensor:
+        """Return each unit's contribution to goodness, of activities of one path (n, 1, r, l, u); (n, r, u)."""
+        return self.temperature * self.measure(hidden).mean(3)[:, 0]
+
+
+class Ratio(NamedTuple):
+    """Temperature times the share of a label's units in the activity: ``P / (P + N)``, of mean squares."""
+
+    temperature: float
+
+    def read(self, hidden: Tensor, pool: Pool) -> Tensor:
+        positive, other = self._squares(hidden, pool)
+        return self.temperature * positive / (positive + other + EPSILON)
+
+    def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
+        positive, other = (pool.of(moved, squares) for squares in self._squares(hidden, pool))
+        scale = slope * (2 * self.temperature / hidden.shape[3]) / (positive + other + EPSILON).square()
+        up, down = pool.spread(moved, scale * other), pool.rest().spread(moved, scale * positive)
+        return hidden * (up - down)
+
+    def _squares(self, hidden: Tensor, pool: Pool) -> tuple[Tensor, Tensor]:
+        square = hidden.square()
+        return pool.read(square), pool.rest().read(square)
+
+
+class TopK(NamedTuple):
+    """Temperature times the mean of the largest squares among a label's units, a fixed share of them."""
+
+    temperature: float
+    share: float
+
+    def read(self, hidden: Tensor, pool: Pool) -> Tensor:
+        return self.temperature * pool.by_label(self._largest(hidden, pool).mean(-1))
+
+    def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
+        largest = self._largest(hidden, pool)
+        least = pool.of(moved, pool.by_label(largest[..., -1]))
+        square = hidden.square()
+        if len(pool.share) == 1:
+            taken = pool.owned() & (square >= least.transpose(1, 2)[..., None, None])
+            spread = taken * slope.transpose(1, 2)[..., None, None]
+        else:
+            owned = pool.owned().unsqueeze(0) if moved is None else pool.owned()[moved]
+            # (n, r, t, l, u): the units that are among the largest of a label that is moved.
+            taken = owned[:, None, :, None] & (square[:, 0].unsqueeze(2) >= least[..., None, None])
+            spread = (taken * slope[..., None, None]).sum(2).unsqueeze(1)
+        return hidden * spread * (2 * self.temperature / largest.shape[-1])
+
+    def _largest(self, hidden: Tensor, pool: Pool) -> Tensor:
+        """Return the largest squares of each row of the pool, the largest first; (n, p, r, C or 1, k)."""
+        square = hidden.square()
+        candidates = torch.where(pool.owned().unsqueeze(1), square.unsqueeze(3), -torch.inf).flatten(4)
+        count = max(1, round(self.share * pool.size * hidden.shape[3]))
+        return candidates.topk(count, -1).values
+
+
+def make_goodness(name: str, temperature: float, top_share: float) -> Goodness:
+    """Make the goodness function that a configuration names."""
+    match name:
+        case "ratio":
+            return Ratio(temperature)
+        case "topk":
+            return TopK(temperature, top_share)
+        case "mean":
+            return Mean(temperature, _itself, torch.ones_like)
+        case _:
+            return Mean(-temperature if name == "minimised" else temperature, torch.square, _twice)
+
+
+def _itself(hidden: Tensor) -> Tensor:
+    return hidden
+
+
+def _twice(hidden: Tensor) -> Tensor:
+    return 2 * hidden

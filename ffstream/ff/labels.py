@@ -3,28 +3,31 @@
 =========  ==================================================================  ===========================
 coding     goodness of label c in a layer                                      cost of scoring C labels
 =========  ==================================================================  ===========================
-assembly   mean square over the units that c owns; nothing enters the input    one product, rows x units x C
-context    mean square of ``relu(W x + U[c])``; the label is a top-down term   rows x C x units elementwise
-overlay    mean square of the layer, the label written over the first pixels   C passes (the paper, section 3.3)
+assembly   over the units that c owns; nothing enters the input                one product, rows x units x C
+context    over ``h = activation(W x + U[c])``; the label is a top-down term   rows x C x units elementwise
+overlay    over the layer, the label written over the first pixels             C passes (the paper, section 3.3)
+none       over the layer; there is one goodness, of the input itself          one pass (the paper, section 3.2)
 =========  ==================================================================  ===========================
 
-A coding belongs to one layer. It reads that layer's activations into goodness, and turns the slope of the
-layer's loss with respect to goodness back into the slope with respect to the activations. Nothing else in the
-package knows which coding is in use. ``read`` and ``delta`` are pure, so that a compiler can fuse them with what
-surrounds them (``ffstream.ff.layers``).
+A coding belongs to one layer. It says what is to be judged for each label, and leads the slope of the layer's loss back
+to the activations. Nothing else in the package knows which coding is in use. All but ``blocks`` is pure, so that a
+compiler can fuse it with what surrounds it (``ffstream.ff.layers``).
 
-Shapes: rows n, labels C, units of the layer u, targets of a row t (1, or 2 where both signs are learned at once).
-The paths dimension p is 1 where the forward pass is label-free, and C under ``overlay``, where each label
-hypothesis is a path of its own.
+Shapes: rows n, labels C, regions r, places of a region l, units of a place u, labels of a row that are moved t (1, or 2
+where both signs are learned at once, or all). The paths dimension p is 1 where the forward pass is label-free, and C
+under ``overlay``, where each label hypothesis is a path of its own.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from ffstream.ff.goodness import Goodness, Mean, Pool
+from ffstream.ff.gradients import Block
 
 # What adding one block costs on a CPU beside its multiplications, in as many multiplications, by bytes a weight.
 BLOCK_COST = {2: 60_000_000, 4: 7_000_000, 8: 7_000_000}
@@ -32,24 +35,35 @@ BLOCK_COST = {2: 60_000_000, 4: 7_000_000, 8: 7_000_000}
 MEMORY_BOUND = 16
 
 
-class Block(NamedTuple):
-    """Some rows (k,) int64, and a run of units that they teach."""
-
-    rows: Tensor
-    units: slice
-
-
 class Coding(Protocol):
     """One layer's label coding."""
 
-    def read(self, activation: Tensor) -> tuple[Tensor, Tensor]:
-        """Read activations (n, p, u): goodness of every label (n, C), and the activities that go on (n, p, u)."""
+    def pool(self) -> Pool:
+        """Return which units count for which label."""
 
-    def delta(self, activation: Tensor, targets: Tensor, slope: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Turn the slope of the loss at the goodness of a row's targets, both (n, t), into what the weights need.
+    def hypotheses(self, activation: Tensor) -> Tensor:
+        """Return what is judged, of activations (n, p, r, l, u): of the same shape, or (n, C, r, l, u)."""
 
-        Returns the slope with respect to the activations, (n, 1, u) where the paths are label-free and (n, t, u)
-        where each target has a path of its own; and the gradient (C, u) of the top-down weights where there are any.
+    def at(self, activation: Tensor, moved: Tensor | None) -> Tensor:
+        """Return the activations that labels ``moved`` (n, t) are judged by; (n, 1, r, l, u) or (n, t, r, l, u)."""
+
+    def collect(
+        self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
+    ) -> tuple[Tensor, Tensor | None]:
+        """Lead slopes at what ``at`` returned back to the activations.
+
+        Parameters
+        ----------
+        delta, hidden
+            Slopes, and the activities there, of the shape that ``at`` returned.
+        moved, slope
+            (n, t) and (n, r, t): slopes at goodness.
+
+        Returns
+        -------
+        tuple
+            Slopes (n, 1, r, l, u) where paths are label-free, else (n, t, r, l, u); and the gradient (C, u) of what the
+            coding itself learns, where it learns anything.
         """
 
     def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
@@ -60,7 +74,7 @@ class Coding(Protocol):
         targets
             (m, t): the labels whose goodness the rows move.
         inputs
-            (k, i): what the layer's weights met.
+            (m, 1, i): what the layer's weights met.
         """
 
     def parameters(self) -> dict[str, Tensor]:
@@ -70,46 +84,59 @@ class Coding(Protocol):
         """Return the fixed tensors that a checkpoint must hold, by name."""
 
 
-class Assembly:
-    """Each label owns a fixed assembly of units: ``g = temperature * (h * h) @ G.T``.
+class _Plain:
+    """What codings share that judge activations as they are, and learn nothing themselves."""
+
+    def hypotheses(self, activation: Tensor) -> Tensor:
+        return activation
+
+    def at(self, activation: Tensor, moved: Tensor | None) -> Tensor:
+        return activation if activation.shape[1] == 1 else path_of(activation, moved)
+
+    def collect(
+        self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
+    ) -> tuple[Tensor, Tensor | None]:
+        del hidden, moved, slope, goodness
+        return delta, None
+
+    def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
+        del targets, inputs
+        return None
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {}
+
+    def buffers(self) -> dict[str, Tensor]:
+        return {}
+
+
+class Assembly(_Plain):
+    """Each label owns a fixed assembly of units.
 
     Parameters
     ----------
     membership
         G, (C, u), rows summing to 1: label c's share in the mean over units.
-    temperature
-        Scale of goodness.
+    size
+        Units of an assembly.
     run
-        Where the assemblies are disjoint and each is a run of this many units, one after another, their goodness is
-        a mean over runs, which fuses with the rest of the layer; 0 where they overlap, and a product is needed.
+        Where the assemblies are disjoint, and each is a run of this many units; 0 where they overlap.
     """
 
-    def __init__(self, membership: Tensor, temperature: float, run: int = 0) -> None:
+    def __init__(self, membership: Tensor, size: int, run: int = 0) -> None:
         self.membership = membership
-        self.temperature = temperature
-        self.run = run
+        self._pool = Pool(membership, size, run)
 
-    def read(self, activation: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = torch.relu(activation)
-        square = hidden.square()[:, 0]
-        if self.run:
-            labels = len(self.membership)
-            share = square[:, : labels * self.run].view(-1, labels, self.run).mean(2)
-        else:
-            share = square @ self.membership.T
-        return self.temperature * share, hidden
-
-    def delta(self, activation: Tensor, targets: Tensor, slope: Tensor) -> tuple[Tensor, Tensor | None]:
-        # relu'(a) is 1 wherever h is not 0, so h carries the derivative of the activation with it.
-        shares = (self.membership[targets] * slope.unsqueeze(2)).sum(1, keepdim=True)
-        return torch.relu(activation) * shares * (2 * self.temperature), None
+    def pool(self) -> Pool:
+        return self._pool
 
     def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
         # A row teaches only the assemblies of its targets, so most of a dense product would be multiplied by zeros.
         # Sorting rows by target needs their labels on the host, which on a GPU would wait for the layer.
-        if not self.run or targets.is_cuda:
+        run = self._pool.run
+        if not run or targets.is_cuda:
             return None
-        dense = max(len(targets), MEMORY_BOUND) * inputs.shape[1] * self.membership.shape[1]
+        dense = max(len(targets), MEMORY_BOUND) * inputs.shape[-1] * self.membership.shape[1]
         cost = BLOCK_COST[inputs.itemsize]
         if dense < cost:
             return None
@@ -117,102 +144,124 @@ class Assembly:
         if dense < cost * sum(count > 0 for count in counts):
             return None
         rows = torch.split(targets.flatten().argsort() // targets.shape[1], counts)
-        return [Block(rows[c], slice(c * self.run, (c + 1) * self.run)) for c, count in enumerate(counts) if count]
-
-    def parameters(self) -> dict[str, Tensor]:
-        return {}
+        return [Block(rows[c], slice(c * run, (c + 1) * run)) for c, count in enumerate(counts) if count]
 
     def buffers(self) -> dict[str, Tensor]:
         return {"membership": self.membership}
 
 
-class Context:
-    """The label enters each layer from above: ``g = temperature * mean_j relu(W x + U[c])_j ** 2``.
+class LearnedAssembly(_Plain):
+    """Each label learns how much every unit is its own: its share in the mean over units is a softmax over them.
 
-    The trunk ``relu(W x)`` that goes on to the next layer is label-free, so one pass scores every label.
+    Parameters
+    ----------
+    affinity
+        (C, u), learned with the weights; a row's softmax is the label's share of each unit.
+    """
+
+    def __init__(self, affinity: Tensor) -> None:
+        self.affinity = affinity
+
+    def pool(self) -> Pool:
+        return Pool(self.affinity.softmax(1), self.affinity.shape[1])
+
+    def collect(
+        self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
+    ) -> tuple[Tensor, Tensor | None]:
+        if not isinstance(goodness, Mean):
+            raise TypeError("learned assemblies go with a goodness that is a mean over units")
+        share, labels = self.affinity.softmax(1), len(self.affinity)
+        if moved is not None:
+            at = functional.one_hot(moved, labels).to(slope.dtype)
+            slope = slope @ at
+        units = goodness.by_unit(hidden).flatten(0, 1)
+        pull = share * (slope.flatten(0, 1).T @ units)
+        # A share counts as of the mean over units, so its step is as many times larger as there are units.
+        return delta, self.affinity.shape[1] * (pull - share * pull.sum(1, keepdim=True))
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {"affinity": self.affinity}
+
+
+class Context(_Plain):
+    """The label enters each layer from above: what is judged for label c is ``activation(W x + U[c])``.
+
+    The trunk ``activation(W x)`` that goes on to the next layer is label-free, so one pass scores every label.
 
     Parameters
     ----------
     top_down
-        U, (C, u), learned with the weights.
-    temperature
-        Scale of goodness.
+        U, (C, u), learned with the weights; the same at each place of an image.
+    share
+        (1, u), summing to 1: each unit's share in the mean.
+    size
+        Units that have one.
     """
 
-    def __init__(self, top_down: Tensor, temperature: float) -> None:
+    def __init__(self, top_down: Tensor, share: Tensor, size: int) -> None:
         self.top_down = top_down
-        self.temperature = temperature
+        self._pool = Pool(share, size)
 
-    def read(self, activation: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = torch.relu(activation + self.top_down)
-        return self.temperature * hidden.square().mean(2), torch.relu(activation)
+    def pool(self) -> Pool:
+        return self._pool
 
-    def delta(self, activation: Tensor, targets: Tensor, slope: Tensor) -> tuple[Tensor, Tensor | None]:
-        hidden = torch.relu(activation + self.top_down[targets])
-        delta = hidden * (slope * (2 * self.temperature / hidden.shape[2])).unsqueeze(2)
-        shown = functional.one_hot(targets, len(self.top_down)).to(delta.dtype)
-        return delta.sum(1, keepdim=True), shown.flatten(0, 1).T @ delta.flatten(0, 1)
+    def hypotheses(self, activation: Tensor) -> Tensor:
+        return activation + self.top_down[:, None, None]
 
-    def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
-        return None
+    def at(self, activation: Tensor, moved: Tensor | None) -> Tensor:
+        top_down = self.top_down if moved is None else self.top_down[moved]
+        return activation + top_down[..., None, None, :]
+
+    def collect(
+        self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
+    ) -> tuple[Tensor, Tensor | None]:
+        del hidden, slope, goodness
+        by_label = delta.sum((2, 3))
+        if moved is None:
+            gradient = by_label.sum(0)
+        else:
+            at = functional.one_hot(moved, len(self.top_down)).to(delta.dtype)
+            gradient = at.flatten(0, 1).T @ by_label.flatten(0, 1)
+        return delta.sum(1, keepdim=True), gradient
 
     def parameters(self) -> dict[str, Tensor]:
         return {"context": self.top_down}
 
-    def buffers(self) -> dict[str, Tensor]:
-        return {}
+
+class Whole(_Plain):
+    """All units count for whatever the input is a path of: a label that is written over it, or the input itself.
+
+    Parameters
+    ----------
+    share
+        (1, u), summing to 1: each unit's share in the mean.
+    size
+        Units that have one.
+    """
+
+    def __init__(self, share: Tensor, size: int) -> None:
+        self._pool = Pool(share, size)
+
+    def pool(self) -> Pool:
+        return self._pool
 
 
-class Overlay:
-    """The label is in the input; each label hypothesis travels through the network on a path of its own."""
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
-
-    def read(self, activation: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = torch.relu(activation)
-        return self.temperature * hidden.square().mean(2), hidden
-
-    def delta(self, activation: Tensor, targets: Tensor, slope: Tensor) -> tuple[Tensor, Tensor | None]:
-        hidden = torch.relu(path_of(activation, targets))
-        return hidden * (slope * (2 * self.temperature / hidden.shape[2])).unsqueeze(2), None
-
-    def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
-        return None
-
-    def parameters(self) -> dict[str, Tensor]:
-        return {}
-
-    def buffers(self) -> dict[str, Tensor]:
-        return {}
-
-
-def path_of(rows: Tensor, targets: Tensor) -> Tensor:
-    """Pick the paths of a row's targets (n, t) out of (n, C, width); where there is one path, it is everyone's."""
-    if rows.shape[1] == 1:
+def path_of(rows: Tensor, moved: Tensor | None) -> Tensor:
+    """Pick the paths of labels (n, t) out of (n, C, ...); where there is one path, it is everyone's."""
+    if rows.shape[1] == 1 or moved is None:
         return rows
-    return rows.gather(1, targets.unsqueeze(2).expand(-1, -1, rows.shape[2]))
+    return rows[torch.arange(len(rows), device=rows.device).unsqueeze(1), moved]
 
 
-def write_labels(rows: Tensor, labels: int) -> Tensor:
+def write_labels(rows: Tensor, labels: int, *, neutral: bool = False) -> Tensor:
     """Write every label over the first pixels; (n, 1, i) -> (n, C, i) (the paper, section 3.3).
 
-    The pixel of the label takes the row's largest value and the other label pixels 0, as in the paper's images.
+    The pixel of the label takes the row's largest value and the other label pixels 0, as in the paper's images. A
+    neutral path, where asked for, comes last, (n, C + 1, i): all labels in equal parts.
     """
-    paths = rows.repeat(1, labels, 1)
-    paths[:, :, :labels] = torch.eye(labels, dtype=rows.dtype, device=rows.device) * rows.amax(-1, keepdim=True)
+    codes = torch.eye(labels, dtype=rows.dtype, device=rows.device)
+    if neutral:
+        codes = functional.pad(codes, (0, 0, 0, 1), value=1 / labels)
+    paths = rows.repeat(1, len(codes), 1)
+    paths[:, :, :labels] = codes * rows.amax(-1, keepdim=True)
     return paths
-
-
-def disjoint_assemblies(labels: int, units: int) -> Tensor:
-    """Give each label a run of ``units // labels`` units; the units left over are nobody's. G (C, u), rows sum to 1."""
-    run = units // labels
-    owned = torch.eye(labels).repeat_interleave(run, 1) / run
-    return functional.pad(owned, (0, units - labels * run))
-
-
-def random_assemblies(labels: int, units: int, share: float, generator: torch.Generator) -> Tensor:
-    """Give each label ``share`` of the units, drawn without replacement; labels overlap. G (C, u), rows sum to 1."""
-    size = max(1, round(share * units))
-    order = torch.rand(labels, units, generator=generator).argsort(1)
-    return torch.zeros(labels, units).scatter_(1, order[:, :size], 1.0 / size)

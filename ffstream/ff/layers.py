@@ -1,78 +1,90 @@
 """One layer: its weights, its label coding, its rule, and what it makes of a row.
 
-A layer costs two matrix products a step, one forward and one to update; everything between them is ``judge``, one
-function that a compiler fuses into a single pass over the activations (``ffstream.ff.fused``).
+A layer costs two products a step, one forward and one to update; everything between them is ``judge``, one function
+that a compiler fuses into a single pass over the activations (``ffstream.ff.fused``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from ffstream.ff.goodness import normalise, probability_of_real
+from ffstream.ff.activations import Activation
+from ffstream.ff.connections import Connection
+from ffstream.ff.criteria import Criterion, Judgement
+from ffstream.ff.goodness import Goodness, Pool, normalise
+from ffstream.ff.gradients import LocalGradient
+from ffstream.ff.grid import Grid
 from ffstream.ff.labels import Coding, path_of
+from ffstream.ff.lesson import Teaching
 from ffstream.ff.negatives import wrong_labels
-from ffstream.ff.optim import LocalGradient, Rule
+from ffstream.ff.optim import Rule
+from ffstream.ff.rounding import Adder
 
 # How far the running mean of a layer's inputs moves to each row that is learned from.
 CENTRING = 0.003
-
-
-class Phase(StrEnum):
-    """Which goodness a learning step moves: real up (wake), negative down (sleep), or both (together)."""
-
-    WAKE = "wake"
-    SLEEP = "sleep"
-    TOGETHER = "together"
-
-    @property
-    def raises(self) -> bool:
-        """Whether the goodness of real data rises in this phase."""
-        return self is not Phase.SLEEP
-
-    @property
-    def lowers(self) -> bool:
-        """Whether the goodness of negatives falls in this phase."""
-        return self is not Phase.WAKE
+# How far a running threshold moves to the goodness of a step, and a unit's running mean activity.
+THRESHOLDING, PEERING = 0.01, 0.1
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What is to be learned from the first ``len(labels)`` rows of a sweep.
+class Form:
+    """What a layer is, beside what it learns.
 
     Attributes
     ----------
+    coding, activation, goodness, criterion
+        How labels meet activities, what units make of their inputs, what is good, and against what.
+    threshold
+        Goodness at which the layer calls a row real with probability one half; ``None`` where it runs along.
+    grid
+        Where the units lie.
+    pool
+        Places a side of which the most active goes on to the next layer.
     labels
-        (m,) int64: true labels.
-    phase
-        Whether real goodness rises, negative goodness falls, or both.
+        Number of labels of which the layer has a goodness.
+    draws
+        Whether a negative is the same input under another label.
+    centring
+        Whether the running mean is taken off what goes on.
+    peer
+        How strongly a unit's mean activity is drawn to that of its layer.
     """
 
-    labels: Tensor
-    phase: Phase
+    coding: Coding
+    activation: Activation
+    goodness: Goodness
+    criterion: Criterion
+    threshold: float | None
+    grid: Grid
+    pool: int
+    labels: int
+    draws: bool
+    centring: bool
+    peer: float
 
 
-class Teaching(NamedTuple):
-    """A lesson laid over all n rows of a sweep, so that learning rows and query rows take the same road.
+class Running(NamedTuple):
+    """Running means of a layer, which judging moves in place.
 
     Attributes
     ----------
-    labels
-        (n, 1) int64: true labels; anything on a query row.
-    signs
-        (t,): 1 for a target whose goodness rises, 0 for one whose goodness falls.
-    weight
-        (n, 1): how much a row teaches; 0 on a query row.
+    centre
+        (c,): of the normalised activities that go on; of each unit, or of each channel of a convolution.
+    thresholds
+        (2,): of the goodness of real data and of negatives.
+    activity
+        (c,): of each unit's activity on real data.
     """
 
-    labels: Tensor
-    signs: Tensor
-    weight: Tensor
+    centre: Tensor
+    thresholds: Tensor
+    activity: Tensor
 
 
 class Verdict(NamedTuple):
@@ -85,70 +97,140 @@ class Verdict(NamedTuple):
     believed
         (n, C): goodness summed over the layers so far.
     targets
-        (n, t) int64: labels whose goodness is to move.
-    shown
-        (n, t): their goodness.
-    delta, context
-        Slope of the layer's loss with respect to its activations (n, q, u), and the gradient of its top-down weights
-        (C, u) where it has any; both scaled by what each row teaches.
+        (n, t) int64: labels whose goodness is to rise or fall.
+    shown, real
+        (n, t): their goodness, and the probability that the layer calls them real.
+    moved
+        (n, t) int64: labels at whose goodness the loss slopes, or ``None`` for all.
+    delta, label_weights
+        Slope of the layer's loss with respect to its activations (n, q, places * units), and the gradient (C, u) of
+        what its coding learns, where it learns anything; both scaled by what each row teaches.
     onward
-        (n, p, u): normalised, centred activities: the inputs of the next layer.
+        (n, p, places * units): normalised, centred activities: the inputs of the next layer.
     """
 
     goodness: Tensor
     believed: Tensor
     targets: Tensor
     shown: Tensor
+    real: Tensor
+    moved: Tensor | None
     delta: Tensor
-    context: Tensor | None
+    label_weights: Tensor | None
     onward: Tensor
 
 
 def judge(
-    coding: Coding,
-    threshold: float,
+    form: Form,
     activation: Tensor,
     believed: Tensor,
     trust: Tensor,
     noise: Tensor,
     teaching: Teaching,
-    centre: Tensor,
+    running: Running,
 ) -> Verdict:
     """Judge activations: score every label, say how the weights should move, and make the next layer's inputs.
 
-    The loss of a row is ``softplus(threshold - g[y])`` where real goodness rises, plus
-    ``softplus(g[negative] - threshold)`` where negative goodness falls (the paper, equation 1, as a likelihood). Its
-    slope is ``p - 1`` at the true label and ``p`` at the negative one.
-
     Parameters
     ----------
-    coding, threshold
+    form
         Of the layer.
     activation
-        (n, p, u): ``inputs @ weight.T``.
+        (n, p, places * units): what the weights made of the inputs.
     believed
         (n, C): goodness summed over the layers below.
     trust, noise
-        Scalar and (n, C): from what the negative labels are drawn, see ``wrong_labels``.
+        Scalar and (n, C): from what negative labels are drawn, see ``wrong_labels``.
     teaching
         The lesson.
-    centre
-        (u,): running mean of the normalised activities that go on; moved in place towards the rows learned from.
+    running
+        Moved in place towards the rows learned from.
     """
     dtype = activation.dtype
-    activation = activation.to(torch.promote_types(dtype, torch.float32))
-    goodness, onward = coding.read(activation)
-    believed = believed + goodness
-    wrong = wrong_labels(believed * trust, teaching.labels, noise)
-    targets = torch.where(teaching.signs > 0, teaching.labels, wrong)
-    shown = goodness.gather(1, targets)
-    real = probability_of_real(shown, threshold)
+    activation = form.grid.part(activation.to(torch.promote_types(dtype, torch.float32)))
+    pool, hypotheses = form.coding.pool(), form.coding.hypotheses(activation)
+    hidden = form.activation.value(hypotheses)
+    goodness = form.goodness.read(hidden, pool)[..., : form.labels]
+    felt = goodness.mean(1)
+    believed = believed + felt
+    targets = teaching.labels.expand_as(teaching.signs)
+    if form.draws:
+        wrong = wrong_labels(believed * trust, teaching.labels, noise)
+        targets = torch.where(teaching.signs > 0, targets, wrong)
+    shown = felt.gather(1, targets)
+    threshold = running.thresholds.mean() if form.threshold is None else form.threshold
+    judgement = form.criterion(goodness, targets, teaching.signs, threshold)
+    delta, label_weights = _slopes(form, pool, activation, targets, judgement, teaching, running)
+    if form.threshold is None:
+        _run_along(running.thresholds, shown, teaching)
+    trunk = hidden if hypotheses is activation else form.activation.value(activation)
+    onward = send_on(form, form.grid.join(trunk), running.centre, teaching.weight)
+    moved, real = judgement.moved, judgement.real
+    return Verdict(
+        felt, believed, targets, shown, real, moved, delta.to(dtype), label_weights, onward.to(dtype)
+    )
+
+
+def _slopes(
+    form: Form,
+    pool: Pool,
+    activation: Tensor,
+    targets: Tensor,
+    judgement: Judgement,
+    teaching: Teaching,
+    running: Running,
+) -> tuple[Tensor, Tensor | None]:
+    """Lead the slope of the loss at goodness back to the activations: ``delta = dL/dg * dg/dh * dh/da``."""
     # A query teaches nothing even where it is not finite, and 0 times infinity is not 0.
     teaches = teaching.weight > 0
-    slope = torch.where(teaches, (real - teaching.signs) * teaching.weight, 0)
-    delta, context = coding.delta(torch.where(teaches.unsqueeze(2), activation, 0), targets, slope)
-    onward = enter(onward, centre, teaching.weight)
-    return Verdict(goodness, believed, targets, shown, delta.to(dtype), context, onward.to(dtype))
+    slope = judgement.slope * (teaching.weight / judgement.slope.shape[1]).unsqueeze(2)
+    slope = torch.where(teaches.unsqueeze(2), slope, 0)
+    at = form.coding.at(torch.where(teaches[..., None, None, None], activation, 0), judgement.moved)
+    hidden = form.activation.value(at)
+    rise = form.goodness.slope(hidden, pool, judgement.moved, slope)
+    if form.peer:
+        rise = rise + _peers(form, hidden, targets, judgement, teaching, running)
+    delta = rise * form.activation.slope(at)
+    delta, label_weights = form.coding.collect(delta, hidden, judgement.moved, slope, form.goodness)
+    return form.grid.join(delta), label_weights
+
+
+def _peers(
+    form: Form, hidden: Tensor, targets: Tensor, judgement: Judgement, teaching: Teaching, running: Running
+) -> Tensor:
+    """Slope of ``peer / 2 * sum_j (m_j - mean m)^2``, m the running mean activity of each unit on real data.
+
+    The paper, section 3.2, "peer normalization": without it some units are always on and others never.
+    """
+    raised = teaching.signs
+    if judgement.moved is None:
+        raised = functional.one_hot(targets, form.labels).to(raised.dtype) * raised.unsqueeze(2)
+        raised = raised.sum(1)
+    raised = raised.amax(1, keepdim=True) if hidden.shape[1] == 1 else raised
+    counts = (raised * teaching.weight)[..., None]
+    rows = form.grid.join(hidden).unflatten(2, (-1, len(running.activity)))
+    mean = (rows.mean(2) * counts).sum((0, 1)) / counts.sum().clamp(min=1e-12)
+    running.activity.lerp_(mean, PEERING * (counts.sum() > 0).to(mean.dtype))
+    pull = (running.activity - running.activity.mean()) * (form.peer / rows.shape[2])
+    return form.grid.part(pull.repeat(rows.shape[2])[None, None]) * counts[..., None, None]
+
+
+def _run_along(thresholds: Tensor, shown: Tensor, teaching: Teaching) -> None:
+    """Move the running goodness of real data and of negatives to what this step showed; none of a sign moves none."""
+    teaches = (teaching.weight > 0).expand_as(shown)
+    signs = torch.stack([teaches & (teaching.signs > 0), teaches & (teaching.signs <= 0)])
+    counts = signs.sum((1, 2))
+    means = torch.where(signs, shown, 0).sum((1, 2)) / counts.clamp(min=1)
+    thresholds.lerp_(means, THRESHOLDING * (counts > 0).to(means.dtype))
+
+
+def send_on(form: Form, rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
+    """Make the next layer's inputs of activities (n, p, places * units)."""
+    if form.pool > 1:
+        grid = form.grid
+        images = rows.reshape(-1, grid.height, grid.width, grid.units).permute(0, 3, 1, 2)
+        rows = functional.max_pool2d(images, form.pool).permute(0, 2, 3, 1).reshape(*rows.shape[:2], -1)
+    return enter(rows, centre, weight) if form.centring else normalise(rows)
 
 
 def enter(rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
@@ -156,70 +238,109 @@ def enter(rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
 
     The mean of rectified activities is a direction that all rows share. Left in, much of every update goes along it:
     one pass over MNIST in place costs two points of prequential accuracy without this.
+
+    Parameters
+    ----------
+    centre
+        (c,): c is i, or the channels of each of the places that the row has.
+    weight
+        (n, 1): how much each row teaches.
     """
-    x = normalise(rows) - centre
+    x = normalise(rows).unflatten(2, (-1, len(centre))) - centre
     # A query must not reach the mean even where it is not finite, and 0 times infinity is.
-    centre.add_(torch.where(weight > 0, weight * x.mean(1), 0).sum(0), alpha=CENTRING)
-    return x
-
-
-def multiply(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiply inputs (n, p, i) with weights (u, i); (n, p, u)."""
-    return x @ weight.T
+    centre.add_(torch.where(weight > 0, weight * x.mean((1, 2)), 0).sum(0), alpha=CENTRING)
+    return x.flatten(2)
 
 
 class Kernels(NamedTuple):
     """The functions that a sweep is made of, as they are written here or compiled (``ffstream.ff.fused``)."""
 
-    multiply: Callable[[Tensor, Tensor], Tensor] = multiply
     judge: Callable[..., Verdict] = judge
     enter: Callable[[Tensor, Tensor, Tensor], Tensor] = enter
 
 
 class Layer:
-    """A dense layer that learns from its own output alone.
+    """A layer that learns from its own output alone.
 
     Parameters
     ----------
-    weight
-        W, (u, i).
-    coding
-        How labels meet the activities.
+    connection
+        Its weights.
+    form
+        What it is.
     rule
         Applies the local gradient.
-    threshold
-        Goodness at which the layer calls a row real with probability one half.
+    adder
+        Where the norm of each unit's weights is to be held, what scales them; else ``None``.
+    running
+        Its running means.
     """
 
-    def __init__(self, weight: Tensor, coding: Coding, rule: Rule, threshold: float) -> None:
-        self.weight = weight
-        self.coding = coding
+    def __init__(self, connection: Connection, form: Form, rule: Rule, adder: Adder | None, running: Running) -> None:
+        self.connection = connection
+        self.form = form
         self.rule = rule
-        self.threshold = threshold
-        self.centre = torch.zeros(
-            len(weight), dtype=torch.promote_types(weight.dtype, torch.float32), device=weight.device
-        )
+        self.running = running
+        self._adder = adder
+        self._norms = self.weight.float().norm(dim=1) if adder else torch.empty(0)
+
+    @property
+    def weight(self) -> Tensor:
+        """W, (u, i)."""
+        return self.connection.weight
+
+    @property
+    def onward(self) -> int:
+        """Number of values of a row that go on to the next layer."""
+        grid, pool = self.form.grid, self.form.pool
+        return (grid.height // pool) * (grid.width // pool) * grid.units
 
     def judge(
         self, kernels: Kernels, x: Tensor, believed: Tensor, trust: Tensor, noise: Tensor, teaching: Teaching
     ) -> Verdict:
         """Multiply inputs (n, p, i) with the weights and judge the activations."""
-        activation = kernels.multiply(x, self.weight)
-        return kernels.judge(self.coding, self.threshold, activation, believed, trust, noise, teaching, self.centre)
+        activation = self.connection.forward(x)
+        return kernels.judge(self.form, activation, believed, trust, noise, teaching, self.running)
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read inputs (n, p, i), of any paths, and learn nothing.
+
+        Returns
+        -------
+        tuple
+            Goodness, (n, C) or of each path (n, p); activities (n, p, places * units); the next layer's inputs.
+        """
+        activation = self.connection.forward(x)
+        activation = activation.to(torch.promote_types(activation.dtype, torch.float32))
+        form, parted = self.form, self.form.grid.part(activation)
+        hidden = form.activation.value(form.coding.hypotheses(parted))
+        goodness = form.goodness.read(hidden, form.coding.pool()).mean(1)
+        trunk = form.activation.value(activation)
+        nothing = torch.zeros(len(x), 1, device=x.device)
+        return goodness, trunk, send_on(form, trunk, self.running.centre, nothing).to(x.dtype)
 
     def gradient(self, verdict: Verdict, x: Tensor, m: int) -> LocalGradient:
         """Return the gradient of this layer's loss, summed over the first m rows, for inputs (n, p, i)."""
-        targets = verdict.targets[:m]
-        delta, inputs = verdict.delta[:m].flatten(0, 1), path_of(x[:m], targets).flatten(0, 1)
-        return LocalGradient(delta, inputs, verdict.context, self.coding.blocks(targets, inputs))
+        moved = None if verdict.moved is None else verdict.moved[:m]
+        inputs, delta = path_of(x[:m, : verdict.delta.shape[1]] if moved is None else x[:m], moved), verdict.delta[:m]
+        blocks = None if moved is None else self.form.coding.blocks(moved, inputs)
+        return self.connection.gradient(delta, inputs, verdict.label_weights, blocks)
+
+    def learn(self, gradient: LocalGradient) -> None:
+        """Change the weights by one step."""
+        self.rule.apply(gradient)
+        if self._adder is not None:
+            self._adder.hold(self._norms)
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor of the layer that a checkpoint must hold, by name."""
+        form, running = self.form, self.running
+        kept = {"centre": running.centre}
+        if form.threshold is None:
+            kept["thresholds"] = running.thresholds
+        if form.peer:
+            kept["activity"] = running.activity
+        if self._adder is not None:
+            kept["norms"] = self._norms
         rule = {f"rule.{name}": tensor for name, tensor in self.rule.state().items()}
-        return {
-            "weight": self.weight,
-            "centre": self.centre,
-            **self.coding.parameters(),
-            **self.coding.buffers(),
-            **rule,
-        }
+        return {"weight": self.weight, **kept, **form.coding.parameters(), **form.coding.buffers(), **rule}

@@ -35,3 +35,8 @@ def wrong_labels(logits: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
         (n, 1) int64.
     """
     return (logits - noise.log()).scatter(1, labels, -torch.inf).argmax(1, keepdim=True)
+
+
+def corrupt(kind: str, rows: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Placeholder until merged."""
+    return rows[:, torch.randperm(rows.shape[1], generator=generator)]

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ffstream.config import NetworkConfig, OptimizerConfig, Precision
+from ffstream.config import NetworkConfig, OptimizerConfig
+from ffstream.config.network import Precision, Prediction
+from ffstream.ff.building import make_layers
 from ffstream.ff.fused import fuse
+from ffstream.ff.labels import write_labels
+from ffstream.ff.layers import Kernels, enter
+from ffstream.ff.lesson import Lesson, Phase, Teaching
+from ffstream.ff.negatives import corrupt
+from ffstream.ff.readout import Readout
 from ffstream.ff.goodness import normalise
-from ffstream.ff.labels import (
-    Assembly,
-    Coding,
-    Context,
-    Overlay,
-    disjoint_assemblies,
-    random_assemblies,
-    write_labels,
-)
-from ffstream.ff.layers import Kernels, Layer, Lesson, Phase, Teaching
-from ffstream.ff.optim import make_rule
-from ffstream.ff.rounding import LAYER_SEEDS, make_adder
 
 # Rows after which a step grows no further. Below it each sample moves the weights as far whether it comes alone or in
 # a batch; a sum over more rows than this would overshoot.
@@ -38,30 +33,40 @@ class Scores:
 
     Attributes
     ----------
+    evidence
+        (n, C): what speaks for each label, as the network's rule of prediction has it; -inf for what it rules out.
     total
-        (n, C): goodness of every label, summed over layers.
+        (n, C): goodness of every label, summed over layers; (n, 1) under coding ``none``. NaN where it was not taken.
     goodness
         (n - m, layers, C): goodness in each layer, of the query rows.
-    shown
-        (m, layers, t): goodness that the lesson moved: of the true label where it rises, then of the wrong one where
-        it falls.
+    shown, real
+        (m, layers, t): goodness that the lesson moved, of the true label where it rises, then of the negative where it
+        falls; and the probability that each layer calls it real.
     """
 
+    evidence: Tensor
     total: Tensor
     goodness: Tensor
     shown: Tensor
+    real: Tensor
 
     def probabilities(self) -> Tensor:
-        """Return the probability of each label, softmax of goodness averaged over layers; (n, C).
-
-        The mean, not the sum: the layers see the same row, so adding their evidence up counts it several times.
-        On MNIST after one pass the mean is calibrated within 1 point, the sum within 3.
-        """
-        return (self.total / max(self.goodness.shape[1], 1)).softmax(-1)
+        """Return the probability of each label, softmax of the evidence; (n, C)."""
+        return self.evidence.softmax(-1)
 
     def labels(self) -> Tensor:
-        """Return the label with the largest summed goodness; (n,) int64."""
-        return self.total.argmax(-1)
+        """Return the label with the most evidence; (n,) int64."""
+        return self.evidence.argmax(-1)
+
+
+@dataclass
+class _Findings:
+    """What the layers leave behind, one after another: scores, and nothing as wide as a layer but for a read-out."""
+
+    goodness: list[Tensor] = field(default_factory=list)
+    shown: list[Tensor] = field(default_factory=list)
+    real: list[Tensor] = field(default_factory=list)
+    activities: list[Tensor] = field(default_factory=list)
 
 
 class Network:
@@ -70,7 +75,7 @@ class Network:
     Parameters
     ----------
     network
-        Shape, label coding and precision.
+        Shape, layers, label coding, goodness, prediction and precision.
     optimizer
         The rule that each layer gets.
     device
@@ -79,33 +84,45 @@ class Network:
     Attributes
     ----------
     paths
-        Ways that a row takes through the layers: one a label under ``overlay`` coding, else 1.
+        Ways that a row takes through the layers: one a label under ``overlay`` coding, and a neutral one for a
+        read-out; else 1.
+    prediction
+        How labels are predicted.
     centre
         (i,): running mean of the normalised rows.
     trust
         What a layer's negative labels make of the goodness summed so far: its mean, or nothing.
+    readout
+        The linear read-out, where there is one.
     """
 
     def __init__(self, network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device) -> None:
         self.config = network
         self.device = device
         self.dtype = dtype_of(network.precision, device)
-        self.paths = network.labels if network.coding == "overlay" else 1
+        self.prediction: Prediction = network.prediction
+        self.paths = network.labels + (network.readout != "none") if network.coding == "overlay" else 1
         self.kernels = Kernels()
-        generator = torch.Generator().manual_seed(network.seed)
-        widths = [network.width, *network.hidden]
-        self.layers = [
-            _layer(network, optimizer, fan_in, units, generator, device, self.dtype)
-            for fan_in, units in zip(widths, network.hidden, strict=False)
-        ]
+        self.layers = make_layers(network, optimizer, device, self.dtype)
         self.centre = torch.zeros(network.width, device=device)
         believes = float(network.negatives == "belief")
         self.trust = [torch.tensor(believes / depth, device=device) for depth in range(1, len(self.layers) + 1)]
-        self._signs = {phase: torch.tensor(_SIGNS[phase], device=device) for phase in Phase}
+        self.rate = optimizer.rate
+        self.readout: Readout | None = None
+        if network.readout != "none":
+            sizes = [size for _, size in self._read_layers()]
+            self.readout = Readout(network.labels, sizes, network.readout_rate, device)
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
         """Compile what can be compiled, for lessons of some phases and sweeps of about so many rows; takes seconds."""
         self.kernels = fuse(self, rows, phases)
+
+    def anneal(self, share: float) -> None:
+        """Set the step size of every rule, and of the read-out, to a share of the configured one."""
+        for layer in self.layers:
+            layer.rule.rate = share * self.rate
+        if self.readout is not None:
+            self.readout.rate = share * self.config.readout_rate
 
     def sweep(self, rows: Tensor, lesson: Lesson | None = None, generator: torch.Generator | None = None) -> Scores:
         """Send rows through the layers once: score every row, and learn from the first ones.
@@ -120,64 +137,193 @@ class Network:
         lesson
             Labels and phase of the first m rows, or ``None`` to learn nothing.
         generator
-            Draws the wrong labels; needed where a lesson lowers goodness.
+            Draws the negatives; needed where a lesson lowers goodness.
         """
+        if lesson is None and self.paths > 1 and self.prediction in ("readout", "cascade"):
+            return self._look_up(rows)
+        if lesson is not None and lesson.phase.lowers and generator is None:
+            raise ValueError("a lesson that lowers goodness needs a generator to draw its negatives from")
         m = 0 if lesson is None else len(lesson.labels)
-        lowers = lesson is not None and lesson.phase.lowers
-        if lowers and generator is None:
-            raise ValueError("a lesson that lowers goodness needs a generator to draw its wrong labels from")
-        teaching = self._lay_out(lesson, len(rows))
+        rows, teaching = self._lay_out(rows, lesson, generator)
+        # Corrupted copies of the lesson's rows travel right behind them.
+        taught = m + self._copies(lesson)
         noise = torch.ones(len(rows), self.config.labels, device=self.device)
-        # A layer leaves no more than its scores behind: memory does not grow with depth by anything as wide as a layer.
-        goodness: list[Tensor] = []
-        shown: list[Tensor] = []
-        total = torch.zeros_like(noise)
-        x = self.kernels.enter(self._paths_of(rows), self.centre, teaching.weight).to(self.dtype)
-        for layer, trust in zip(self.layers, self.trust, strict=True):
-            if lowers:
+        believed, found = torch.zeros_like(noise[:, : self._hypotheses]), _Findings()
+        x = self._enter(self._paths_of(rows), teaching.weight)
+        for depth, (layer, trust) in enumerate(zip(self.layers, self.trust, strict=True)):
+            if lesson is not None and lesson.phase.lowers:
                 noise[:m].exponential_(generator=generator)
-            verdict = layer.judge(self.kernels, x, total, trust, noise, teaching)
+            verdict = layer.judge(self.kernels, x, believed, trust, noise, teaching)
             if m:
-                layer.rule.apply(layer.gradient(verdict, x, m))
-            goodness.append(verdict.goodness[m:].clone() if m else verdict.goodness)
-            shown.append(verdict.shown[:m])
-            x, total = verdict.onward, verdict.believed
-        return Scores(total, torch.stack(goodness, 1), torch.stack(shown, 1))
+                layer.learn(layer.gradient(verdict, x, taught))
+            found.goodness.append(_without(verdict.goodness, m, taught))
+            found.shown.append(_beside(verdict.shown, m, taught))
+            found.real.append(_beside(verdict.real, m, taught))
+            x, believed = verdict.onward, verdict.believed
+            if self._reads(depth):
+                found.activities.append(x[:, -1])
+        logits = self._read_out(found.activities, lesson, teaching)
+        return self._scores(found, m, None if logits is None else _without(logits, m, taught))
+
+    def look(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Send rows (n, i) through the layers and learn nothing; of each layer goodness and activities.
+
+        Goodness is (n, C), (n, p) where labels are paths; activities are (n, p, places * units).
+        """
+        x = self._enter(self._paths_of(rows), torch.zeros(len(rows), 1, device=self.device))
+        for layer in self.layers:
+            goodness, activities, x = layer.read(x)
+            yield goodness, activities
 
     def dead_units(self, rows: Tensor) -> list[int]:
-        """Count, a layer, the units that no row of (n, i) activates."""
-        counts: list[int] = []
-        x = normalise(self._paths_of(rows)) - self.centre
-        for layer in self.layers:
-            onward = layer.coding.read((x.to(self.dtype) @ layer.weight.T).float())[1]
-            counts.append(int((onward <= 0).all(0).all(0).sum()))
-            x = normalise(onward) - layer.centre
-        return counts
+        """Count, a layer, the units, or channels of a convolution, that no row of (n, i) activates."""
+        return [
+            int((activities.unflatten(2, (-1, len(layer.running.centre))) <= 0).all(0).all(0).all(0).sum())
+            for layer, (_, activities) in zip(self.layers, self.look(rows), strict=True)
+        ]
 
     def signs(self, phase: Phase) -> Tensor:
-        """Return 1 for each target of a row whose goodness a phase raises, 0 for each whose goodness it lowers."""
-        return self._signs[phase]
+        """Return 1 for each target of a row whose goodness a phase raises, 0 for each whose goodness it lowers; (1, t).
+
+        Where negatives are other inputs, a row has one target, and rows have signs of their own.
+        """
+        signs = _SIGNS[phase]
+        return torch.tensor([signs[:1] if self.config.corrupts else signs], device=self.device)
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that a checkpoint must hold, by name; writing into them restores the network."""
-        layers = {
-            f"{i}.{name}": tensor for i, layer in enumerate(self.layers) for name, tensor in layer.state().items()
-        }
-        return {"centre": self.centre, **layers}
+        parts = {str(i): layer.state() for i, layer in enumerate(self.layers)}
+        if self.readout is not None:
+            parts["readout"] = self.readout.state()
+        named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        return {"centre": self.centre, **named}
+
+    @property
+    def _hypotheses(self) -> int:
+        """Labels that goodness tells apart."""
+        return 1 if self.config.coding == "none" else self.config.labels
+
+    def _reads(self, depth: int) -> bool:
+        """Whether the read-out reads the layer at a depth."""
+        return self.readout is not None and depth >= (self.config.readout == "upper")
+
+    def _read_layers(self) -> list[tuple[int, int]]:
+        """Return the depth of each layer that the read-out reads, and how many values it sends on."""
+        first = int(self.config.readout == "upper")
+        return [(i, layer.onward) for i, layer in enumerate(self.layers)][first:]
+
+    def _copies(self, lesson: Lesson | None) -> int:
+        """Number of corrupted copies that a lesson's rows have beside them."""
+        beside = lesson is not None and self.config.corrupts and lesson.phase is Phase.TOGETHER
+        return len(lesson.labels) if lesson is not None and beside else 0
+
+    def _enter(self, paths: Tensor, weight: Tensor) -> Tensor:
+        enter = self.kernels.enter(paths, self.centre, weight) if self.config.centring else normalise(paths)
+        return enter.to(self.dtype)
 
     def _paths_of(self, rows: Tensor) -> Tensor:
-        rows = rows.unsqueeze(1)
-        return rows if self.paths == 1 else write_labels(rows, self.paths)
+        """Make of rows (n, i), as they were sent, paths (n, p, i), as the first layer takes them."""
+        paths = rows.unsqueeze(1)
+        if self.config.coding == "overlay":
+            paths = write_labels(paths, self.config.labels, neutral=self.readout is not None)
+        return self._by_place(paths)
 
-    def _lay_out(self, lesson: Lesson | None, n: int) -> Teaching:
+    def _by_place(self, paths: Tensor) -> Tensor:
+        """Lay the channels of each place together, as layers with places have them."""
+        channels = self.config.image[0]
+        if channels == 1 or self.config.stack[0].kind == "dense":
+            return paths
+        return paths.unflatten(2, (channels, -1)).transpose(2, 3).flatten(2)
+
+    def _lay_out(
+        self, rows: Tensor, lesson: Lesson | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Teaching]:
+        """Lay a lesson over all rows, and its corrupted copies among them where its negatives are such."""
         if lesson is None:
-            labels = torch.zeros(n, 1, dtype=torch.int64, device=self.device)
-            return Teaching(labels, self._signs[Phase.WAKE], torch.zeros(n, 1, device=self.device))
-        m = len(lesson.labels)
-        labels, weight = lesson.labels.unsqueeze(1), torch.full((m, 1), min(1.0, FULL_STEP / m), device=self.device)
-        if m < n:
-            labels, weight = functional.pad(labels, (0, 0, 0, n - m)), functional.pad(weight, (0, 0, 0, n - m))
-        return Teaching(labels, self._signs[lesson.phase], weight)
+            labels = torch.zeros(len(rows), 1, dtype=torch.int64, device=self.device)
+            return rows, Teaching(labels, self.signs(Phase.WAKE).expand(len(rows), -1), torch.zeros_like(labels).float())
+        m, labels = len(lesson.labels), lesson.labels.unsqueeze(1)
+        signs = self.signs(lesson.phase).expand(len(rows), -1)
+        if self.config.corrupts and lesson.phase.lowers and generator is not None:
+            corrupted = corrupt(self.config.negatives, rows[:m], self.config.shape, generator)
+            real = rows[: self._copies(lesson)]
+            rows, labels = torch.cat([real, corrupted, rows[m:]]), torch.cat([labels] * (1 + (len(real) > 0)))
+            signs = torch.ones(len(rows), 1, device=self.device)
+            signs[len(real) : len(real) + m] = 0
+        if self.config.coding == "none":
+            labels = torch.zeros_like(labels)
+        weight = torch.full((len(labels), 1), min(1.0, FULL_STEP / m), device=self.device)
+        queries = (0, 0, 0, len(rows) - len(labels))
+        return rows, Teaching(functional.pad(labels, queries), signs, functional.pad(weight, queries))
+
+    def _read_out(self, activities: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
+        """Read all rows out, and let the read-out learn from those of a lesson that are real; (rows, C)."""
+        if self.readout is None:
+            return None
+        logits = self.readout.read(activities)
+        if lesson is not None and (lesson.phase.raises or not self.config.corrupts):
+            m = len(lesson.labels)
+            self.readout.learn([z[:m] for z in activities], logits[:m], lesson.labels, teaching.weight[:m])
+        return logits
+
+    def _scores(self, found: _Findings, m: int, logits: Tensor | None) -> Scores:
+        goodness = torch.stack(found.goodness, 1)
+        shown, real = torch.stack(found.shown, 1), torch.stack(found.real, 1)
+        return Scores(self._evidence(goodness, logits), goodness.sum(1), goodness[m:], shown, real)
+
+    def _evidence(self, goodness: Tensor, logits: Tensor | None) -> Tensor:
+        """Weigh goodness (n, layers, C) and the read-out's logits (n, C) by the rule of prediction.
+
+        Goodness counts as its mean over layers, not the sum: the layers see the same row, so adding their evidence up
+        counts it several times. On MNIST after one pass the mean is calibrated within 1 point, the sum within 3.
+        """
+        if self.prediction == "upper_goodness":
+            return goodness[:, 1:].mean(1)
+        if logits is None or self.prediction == "goodness":
+            return goodness.mean(1)
+        if self.prediction == "readout":
+            return logits
+        listed = torch.zeros_like(logits, dtype=torch.bool).scatter(1, self._listed(logits), value=True)
+        return goodness.mean(1).masked_fill(~listed, -torch.inf)
+
+    def _listed(self, logits: Tensor) -> Tensor:
+        return logits.topk(self.config.shortlist, 1).indices
+
+    def _look_up(self, rows: Tensor) -> Scores:
+        """Predict by the read-out of one neutral path, and for the cascade by the paths of the labels that it lists."""
+        paths = write_labels(rows.unsqueeze(1), self.config.labels, neutral=True)
+        activities, _ = self._send(paths[:, -1:])
+        logits = self._read_out(activities, None, self._lay_out(rows, None, None)[1])
+        goodness = torch.full((len(rows), len(self.layers), self.config.labels), torch.nan, device=self.device)
+        none = torch.empty(0, len(self.layers), 0, device=self.device)
+        if logits is None or self.prediction == "readout":
+            return Scores(logits, goodness.sum(1), goodness, none, none)
+        listed = self._listed(logits)
+        _, found = self._send(paths.gather(1, listed.unsqueeze(2).expand(-1, -1, paths.shape[2])))
+        goodness.scatter_(2, listed.unsqueeze(1).expand(-1, len(self.layers), -1), found)
+        evidence = goodness.mean(1).nan_to_num(nan=-torch.inf)
+        return Scores(evidence, goodness.sum(1), goodness, none, none)
+
+    def _send(self, paths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Send paths through the layers; return what the read-out reads of the last one, and goodness (n, layers, p)."""
+        x = self._enter(self._by_place(paths), torch.zeros(len(paths), 1, device=self.device))
+        activities, goodness = [], []
+        for depth, layer in enumerate(self.layers):
+            found, _, x = layer.read(x)
+            goodness.append(found)
+            if self._reads(depth):
+                activities.append(x[:, -1])
+        return activities, torch.stack(goodness, 1)
+
+
+def _without(values: Tensor, m: int, taught: int) -> Tensor:
+    """Leave out the rows of corrupted copies, which lie from m to ``taught``."""
+    return values if taught == m else torch.cat([values[:m], values[taught:]])
+
+
+def _beside(values: Tensor, m: int, taught: int) -> Tensor:
+    """Take what a lesson's rows (m, t) have, and beside it what their corrupted copies have."""
+    return values[:m] if taught == m else torch.cat([values[:m], values[m:taught]], 1)
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
@@ -189,32 +335,3 @@ def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001  no public name
     return torch.bfloat16 if native else torch.float32
-
-
-def _layer(
-    network: NetworkConfig,
-    optimizer: OptimizerConfig,
-    fan_in: int,
-    units: int,
-    generator: torch.Generator,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Layer:
-    weight = (torch.randn(units, fan_in, generator=generator) / fan_in**0.5).to(device)
-    coding = _coding(network, units, generator, device)
-    adder = make_adder(weight, dtype, optimizer.rounding, int(torch.randint(LAYER_SEEDS, (), generator=generator)))
-    return Layer(
-        adder.weight, coding, make_rule(optimizer, adder, coding.parameters().get("context")), network.threshold
-    )
-
-
-def _coding(network: NetworkConfig, units: int, generator: torch.Generator, device: torch.device) -> Coding:
-    if network.coding == "context":
-        return Context(torch.randn(network.labels, units, generator=generator).to(device), network.temperature)
-    if network.coding == "overlay":
-        return Overlay(network.temperature)
-    if network.assemblies == "disjoint":
-        membership = disjoint_assemblies(network.labels, units).to(device)
-        return Assembly(membership, network.temperature, run=units // network.labels)
-    membership = random_assemblies(network.labels, units, network.assembly_share, generator).to(device)
-    return Assembly(membership, network.temperature)

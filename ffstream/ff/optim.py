@@ -18,7 +18,6 @@ adam        two numbers a weight, and the gradient               Kingma & Ba 201
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -26,38 +25,25 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from ffstream.config import OptimizerConfig
-from ffstream.ff.labels import Block
+from ffstream.ff.gradients import LocalGradient
 from ffstream.ff.rounding import Adder
 
 
-@dataclass(frozen=True)
-class LocalGradient:
-    """Gradient of a layer's loss, in the form in which it arises.
-
-    The gradient of the weights is ``delta.T @ inputs``. It is kept as its two factors, so that a rule without
-    state can add it to the weights without ever forming it, and so that an all-reduce can go between computing
-    and applying it.
-
-    Attributes
-    ----------
-    delta
-        (k, u): slope of the loss with respect to the activation of each unit.
-    inputs
-        (k, i): the normalised inputs that met those activations.
-    context
-        (C, u): gradient of the top-down weights, under ``context`` coding only.
-    blocks
-        Where given, ``delta`` is zero outside of these blocks.
-    """
-
-    delta: Tensor
-    inputs: Tensor
-    context: Tensor | None = None
-    blocks: list[Block] | None = None
+LABEL_WEIGHTS = "labels"
+# Rules that only ever add to the weights, for which there is a choice of rounding.
+STATELESS = ("in_place", "unit", "factored")
 
 
 class Rule(Protocol):
-    """Applies local gradients to one layer's parameters."""
+    """Applies local gradients to one layer's parameters.
+
+    Attributes
+    ----------
+    rate
+        Step size; whoever lowers it towards the end of a training sets it here.
+    """
+
+    rate: float
 
     def apply(self, gradient: LocalGradient) -> None:
         """Change the parameters by one step."""
@@ -73,26 +59,21 @@ class InPlace:
     ----------
     weight
         How products are added to the layer's weights.
-    context
-        The layer's top-down weights, under ``context`` coding.
+    label_weights
+        What the layer's label coding learns, where it learns anything.
     rate
         How far one sample moves the weights.
     """
 
-    def __init__(self, weight: Adder, context: Tensor | None, rate: float) -> None:
+    def __init__(self, weight: Adder, label_weights: Tensor | None, rate: float) -> None:
         self.weight = weight
-        self.context = context
+        self.label_weights = label_weights
         self.rate = rate
 
     def apply(self, gradient: LocalGradient) -> None:
-        if gradient.blocks is None:
-            self.weight.add(gradient.delta, gradient.inputs, -self.rate)
-        else:
-            for rows, units in gradient.blocks:
-                delta = gradient.delta[:, units].index_select(0, rows)
-                self.weight.add(delta, gradient.inputs.index_select(0, rows), -self.rate, units)
-        if self.context is not None and gradient.context is not None:
-            self.context.sub_(gradient.context, alpha=self.rate)
+        gradient.add_to(self.weight, -self.rate)
+        if self.label_weights is not None and gradient.label_weights is not None:
+            self.label_weights.sub_(gradient.label_weights, alpha=self.rate)
 
     def state(self) -> dict[str, Tensor]:
         return self.weight.state()
@@ -124,25 +105,28 @@ class Factored:
     def apply(self, gradient: LocalGradient) -> None:
         self._steps += 1
         unbias = 1 - self.decay**self._steps
-        delta = gradient.delta * _inverse_root(self.units, gradient.delta.float().square().sum(0), self.decay, unbias)
-        inputs = gradient.inputs
-        if self.inputs is not None:
-            inputs = inputs * _inverse_root(self.inputs, inputs.float().square().mean(0), self.decay, unbias)
-        context = gradient.context
-        if context is not None:
-            context = context * _inverse_root(self.units, None, self.decay, unbias)
-        delta, inputs = delta.to(gradient.delta.dtype), inputs.to(gradient.inputs.dtype)
-        self.within.apply(LocalGradient(delta, inputs, context, gradient.blocks))
+        units, inputs = gradient.mean_squares()
+        by_unit = _inverse_root(self.units, units, self.decay, unbias)
+        by_input = None if self.inputs is None else _inverse_root(self.inputs, inputs, self.decay, unbias)
+        self.within.apply(gradient.scaled(by_unit, by_input))
+
+    @property
+    def rate(self) -> float:
+        """Step size, which is that of the rule within."""
+        return self.within.rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self.within.rate = rate
 
     def state(self) -> dict[str, Tensor]:
         inputs = {} if self.inputs is None else {"inputs": self.inputs}
         return {"units": self.units, **inputs, "steps": self._steps, **self.within.state()}
 
 
-def _inverse_root(running: Tensor, seen: Tensor | None, decay: float, unbias: Tensor) -> Tensor:
+def _inverse_root(running: Tensor, seen: Tensor, decay: float, unbias: Tensor) -> Tensor:
     """Move a running mean square towards what was seen, and return the inverse of its root."""
-    if seen is not None:
-        running.lerp_(seen, 1 - decay)
+    running.lerp_(seen, 1 - decay)
     mean = running / unbias
     # A share of the mean keeps what is nearly always silent from being blown up.
     return (mean + 0.1 * mean.mean() + 1e-20).rsqrt()
@@ -160,9 +144,9 @@ class Momentum:
     def apply(self, gradient: LocalGradient) -> None:
         # The product is added to the decayed momentum by one call: the gradient is never formed.
         share = 1 - self.decay
-        self._mean["weight"].addmm_(gradient.delta.T, gradient.inputs, beta=self.decay, alpha=share)
-        if gradient.context is not None:
-            self._mean["context"].mul_(self.decay).add_(gradient.context, alpha=share)
+        gradient.accumulate(self._mean["weight"], self.decay, share)
+        if gradient.label_weights is not None:
+            self._mean[LABEL_WEIGHTS].mul_(self.decay).add_(gradient.label_weights, alpha=share)
         for name, parameter in self.parameters.items():
             parameter.sub_(self._mean[name], alpha=self.rate)
 
@@ -176,7 +160,7 @@ class Adam:
     Parameters
     ----------
     parameters
-        The layer's learned tensors by name: ``weight``, and ``context`` under that coding.
+        The layer's learned tensors by name: ``weight``, and ``labels`` where its label coding learns.
     rate
         Step size.
     betas
@@ -194,9 +178,9 @@ class Adam:
         self._steps = {name: torch.zeros((), device=p.device) for name, p in parameters.items()}
 
     def apply(self, gradient: LocalGradient) -> None:
-        torch.mm(gradient.delta.T, gradient.inputs, out=self._gradients["weight"])
-        if gradient.context is not None:
-            self._gradients["context"].copy_(gradient.context)
+        gradient.accumulate(self._gradients["weight"], 0.0, 1.0)
+        if gradient.label_weights is not None:
+            self._gradients[LABEL_WEIGHTS].copy_(gradient.label_weights)
         adam(
             list(self.parameters.values()),
             list(self._gradients.values()),
@@ -219,15 +203,15 @@ class Adam:
         return {f"{kind}.{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
 
 
-def make_rule(config: OptimizerConfig, adder: Adder, context: Tensor | None) -> Rule:
-    """Make the rule that a configuration names, for one layer's weights and top-down weights."""
+def make_rule(config: OptimizerConfig, adder: Adder, label_weights: Tensor | None) -> Rule:
+    """Make the rule that a configuration names, for one layer's weights and what its label coding learns."""
     weight = adder.weight
-    parameters = {"weight": weight} | ({} if context is None else {"context": context})
+    parameters = {"weight": weight} | ({} if label_weights is None else {LABEL_WEIGHTS: label_weights})
     if config.rule == "adam":
         return Adam(parameters, config.rate, config.betas)
     if config.rule == "momentum":
         return Momentum(parameters, config.rate, config.betas[0])
-    in_place = InPlace(adder, context, config.rate)
+    in_place = InPlace(adder, label_weights, config.rate)
     if config.rule == "in_place":
         return in_place
     units, inputs = (

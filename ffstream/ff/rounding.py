@@ -42,6 +42,12 @@ class Adder(Protocol):
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
         """Add ``scale * left.T @ right``, of (k, units) and (k, i), to the weights of some units in place."""
 
+    def add_formed(self, gradient: Tensor, scale: float) -> None:
+        """Add ``scale`` times a matrix (u, i) to the weights in place."""
+
+    def hold(self, norms: Tensor) -> None:
+        """Scale the weights of each unit to a norm, (u,)."""
+
     def state(self) -> dict[str, Tensor]:
         """Return the tensors beside the weights that a checkpoint must hold, by name."""
 
@@ -54,6 +60,12 @@ class Nearest:
 
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
         self.weight[units].addmm_(left.T, right, alpha=scale)
+
+    def add_formed(self, gradient: Tensor, scale: float) -> None:
+        self.weight.add_(gradient, alpha=scale)
+
+    def hold(self, norms: Tensor) -> None:
+        self.weight.mul_(_factors(self.weight, norms))
 
     def state(self) -> dict[str, Tensor]:
         return {}
@@ -71,13 +83,22 @@ class Stochastic:
         self._seed, self._steps = seed, torch.zeros((), dtype=torch.int64)
 
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
+        total = self._sum[units]
+        total.copy_(self.weight[units]).addmm_(left.float().T, right.float(), alpha=scale)
+        self._round(total, units)
+
+    def add_formed(self, gradient: Tensor, scale: float) -> None:
+        self._round(self._sum.copy_(self.weight).add_(gradient, alpha=scale), ALL)
+
+    def hold(self, norms: Tensor) -> None:
+        self._round(self._sum.copy_(self.weight).mul_(_factors(self._sum, norms)), ALL)
+
+    def _round(self, total: Tensor, units: slice) -> None:
         self._steps += 1
         self._generator.manual_seed((self._seed * SPREAD + int(self._steps)) % SEEDS)
-        total, noise = self._sum[units], self._noise[units]
-        total.copy_(self.weight[units]).addmm_(left.float().T, right.float(), alpha=scale)
         # The lower half of a float32 is what bfloat16 cuts off: noise added to it carries into the upper half with
         # just the chance that it stands for.
-        noise.random_(2**16, generator=self._generator)
+        noise = self._noise[units].random_(2**16, generator=self._generator)
         total.view(torch.int32).add_(noise).bitwise_and_(-(2**16))
         self.weight[units].copy_(total)
 
@@ -96,6 +117,12 @@ class Master:
         self._master[units].addmm_(left.float().T, right.float(), alpha=scale)
         self.weight[units].copy_(self._master[units])
 
+    def add_formed(self, gradient: Tensor, scale: float) -> None:
+        self.weight.copy_(self._master.add_(gradient, alpha=scale))
+
+    def hold(self, norms: Tensor) -> None:
+        self.weight.copy_(self._master.mul_(_factors(self._master, norms)))
+
     def state(self) -> dict[str, Tensor]:
         return {"master": self._master}
 
@@ -106,3 +133,8 @@ def make_adder(weight: Tensor, dtype: torch.dtype, rounding: Rounding, seed: int
     if dtype == torch.float32 or rounding == "nearest":
         return Nearest(held)
     return Master(held, weight) if rounding == "master" else Stochastic(held, seed)
+
+
+def _factors(weight: Tensor, norms: Tensor) -> Tensor:
+    """Return by what each unit's weights (u, i) must be multiplied to have its norm; (u, 1)."""
+    return (norms / weight.float().norm(dim=1).clamp(min=1e-12)).unsqueeze(1)

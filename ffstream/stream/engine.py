@@ -18,7 +18,7 @@ import torch
 
 from ffstream.config import Config
 from ffstream.errors import CatchingUp, StateError
-from ffstream.ff.layers import Phase
+from ffstream.ff.lesson import Phase
 from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.inbox import Command, Inbox, Work
 from ffstream.stream.journal import Journal

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from ffstream.config import Config
 from ffstream.errors import CheckpointError, ConfigError
-from ffstream.ff.goodness import probability_of_real
-from ffstream.ff.layers import Lesson, Phase
+from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network, Scores
 from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.memory import Memory
@@ -88,8 +87,9 @@ class Learner:
         self.version = 0
         self.samples_learned = 0
         self.phase_steps = dict.fromkeys(Phase, 0)
-        # Goodness (m, layers) of the last rows that were raised ("real") and lowered ("negative").
-        self._shown: dict[str, Tensor] = {}
+        # Goodness (m, layers) of the last rows that were raised ("real") and lowered ("negative"), and the probability
+        # that they were called real.
+        self._shown: dict[str, tuple[Tensor, Tensor]] = {}
         self._draws = torch.Generator(self.device)
         # Room for the largest sweep: a full batch of samples beside the largest query.
         largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
@@ -135,9 +135,9 @@ class Learner:
         self.phase_steps[phase] += 1
         self.version += 1
         if phase.raises:
-            self._shown["real"] = scores.shown[:, :, 0]
+            self._shown["real"] = scores.shown[:, :, 0], scores.real[:, :, 0]
         if phase.lowers:
-            self._shown["negative"] = scores.shown[:, :, -1]
+            self._shown["negative"] = scores.shown[:, :, -1], scores.real[:, :, -1]
         if len(labels):
             self.samples_learned += len(labels)
             self.memory.add(rows[: len(labels)], labels, memory_draws)
@@ -156,16 +156,9 @@ class Learner:
 
     def sign_scores(self) -> dict[str, SignScores]:
         """Return how each layer found the last real and the last negative rows that it learned from."""
-        thresholds = [layer.threshold for layer in self.network.layers]
         return {
-            sign: SignScores(
-                goodness.mean(0).tolist(),
-                [
-                    float(probability_of_real(column, threshold).mean())
-                    for column, threshold in zip(goodness.T, thresholds, strict=True)
-                ],
-            )
-            for sign, goodness in self._shown.items()
+            sign: SignScores(goodness.mean(0).tolist(), real.mean(0).tolist())
+            for sign, (goodness, real) in self._shown.items()
         }
 
     def dead_units(self) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ffstream.ff.layers import Phase
+from ffstream.ff.lesson import Phase
 from ffstream.stream.inbox import QueryBatch
 from ffstream.stream.learner import SignScores, Step
 from ffstream.stream.phases import PhaseChange

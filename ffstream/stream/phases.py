@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from ffstream.config import PhasesConfig
-from ffstream.ff.layers import Phase
+from ffstream.ff.lesson import Phase
 
 
 class Override(StrEnum):

@@ -5,7 +5,7 @@ import torch
 
 from ffstream.bench import peers, throughput, timing
 from ffstream.errors import SourceError
-from ffstream.ff.layers import Phase
+from ffstream.ff.lesson import Phase
 
 CPU = torch.device("cpu")
 

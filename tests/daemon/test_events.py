@@ -8,7 +8,7 @@ import torch
 
 from ffstream import wire
 from ffstream.daemon.events import TOPICS, EventLog, frames_of, prediction_fields, score_fields
-from ffstream.ff.layers import Phase
+from ffstream.ff.lesson import Phase
 from ffstream.ff.network import Scores
 from ffstream.stream.inbox import QueryBatch
 from ffstream.stream.learner import SignScores, Step

@@ -8,7 +8,7 @@ from plain_forward import LABELS, PHASES, UNITS, copy_of, learn, make_labels, ma
 
 from ffstream.ff import labels
 from ffstream.ff.labels import Block
-from ffstream.ff.layers import Phase
+from ffstream.ff.lesson import Phase
 
 RUN = UNITS // LABELS
 FREE, DEAR = (dict.fromkeys(labels.BLOCK_COST, cost) for cost in (0, 10**18))

@@ -143,7 +143,8 @@ import logging, sys, warnings
 sys.path.insert(0, {folder!r})
 import torch
 from plain_forward import copy_of, equal, learn, make_network, make_rows
-from ffstream.ff.layers import Kernels, Phase
+from ffstream.ff.layers import Kernels
+from ffstream.ff.lesson import Phase
 
 warnings.simplefilter("ignore")
 seen = []

@@ -25,7 +25,7 @@ from plain_forward import (
 )
 
 from ffstream.config import NetworkConfig, OptimizerConfig
-from ffstream.ff.layers import Lesson, Phase
+from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import FULL_STEP, Network, Scores, dtype_of
 
 LEARNING, QUERIES = 8, 5

@@ -7,7 +7,7 @@ import torch
 from plain_forward import CODINGS, LABELS, RULES, WIDTH, make_network, seeded
 from torch import Tensor
 
-from ffstream.ff.layers import Lesson, Phase
+from ffstream.ff.lesson import Lesson, Phase
 
 RATES = {"in_place": 3e-3, "unit": 3e-3, "factored": 3e-3, "momentum": 3e-3, "adam": 3e-3}
 PRECISIONS = [("float32", "nearest"), ("bfloat16", "nearest"), ("bfloat16", "stochastic"), ("bfloat16", "master")]

@@ -15,7 +15,7 @@ import torch
 from ffstream import wire
 from ffstream.config import Config, parse
 from ffstream.errors import CheckpointError, StateError
-from ffstream.ff.layers import Phase
+from ffstream.ff.lesson import Phase
 from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.engine import Engine
 from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch

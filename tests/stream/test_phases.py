@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ffstream.config import PhasesConfig
-from ffstream.ff.layers import Phase
+from ffstream.ff.lesson import Phase
 from ffstream.stream.phases import Override, PhaseChange, Scheduler
 
 WAKE, SLEEP, TOGETHER = Phase.WAKE, Phase.SLEEP, Phase.TOGETHER

@@ -1,0 +1,218 @@
+"""The network's section: shape of a sample, layers, goodness, label coding, negatives, prediction."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ffstream.config.section import Count, Positive, Section
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Activation = Literal["relu", "leaky_relu", "gelu", "tanh", "softplus", "squared_relu"]
+Goodness = Literal["squares", "minimised", "mean", "ratio", "topk"]
+Against = Literal["threshold", "labels"]
+Negatives = Literal["belief", "uniform", "blur", "masks", "noise", "shuffled"]
+Prediction = Literal["goodness", "upper_goodness", "readout", "cascade"]
+Threshold = Annotated[float, Field(allow_inf_nan=False)] | Literal["width", "running"]
+Temperature = Positive | Literal["width"]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+# What says how a layer's places lie.
+PLACED = ("kernel", "stride", "padding", "pool", "regions")
+# What a layer may state for itself; elsewhere it is as the network says.
+STATED = ("activation", "goodness", "top_share", "against", "threshold", "temperature")
+
+
+class LayerConfig(Section):
+    """One layer of an image network; what it leaves out is as ``[network]`` says.
+
+    ``dense``: ``units`` units that see all of the layer below. ``local``: ``units`` units at each place, each with
+    weights of its own for its receptive field of ``kernel`` by ``kernel`` places (the paper, section 3.2).
+    ``convolution``: ``units`` channels, whose weights all places share.
+    """
+
+    kind: Literal["dense", "local", "convolution"] = "dense"
+    units: Count
+    kernel: Count = 3
+    stride: Count = 1
+    padding: Annotated[int, Field(ge=0)] = 0
+    pool: Count = 1
+    regions: Annotated[int, Field(ge=0)] = 1
+    activation: Activation | None = None
+    goodness: Goodness | None = None
+    top_share: Share | None = None
+    against: Against | None = None
+    threshold: Threshold | None = None
+    temperature: Temperature | None = None
+
+    @model_validator(mode="after")
+    def _places_belong_to_images(self) -> Self:
+        if self.kind == "dense":
+            fields = type(self).model_fields
+            alien = [key for key in PLACED if getattr(self, key) != fields[key].default]
+            if alien:
+                raise ValueError(f"{', '.join(alien)}: a dense layer has no places; leave it out")
+        return self
+
+
+class NetworkConfig(Section):
+    """The network: shape of a sample, layers, and how labels meet them."""
+
+    shape: tuple[Count, ...] = Field(
+        (28, 28),
+        min_length=1,
+        description="Shape of one sample as it is sent; of an image: height, width, or channels, height, width.",
+    )
+    labels: int = Field(10, ge=2, description="Number of labels, 0 … labels-1.")
+    hidden: tuple[Count, ...] = Field((512, 512), min_length=1, description="Units of each layer, all dense.")
+    layers: tuple[LayerConfig, ...] = Field(
+        (),
+        description="Instead of hidden, layers that say more of themselves, a table each: "
+        '{kind = "convolution", units = 96, kernel = 3, padding = 1, pool = 2}; kinds are dense, local (receptive '
+        "fields that share no weights) and convolution; regions = 2 gives 2 by 2 parts of the image a goodness of their "
+        "own, 0 every place; and activation, goodness, top_share, against, threshold, temperature as below.",
+    )
+    coding: Literal["assembly", "context", "overlay", "none"] = Field(
+        "assembly",
+        description="How a label meets the activities: assembly (each label owns units; one pass scores all labels), "
+        "context (a top-down term in every layer; try temperature 16, threshold 24, rate 4e-3), "
+        "overlay (written over the first pixels, as in Hinton's paper; one pass a label), "
+        "none (layers learn without labels; a read-out learns from those samples that have one).",
+    )
+    assemblies: Literal["disjoint", "random", "learned"] = Field(
+        "disjoint",
+        description="Under assembly coding: each label owns a run of units of its own, or a random share, or learns "
+        "from there how much each unit is its own.",
+    )
+    assembly_share: Share = Field(0.3, description="Share of the units that a random assembly has.")
+    activation: Activation = Field("relu", description="What a unit makes of its inputs.")
+    goodness: Goodness = Field(
+        "squares",
+        description="Mean of the squared activities; the same with the sign turned (minimised: low for real data); "
+        "mean of the activities; ratio of positive to all (positive units are the label's own); topk: mean over the "
+        "most active share.",
+    )
+    top_share: Share = Field(0.1, description="Share of the units that topk counts.")
+    against: Against = Field(
+        "threshold",
+        description="What a label's goodness is held against: a threshold, p = sigmoid(goodness - threshold), or the "
+        "other labels', p = softmax(goodness).",
+    )
+    temperature: Temperature = Field(
+        8.0, description='Goodness is temperature times the mean; "width" makes it the sum, as in Hinton\'s paper.'
+    )
+    threshold: Threshold = Field(
+        12.0,
+        description="Goodness at which a layer is undecided: real with probability 1/2. A number; "
+        '"width": that of a mean of 1; "running": half way between real data and negatives so far.',
+    )
+    centring: bool = Field(True, description="Take the running mean off the inputs of every layer.")
+    homeostasis: bool = Field(False, description="Hold the norm of each unit's weights at its first value.")
+    peer: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How strongly a unit's mean activity is drawn to that of its layer; the paper takes 0.03.",
+    )
+    negatives: Negatives = Field(
+        "belief",
+        description="What is lowered: the same input under a wrong label drawn from what the network believes, or each "
+        "alike (uniform); or under its own label, the input blurred, mixed with another by masks, under noise, or with "
+        "its pixels shuffled.",
+    )
+    readout: Literal["none", "all", "upper"] = Field(
+        "none",
+        description="A linear softmax read-out on the normalised activities of all layers, or of all but the first.",
+    )
+    readout_rate: Positive = Field(0.1, description="Step size of the read-out.")
+    prediction: Prediction = Field(
+        "goodness",
+        description="How a label is predicted: by goodness summed over layers, the same without the first layer, by "
+        "the read-out, or by goodness among the labels that the read-out lists first (cascade).",
+    )
+    shortlist: Count = Field(3, description="Labels that the read-out lists for the cascade.")
+    precision: Precision = Field(
+        "auto",
+        description="Of the weights and the products. auto takes bfloat16 where the device multiplies it natively, "
+        "which is 2 to 4 times faster, and float32 elsewhere.",
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the first weights and of every draw.")
+
+    @property
+    def width(self) -> int:
+        """Number of values in one sample."""
+        return math.prod(self.shape)
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width of a sample; one that is no image has all its values as channels of one place."""
+        if len(self.shape) == 2:
+            return (1, *self.shape)
+        return self.shape if len(self.shape) == 3 else (self.width, 1, 1)
+
+    @property
+    def corrupts(self) -> bool:
+        """Whether negatives are other inputs, instead of other labels of the same input."""
+        return self.negatives not in ("belief", "uniform")
+
+    @property
+    def stack(self) -> tuple[LayerConfig, ...]:
+        """The layers from the first to the last, each with everything that it leaves to the network filled in."""
+        layers = self.layers or tuple(LayerConfig(units=units) for units in self.hidden)
+        ours = {key: getattr(self, key) for key in STATED}
+        return tuple(layer.model_copy(update=_unless_stated(ours, layer)) for layer in layers)
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        units = min(layer.units for layer in self.stack)
+        if self.coding == "overlay" and self.labels > self.width:
+            raise ValueError(f"overlay writes {self.labels} labels over the first pixels, a sample has {self.width}")
+        if self.coding == "assembly" and self.assemblies == "disjoint" and self.labels > units:
+            raise ValueError(f"{self.labels} labels cannot own disjoint assemblies among {units} units")
+        if self.shortlist > self.labels:
+            raise ValueError(f"a shortlist of {self.shortlist} is longer than all {self.labels} labels")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> Self:
+        if self.coding == "none" and not self.corrupts:
+            raise ValueError(
+                f"coding none knows no labels, so negatives cannot be {self.negatives!r}: name a corruption, as "
+                "negatives = 'masks'"
+            )
+        if self.coding == "none" and (self.prediction != "readout" or self.readout == "none"):
+            raise ValueError("under coding none goodness tells no labels apart: set readout and prediction = 'readout'")
+        if self.prediction in ("readout", "cascade") and self.readout == "none":
+            raise ValueError(f"prediction = {self.prediction!r} needs a read-out: set readout to 'all' or 'upper'")
+        if len(self.stack) == 1 and "upper" in (self.readout, self.prediction.partition("_")[0]):
+            raise ValueError("there is no layer above the first: set readout = 'all', prediction without 'upper'")
+        if any(layer.against == "labels" for layer in self.stack) and self.coding == "none":
+            raise ValueError("under coding none there are no labels to hold goodness against: set against = 'threshold'")
+        if self.coding == "assembly" and self.assemblies == "learned":
+            alien = {layer.goodness for layer in self.stack} & {"ratio", "topk"}
+            if alien:
+                raise ValueError(f"learned assemblies do not go with goodness {alien.pop()!r}: set assemblies = 'random'")
+        return self
+
+    @model_validator(mode="after")
+    def _fields_fit_the_image(self) -> Self:
+        _, height, width = self.image
+        for i, layer in enumerate(self.stack):
+            if layer.kind == "dense":
+                height = width = 1
+                continue
+            places = [(side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in (height, width)]
+            if min(places) < 1:
+                raise ValueError(f"layers[{i}]: a kernel of {layer.kernel} does not fit {height} x {width} places")
+            if layer.regions > 1 and any(side % layer.regions for side in places):
+                raise ValueError(f"layers[{i}]: {places[0]} x {places[1]} places do not part into {layer.regions} evenly")
+            height, width = (side // layer.pool for side in places)
+            if min(height, width) < 1:
+                raise ValueError(f"layers[{i}]: a pool of {layer.pool} leaves nothing of {places[0]} x {places[1]} places")
+        return self
+
+
+def _unless_stated(ours: dict[str, Any], layer: LayerConfig) -> dict[str, Any]:
+    return {key: value for key, value in ours.items() if getattr(layer, key) is None}

@@ -1,0 +1,108 @@
+"""The sections of the TOML file beside the network's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ffstream import ports
+from ffstream.config.section import Count, Positive, Rows, Section
+
+
+class OptimizerConfig(Section):
+    """The rule that changes the weights."""
+
+    rule: Literal["in_place", "unit", "factored", "momentum", "adam"] = Field(
+        "in_place",
+        description="in_place: W -= rate * gradient, no state, the fastest and on MNIST the best. unit and factored "
+        "divide by running root mean squares a unit, or a unit and an input; momentum and adam keep one or two numbers "
+        "a weight.",
+    )
+    rate: Positive = Field(
+        1.5e-3,
+        description="Step size: how far one sample moves the weights. adam, unit and factored want about 2e-4.",
+    )
+    rounding: Literal["nearest", "stochastic", "master"] = Field(
+        "nearest",
+        description="How a small step reaches bfloat16 weights: nearest loses what is too small to show, 0.3 "
+        "points on MNIST at a rate of 2e-4; stochastic and master (a float32 copy) keep it, and cost memory traffic. "
+        "Of in_place, unit and factored.",
+    )
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.9, 0.99), description="Decay of the first moment (momentum, adam) and of the second (unit, factored, adam)."
+    )
+
+
+class PhasesConfig(Section):
+    """Wake and sleep."""
+
+    schedule: Literal["alternating", "together"] = Field(
+        "alternating",
+        description="alternating (wake_steps of real data, then a nap of sleep_steps of negatives), "
+        "or together (both signs in each step).",
+    )
+    wake_steps: Count = Field(4, description="Learning steps awake before a nap.")
+    sleep_steps: Count = Field(4, description="Learning steps of a nap.")
+    quiet_ms: Positive = Field(50.0, description="A stream silent for this long lets the network nap early.")
+
+
+class EngineConfig(Section):
+    """The loop that gathers, sweeps and replies."""
+
+    device: str = Field("auto", description='"auto" takes a GPU where there is one; or "cpu", "cuda", "cuda:1".')
+    max_batch: Rows = Field(64, description="Samples learned in one step at most.")
+    max_query_rows: Rows = Field(256, description="Query rows answered in one sweep at most.")
+    threads: int = Field(
+        0, ge=0, description="Threads that a product may take on a CPU; 0 leaves one core to the sockets."
+    )
+    compile: bool = Field(
+        True, description="Fuse the work between the products with torch.compile before the daemon is ready."
+    )
+    max_wait_ms: float = Field(
+        2.0, ge=0, allow_inf_nan=False, description="How long a step may wait for its batch to fill; 0 never waits."
+    )
+    memory_samples: Count = Field(10_000, description="Samples that sleep can draw from (a uniform reservoir).")
+    window: Count = Field(1_000, description="Samples in the windowed prequential accuracy.")
+    report_ms: Positive = Field(250.0, description="How often scores are published and layer metrics refreshed.")
+
+
+class ServerConfig(Section):
+    """Sockets and their bounds."""
+
+    host: str = Field(
+        ports.HOST,
+        description="Address to bind. There is no access control: leave it on loopback unless the network is yours.",
+    )
+    port: int = Field(
+        ports.PORT,
+        ge=1,
+        le=65_535 - ports.HTTP,
+        description="First of six ports: control, queries, samples, push, events, HTTP.",
+    )
+    inbox_samples: Count = Field(8_192, description="Samples that may wait to be learned; credit is a share of this.")
+    inbox_bytes: Count = Field(64 * 2**20, description="The same in bytes; as many again for queries.")
+    inbox_query_rows: Count = Field(4_096, description="Query rows that may wait to be answered.")
+    message_samples: Rows = Field(1_024, description="Samples or query rows in one message at most.")
+    message_bytes: Count = Field(16 * 2**20, description="Bytes in one message at most.")
+    feeders: Count = Field(256, description="Feeders remembered; the one silent longest is forgotten first.")
+    replay_events: Count = Field(1_024, description="Events of each topic kept for late subscribers.")
+
+
+class StateConfig(Section):
+    """What survives a restart."""
+
+    directory: Path = Field(
+        Path("ffstream-state"), description="Folder of the checkpoints and the journal; made if missing."
+    )
+    journal: bool = Field(
+        True,
+        description="Keep every sample on disk before it is acknowledged as durable. Without it a crash loses what was "
+        "learned since the last checkpoint.",
+    )
+    journal_bytes: Count = Field(
+        4 * 2**30, description="Size of the journal at most; a checkpoint is saved, and the journal pruned, in time."
+    )
+    checkpoint_s: Positive = Field(300.0, description="Seconds between checkpoints.")
+    keep: Count = Field(3, description="Checkpoints kept.")

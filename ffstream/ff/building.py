@@ -1,0 +1,132 @@
+"""Layers as a configuration describes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ffstream.config import LayerConfig, NetworkConfig, OptimizerConfig
+from ffstream.ff.activations import ACTIVATIONS
+from ffstream.ff.assemblies import disjoint_assemblies, random_assemblies, whole
+from ffstream.ff.connections import Connection, Convolution, Dense, Field, Local
+from ffstream.ff.criteria import CRITERIA
+from ffstream.ff.goodness import make_goodness
+from ffstream.ff.grid import Grid
+from ffstream.ff.labels import Assembly, Coding, Context, LearnedAssembly, Whole
+from ffstream.ff.layers import Form, Layer, Running
+from ffstream.ff.optim import STATELESS, make_rule
+from ffstream.ff.rounding import LAYER_SEEDS, make_adder
+
+# How much less at first a unit counts for a label that is to learn its assembly, where it is not in the random one.
+APART = 4.0
+
+
+def make_layers(
+    network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device, dtype: torch.dtype
+) -> list[Layer]:
+    """Make the layers that a configuration describes, their first weights drawn from its seed."""
+    generator = torch.Generator().manual_seed(network.seed)
+    return [
+        _layer(network, optimizer, layer, below, generator, device, dtype) for layer, below in _levels(network)
+    ]
+
+
+def _levels(network: NetworkConfig) -> Iterator[tuple[LayerConfig, tuple[int, int, int]]]:
+    """Go through the layers, each with the channels, height and width of what lies below it."""
+    below = network.image
+    for layer in network.stack:
+        yield layer, below
+        grid = _grid(layer, below)
+        below = (layer.units, grid.height // layer.pool, grid.width // layer.pool)
+
+
+def _grid(layer: LayerConfig, below: tuple[int, int, int]) -> Grid:
+    if layer.kind == "dense":
+        return Grid(1, 1, layer.units)
+    return Grid(*_field(layer, below).places, layer.units, layer.regions)
+
+
+def _field(layer: LayerConfig, below: tuple[int, int, int]) -> Field:
+    return Field(below, layer.kernel, layer.stride, layer.padding)
+
+
+def _layer(
+    network: NetworkConfig,
+    optimizer: OptimizerConfig,
+    layer: LayerConfig,
+    below: tuple[int, int, int],
+    generator: torch.Generator,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Layer:
+    grid = _grid(layer, below)
+    fan_in = math.prod(below) if layer.kind == "dense" else _field(layer, below).inputs
+    units = grid.size if layer.kind == "local" else layer.units
+    weight = (torch.randn(units, fan_in, generator=generator) / fan_in**0.5).to(device)
+    coding = _coding(network, layer, generator, device)
+    rounding = optimizer.rounding if optimizer.rule in STATELESS else "nearest"
+    adder = make_adder(weight, dtype, rounding, int(torch.randint(LAYER_SEEDS, (), generator=generator)))
+    learned = next(iter(coding.parameters().values()), None)
+    channels = layer.units if layer.kind == "convolution" else grid.size
+    form = _form(network, layer, coding, grid)
+    start = 0.0 if form.threshold is not None else _counted(layer, coding, grid)
+    running = Running(
+        torch.zeros(channels, device=device),
+        torch.full((2,), start, device=device),
+        torch.zeros(channels, device=device),
+    )
+    rule = make_rule(optimizer, adder, learned)
+    return Layer(_connection(layer, below, adder.weight), form, rule, adder if network.homeostasis else None, running)
+
+
+def _form(network: NetworkConfig, layer: LayerConfig, coding: Coding, grid: Grid) -> Form:
+    at_one = _counted(layer, coding, grid)
+    sign = -1 if layer.goodness == "minimised" else 1
+    threshold = at_one if layer.threshold == "width" else layer.threshold
+    return Form(
+        coding,
+        ACTIVATIONS[layer.activation or network.activation],
+        make_goodness(layer.goodness or network.goodness, at_one, layer.top_share or network.top_share),
+        CRITERIA[layer.against or network.against],
+        sign * threshold if isinstance(threshold, float) else None,
+        grid,
+        layer.pool,
+        1 if network.coding == "none" else network.labels,
+        not network.corrupts,
+        network.centring,
+        network.peer,
+    )
+
+
+def _counted(layer: LayerConfig, coding: Coding, grid: Grid) -> float:
+    """Return the temperature of a layer: goodness where the mean that it is taken of is 1."""
+    if isinstance(layer.temperature, float):
+        return layer.temperature
+    return float(coding.pool().size * grid.region)
+
+
+def _connection(layer: LayerConfig, below: tuple[int, int, int], weight: Tensor) -> Connection:
+    if layer.kind == "dense":
+        return Dense(weight)
+    field = _field(layer, below)
+    return Local(weight, field) if layer.kind == "local" else Convolution(weight, field)
+
+
+def _coding(network: NetworkConfig, layer: LayerConfig, generator: torch.Generator, device: torch.device) -> Coding:
+    labels, units = network.labels, layer.units
+    if network.coding == "assembly":
+        if network.assemblies == "disjoint":
+            membership, run = disjoint_assemblies(labels, units).to(device), units // labels
+            return Assembly(membership, run, run)
+        membership = random_assemblies(labels, units, network.assembly_share, generator).to(device)
+        if network.assemblies == "learned":
+            return LearnedAssembly(APART * (membership > 0).float())
+        return Assembly(membership, int((membership[0] > 0).sum()))
+    # Under ratio the first half of the units are those whose share is to rise with real data.
+    share, size = whole(units, half=layer.goodness == "ratio")
+    if network.coding == "context":
+        return Context(torch.randn(labels, units, generator=generator).to(device), share.to(device), size)
+    return Whole(share.to(device), size)

@@ -1,0 +1,177 @@
+"""How a layer's weights meet its inputs: all of them, a receptive field at each place, or one kernel for all places.
+
+Rows between layers are flat and carry paths, (n, p, i), place by place (``ffstream.ff.grid``). Whatever the
+connection, its weights are one matrix, a row for each set of weights (u, i), so rules and homeostasis need not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ffstream.ff.gradients import Block, Factors, Formed, LocalGradient
+
+
+class Connection(Protocol):
+    """The weights of one layer, and what they do to its inputs."""
+
+    weight: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn inputs (n, p, i) into activations (n, p, places * units)."""
+
+    def gradient(
+        self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
+    ) -> LocalGradient:
+        """Return the gradient for slopes (m, q, places * units) at the activations of inputs (m, q, i)."""
+
+
+def multiply(x: Tensor, weight: Tensor) -> Tensor:
+    """Multiply inputs (n, p, i) with weights (u, i); (n, p, u)."""
+    return x @ weight.T
+
+
+class Dense:
+    """Every unit sees all of the layer below.
+
+    Attributes
+    ----------
+    multiply
+        The product, as it is written here or in the way that is fastest (``ffstream.ff.fused``).
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+        self.multiply: Callable[[Tensor, Tensor], Tensor] = multiply
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.multiply(x, self.weight)
+
+    def gradient(
+        self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
+    ) -> LocalGradient:
+        return Factors(delta.flatten(0, 1), x.flatten(0, 1), label_weights, blocks)
+
+
+class Field:
+    """Square windows on the places of the layer below.
+
+    Parameters
+    ----------
+    below
+        Channels, height and width of the layer below.
+    kernel, stride, padding
+        Of the windows, in places.
+    """
+
+    def __init__(self, below: tuple[int, int, int], kernel: int, stride: int, padding: int) -> None:
+        self.channels, self.height, self.width = below
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    @property
+    def inputs(self) -> int:
+        """Values in one window."""
+        return self.channels * self.kernel**2
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """Height and width of what the windows make."""
+        rows, columns = (
+            (side + 2 * self.padding - self.kernel) // self.stride + 1 for side in (self.height, self.width)
+        )
+        return rows, columns
+
+    def images(self, x: Tensor) -> Tensor:
+        """See flat rows (n, p, i) as images (n * p, channels, height, width)."""
+        return x.reshape(-1, self.height, self.width, self.channels).permute(0, 3, 1, 2)
+
+
+class Local:
+    """Each place has weights of its own for its receptive field (the paper, section 3.2).
+
+    Parameters
+    ----------
+    weight
+        (places * units, i), place by place.
+    field
+        The receptive fields.
+    """
+
+    def __init__(self, weight: Tensor, field: Field) -> None:
+        self.weight = weight
+        self.field = field
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows, weights = self._windows(x), self._by_place(self.weight)
+        return torch.bmm(windows, weights.transpose(1, 2)).transpose(0, 1).reshape(*x.shape[:2], -1)
+
+    def gradient(
+        self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
+    ) -> LocalGradient:
+        del blocks
+        windows = self._windows(x)
+        slopes = delta.reshape(windows.shape[1], len(windows), -1).permute(1, 2, 0)
+        return Formed(torch.bmm(slopes, windows).flatten(0, 1), label_weights)
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """Cut the windows of all places out of inputs (n, p, i); (places, n * p, window)."""
+        field = self.field
+        images = functional.pad(field.images(x), (field.padding,) * 4)
+        windows = images.unfold(2, field.kernel, field.stride).unfold(3, field.kernel, field.stride)
+        return windows.permute(2, 3, 0, 1, 4, 5).reshape(-1, len(images), field.inputs)
+
+    def _by_place(self, weight: Tensor) -> Tensor:
+        rows, columns = self.field.places
+        return weight.view(rows * columns, -1, self.field.inputs)
+
+
+class Convolution:
+    """All places share one kernel a channel.
+
+    Parameters
+    ----------
+    weight
+        (channels, i).
+    field
+        Where the kernel is laid.
+    """
+
+    def __init__(self, weight: Tensor, field: Field) -> None:
+        self.weight = weight
+        self.field = field
+
+    def forward(self, x: Tensor) -> Tensor:
+        field = self.field
+        made = functional.conv2d(
+            field.images(x), self._kernels(self.weight), stride=field.stride, padding=field.padding
+        )
+        return made.permute(0, 2, 3, 1).reshape(*x.shape[:2], -1)
+
+    def gradient(
+        self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
+    ) -> LocalGradient:
+        del blocks
+        field, (rows, columns) = self.field, self.field.places
+        slopes = delta.reshape(-1, rows, columns, len(self.weight)).permute(0, 3, 1, 2)
+        _, gradient, _ = torch.ops.aten.convolution_backward(
+            slopes,
+            field.images(x),
+            self._kernels(self.weight),
+            None,
+            [field.stride] * 2,
+            [field.padding] * 2,
+            [1, 1],
+            False,  # noqa: FBT003  not transposed
+            [0, 0],
+            1,
+            [False, True, False],
+        )
+        return Formed(gradient.reshape_as(self.weight), label_weights)
+
+    def _kernels(self, weight: Tensor) -> Tensor:
+        field = self.field
+        return weight.view(-1, field.channels, field.kernel, field.kernel)

@@ -1,0 +1,64 @@
+"""What a label's goodness is held against, and how the loss of a layer slopes there.
+
+The loss of a row is ``-log p[y]`` where real goodness rises, plus ``-log(1 - p[negative])`` where negative goodness
+falls. Under ``threshold``, ``p = sigmoid(goodness - threshold)`` (the paper, equation 1), so the slope is ``p - 1`` at
+the true label and ``p`` at the negative one. Under ``labels``, ``p = softmax(goodness)`` over the labels, as in
+channel-wise competitive learning (arXiv 2312.12668, section 3), so every label is moved.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EPSILON = 1e-6
+
+
+class Judgement(NamedTuple):
+    """How a loss slopes.
+
+    Attributes
+    ----------
+    moved
+        (n, t) int64: labels at whose goodness it slopes; ``None`` for all of them.
+    slope
+        (n, r, t): its slope there, in each region.
+    real
+        (n, t): probability that the layer calls each target real, averaged over regions.
+    """
+
+    moved: Tensor | None
+    slope: Tensor
+    real: Tensor
+
+
+class Criterion(Protocol):
+    """Judges goodness (n, r, C) at targets (n, t), of which those of sign 1 are to rise and those of sign 0 to fall."""
+
+    def __call__(self, goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement: ...
+
+
+def against_threshold(goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement:
+    """Hold goodness against a threshold."""
+    shown = goodness.gather(2, targets.unsqueeze(1).expand(-1, goodness.shape[1], -1))
+    real = torch.sigmoid(shown - threshold)
+    return Judgement(targets, real - signs.unsqueeze(1), real.mean(1))
+
+
+def against_labels(goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement:
+    """Hold goodness against that of the other labels; the threshold is not looked at."""
+    del threshold
+    share = goodness.softmax(2)
+    real = share.gather(2, targets.unsqueeze(1).expand(-1, goodness.shape[1], -1))
+    # The slope is (share - target) for what rises, and (target - share) times the odds for what falls.
+    odds = real / (1 - real).clamp(min=EPSILON)
+    force = torch.where(signs.unsqueeze(1) > 0, -1.0, odds)
+    at = functional.one_hot(targets, goodness.shape[2]).to(goodness.dtype)
+    slope = force @ at - force.sum(2, keepdim=True) * share
+    return Judgement(None, slope, real.mean(1))
+
+
+CRITERIA = {"threshold": against_threshold, "labels": against_labels}

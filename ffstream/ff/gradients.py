@@ -1,0 +1,106 @@
+"""The gradient of a layer's loss, in the form in which it arises.
+
+"Compute the gradient" and "apply it" are two calls, so that an all-reduce can go between them, layer by layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ffstream.ff.rounding import Adder
+
+
+class Block(NamedTuple):
+    """Some rows (k,) int64, and a run of units that they teach."""
+
+    rows: Tensor
+    units: slice
+
+
+class LocalGradient(Protocol):
+    """Gradient of one layer's loss with respect to its weights (u, i), and to what its label coding learns.
+
+    Attributes
+    ----------
+    label_weights
+        Gradient (C, u) of what the coding itself learns, where it learns anything.
+    """
+
+    label_weights: Tensor | None
+
+    def add_to(self, adder: Adder, scale: float) -> None:
+        """Add ``scale`` times the gradient to weights."""
+
+    def accumulate(self, into: Tensor, keep: float, share: float) -> None:
+        """Make ``into`` (u, i) ``keep * into + share * gradient``."""
+
+    def mean_squares(self) -> tuple[Tensor, Tensor]:
+        """Return the mean square of each unit's share of the gradient (u,), and of each input's (i,)."""
+
+    def scaled(self, units: Tensor, inputs: Tensor | None) -> LocalGradient:
+        """Return the gradient, each unit's share times ``units`` (u,) and each input's times ``inputs`` (i,)."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """``delta.T @ inputs``, kept as its two factors: a rule without state adds it without ever forming it.
+
+    Attributes
+    ----------
+    delta
+        (k, u): slope of the loss with respect to the activation of each unit.
+    inputs
+        (k, i): the normalised inputs that met those activations.
+    blocks
+        Where given, ``delta`` is zero outside of these blocks.
+    """
+
+    delta: Tensor
+    inputs: Tensor
+    label_weights: Tensor | None = None
+    blocks: list[Block] | None = None
+
+    def add_to(self, adder: Adder, scale: float) -> None:
+        if self.blocks is None:
+            adder.add(self.delta, self.inputs, scale)
+            return
+        for rows, units in self.blocks:
+            delta = self.delta[:, units].index_select(0, rows)
+            adder.add(delta, self.inputs.index_select(0, rows), scale, units)
+
+    def accumulate(self, into: Tensor, keep: float, share: float) -> None:
+        into.addmm_(self.delta.T, self.inputs, beta=keep, alpha=share)
+
+    def mean_squares(self) -> tuple[Tensor, Tensor]:
+        return self.delta.float().square().sum(0), self.inputs.float().square().mean(0)
+
+    def scaled(self, units: Tensor, inputs: Tensor | None) -> LocalGradient:
+        delta = (self.delta * units).to(self.delta.dtype)
+        seen = self.inputs if inputs is None else (self.inputs * inputs).to(self.inputs.dtype)
+        label_weights = None if self.label_weights is None else self.label_weights * units
+        return Factors(delta, seen, label_weights, self.blocks)
+
+
+@dataclass(frozen=True)
+class Formed:
+    """The gradient (u, i) itself, where weights met many places of a row and their factors would be larger."""
+
+    gradient: Tensor
+    label_weights: Tensor | None = None
+
+    def add_to(self, adder: Adder, scale: float) -> None:
+        adder.add_formed(self.gradient, scale)
+
+    def accumulate(self, into: Tensor, keep: float, share: float) -> None:
+        into.mul_(keep).add_(self.gradient, alpha=share)
+
+    def mean_squares(self) -> tuple[Tensor, Tensor]:
+        square = self.gradient.float().square()
+        return square.mean(1), square.mean(0)
+
+    def scaled(self, units: Tensor, inputs: Tensor | None) -> LocalGradient:
+        gradient = self.gradient * units.unsqueeze(1)
+        return Formed(gradient if inputs is None else gradient * inputs, self.label_weights)

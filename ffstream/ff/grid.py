@@ -1,0 +1,58 @@
+"""Where the units of a layer lie: places of an image, units at each place, regions of places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Places (height by width) with some units each; a dense layer is one place.
+
+    Between layers a row is flat, place by place, the units of a place together.
+
+    Attributes
+    ----------
+    regions
+        Regions a side, each of which has a goodness of its own; 0 makes every place one.
+    """
+
+    height: int
+    width: int
+    units: int
+    regions: int = 1
+
+    @property
+    def places(self) -> int:
+        """Number of places."""
+        return self.height * self.width
+
+    @property
+    def size(self) -> int:
+        """Number of values of a row."""
+        return self.places * self.units
+
+    @property
+    def region(self) -> int:
+        """Places of one region."""
+        return 1 if self.regions == 0 else self.places // self.regions**2
+
+    def part(self, rows: Tensor) -> Tensor:
+        """Part flat rows (n, p, places * units) by regions r and their places l: (n, p, r, l, units)."""
+        n, paths = rows.shape[:2]
+        if self.regions > 1:
+            side = self.regions
+            grid = rows.view(n, paths, side, self.height // side, side, self.width // side, self.units)
+            rows = grid.transpose(3, 4)
+        return rows.reshape(n, paths, -1, self.region, self.units)
+
+    def join(self, parts: Tensor) -> Tensor:
+        """Lay what ``part`` made flat again."""
+        n, paths = parts.shape[:2]
+        if self.regions > 1:
+            side = self.regions
+            parts = parts.reshape(n, paths, side, side, self.height // side, self.width // side, self.units)
+            parts = parts.transpose(3, 4)
+        return parts.reshape(n, paths, self.size)
