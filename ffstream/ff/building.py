@@ -123,7 +123,7 @@ def _coding(network: NetworkConfig, layer: LayerConfig, generator: torch.Generat
             return Assembly(membership, run, run)
         membership = random_assemblies(labels, units, network.assembly_share, generator).to(device)
         if network.assemblies == "learned":
-            return LearnedAssembly(APART * (membership > 0).float())
+            return LearnedAssembly(APART * (membership > 0).to(membership.dtype))
         return Assembly(membership, int((membership[0] > 0).sum()))
     # Under ratio the first half of the units are those whose share is to rise with real data.
     share, size = whole(units, half=layer.goodness == "ratio")

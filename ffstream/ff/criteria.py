@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-EPSILON = 1e-6
-
 
 class Judgement(NamedTuple):
     """How a loss slopes.
@@ -49,16 +47,15 @@ def against_threshold(goodness: Tensor, targets: Tensor, signs: Tensor, threshol
 
 
 def against_labels(goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement:
-    """Hold goodness against that of the other labels; the threshold is not looked at."""
+    """Hold goodness against that of the other labels: their log-sum-exp is the threshold that a label is to pass."""
     del threshold
-    share = goodness.softmax(2)
-    real = share.gather(2, targets.unsqueeze(1).expand(-1, goodness.shape[1], -1))
-    # The slope is (share - target) for what rises, and (target - share) times the odds for what falls.
-    odds = real / (1 - real).clamp(min=EPSILON)
-    force = torch.where(signs.unsqueeze(1) > 0, -1.0, odds)
-    at = functional.one_hot(targets, goodness.shape[2]).to(goodness.dtype)
-    slope = force @ at - force.sum(2, keepdim=True) * share
-    return Judgement(None, slope, real.mean(1))
+    at = functional.one_hot(targets, goodness.shape[2]).unsqueeze(1)
+    others = goodness.unsqueeze(2).masked_fill(at > 0, -torch.inf)
+    shown = goodness.gather(2, targets.unsqueeze(1).expand(-1, goodness.shape[1], -1))
+    real = torch.sigmoid(shown - others.logsumexp(3))
+    # What draws a target up or down draws the others the other way, each by its share among them.
+    pull = (real - signs.unsqueeze(1)).unsqueeze(3)
+    return Judgement(None, (pull * (at - others.softmax(3))).sum(2), real.mean(1))
 
 
 CRITERIA = {"threshold": against_threshold, "labels": against_labels}

@@ -176,8 +176,7 @@ class LearnedAssembly(_Plain):
             slope = slope @ at
         units = goodness.by_unit(hidden).flatten(0, 1)
         pull = share * (slope.flatten(0, 1).T @ units)
-        # A share counts as of the mean over units, so its step is as many times larger as there are units.
-        return delta, self.affinity.shape[1] * (pull - share * pull.sum(1, keepdim=True))
+        return delta, pull - share * pull.sum(1, keepdim=True)
 
     def parameters(self) -> dict[str, Tensor]:
         return {"affinity": self.affinity}
