@@ -37,7 +37,9 @@ def feed(
             ".jsonl file, a folder of images (in a subfolder for each label), or - for JSON lines on standard input."
         ),
     ],
-    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets; cifar10 also as JPEGs.")] = Path(
+        "data"
+    ),
     download: Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")] = False,
     passes: Annotated[int, typer.Option(min=1, help="How often to feed all of it (not from standard input).")] = 1,
     seed: Annotated[int | None, typer.Option(help="Shuffle each pass with this seed; in order without it.")] = None,
