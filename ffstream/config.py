@@ -35,7 +35,7 @@ class NetworkConfig(_Section):
     shape: tuple[Count, ...] = Field((28, 28), min_length=1, description="Shape of one sample as it is sent.")
     labels: int = Field(10, ge=2, description="Number of labels, 0 … labels-1.")
     hidden: tuple[Count, ...] = Field((512, 512), min_length=1, description="Units of each layer.")
-    coding: Literal["assembly", "context", "overlay"] = Field(
+    coding: Literal["assembly", "context", "overlay", "none"] = Field(
         "assembly",
         description="How a label meets the activities: assembly (each label owns units; one pass scores all labels), "
         "context (a top-down term in every layer; try temperature 16, threshold 24, rate 4e-3), "
