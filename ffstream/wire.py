@@ -25,6 +25,8 @@ TENSORS = 4
 DIMENSIONS = 8
 NAME = 128
 SHOWN = 80
+# In the place of a label: the sample has none.
+UNLABELLED = -1
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "float16", "float32", "int32", "int64")}
 INPUT_DTYPES = ("uint8", "float16", "float32")
@@ -36,10 +38,11 @@ Frames: TypeAlias = Sequence[bytes | memoryview]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network takes: the shape of one sample, and how many labels there are."""
+    """What the network takes: the shape of a sample, how many labels there are, and whether a sample may have none."""
 
     shape: tuple[int, ...]
     labels: int
+    unlabelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,17 @@ class Message:
         return inputs
 
     def labels(self, count: int, spec: InputSpec) -> Array:
-        """Return the tensor ``labels``, (count,), each from 0 to the number of labels, exclusive."""
+        """Return the tensor ``labels``, (count,): from 0 to their number, exclusive, or ``UNLABELLED`` if it may be."""
         labels = self._tensor("labels", LABEL_DTYPES)
         if labels.shape != (count,):
             raise self.error("bad_shape", f"expected ({count},) as for inputs, got {labels.shape}", "labels")
-        wrong = (labels < 0) | (labels >= spec.labels)
+        wrong = (labels < (UNLABELLED if spec.unlabelled else 0)) | (labels >= spec.labels)
         if wrong.any():
             row = int(np.argmax(wrong))
-            message = f"expected 0 to {spec.labels - 1}, got {int(labels[row])} in row {row}"
+            got = int(labels[row])
+            message = f"expected 0 to {spec.labels - 1}, got {got} in row {row}"
+            if got == UNLABELLED:
+                message += ': it has no label, and the network learns without one only if network.coding is "none"'
             raise self.error("bad_label", message, "labels")
         return labels
 

@@ -83,7 +83,8 @@ BAD_INPUTS = {
 }
 BAD_LABELS = {
     "too large": (np.array([3, 10]), "bad_label", "0 to 9, got 10 in row 1"),
-    "negative": (np.array([-1, 3], np.int32), "bad_label", "0 to 9, got -1 in row 0"),
+    "negative": (np.array([-2, 3], np.int32), "bad_label", "0 to 9, got -2 in row 0"),
+    "none": (np.array([3, -1], np.int32), "bad_label", "0 to 9, got -1 in row 1: it has no label"),
     "floats": (LABELS.astype(np.float32), "bad_dtype", "uint8 or int32 or int64, got float32"),
     "too few": (LABELS[:1], "bad_shape", "(2,) as for inputs, got (1,)"),
     "a matrix": (LABELS.reshape(1, 2), "bad_shape", "(2,) as for inputs, got (1, 2)"),

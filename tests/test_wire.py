@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgpack
 import numpy as np
 import pytest
@@ -241,6 +243,21 @@ def test_large_values_are_accepted_as_long_as_they_are_finite(dtype):
 )
 def test_labels_that_do_not_fit_are_refused(labels, code):
     assert refusal(samples(labels=labels).labels, 2, SPEC) == (code, "labels")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_a_sample_may_be_without_a_label_where_the_network_learns_without(dtype):
+    spec = replace(SPEC, unlabelled=True)
+    message = samples(labels=np.array([-1, 3], dtype))
+    assert message.labels(2, spec).tolist() == [-1, 3]
+    with pytest.raises(WireError, match=r"got -1 in row 0: it has no label, .* network\.coding"):
+        message.labels(2, SPEC)
+
+
+@pytest.mark.parametrize("labels", [[-2, 0], [-1, 4], np.array([0, 255], np.uint8)])
+def test_no_other_label_is_taken_where_a_sample_may_be_without(labels):
+    with pytest.raises(WireError, match=r"expected 0 to 3, got -?\d+ in row \d$"):
+        samples(labels=labels).labels(2, replace(SPEC, unlabelled=True))
 
 
 def test_missing_tensors_are_refused_by_name():

@@ -50,7 +50,9 @@ def demo(
     dataset: Annotated[
         str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist, cifar10, cifar100 or usps.")
     ] = "digits",
-    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets; cifar10 also as JPEGs.")] = Path(
+        "data"
+    ),
     download: Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")] = False,
     passes: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the order of the stream.")] = 0,

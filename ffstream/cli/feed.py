@@ -1,4 +1,4 @@
-"""``ffstream feed``: send labelled samples to a running daemon."""
+"""``ffstream feed``: send samples to a running daemon."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ def feed(
         str,
         typer.Argument(
             help="A data set (digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, usps), a .npz, .npy, .csv or "
-            ".jsonl file, a folder with a subfolder of images for each label, or - for JSON lines on standard input."
+            ".jsonl file, a folder of images (in a subfolder for each label), or - for JSON lines on standard input."
         ),
     ],
-    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")] = Path("data"),
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets; cifar10 also as JPEGs.")] = Path(
+        "data"
+    ),
     download: Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")] = False,
     passes: Annotated[int, typer.Option(min=1, help="How often to feed all of it (not from standard input).")] = 1,
     seed: Annotated[int | None, typer.Option(help="Shuffle each pass with this seed; in order without it.")] = None,
@@ -46,10 +48,13 @@ def feed(
     ack: Annotated[Ack, typer.Option(help="What to wait for: received, durable (on disk) or learned.")] = Ack.DURABLE,
     address: Address = ports.ADDRESS,
 ) -> None:
-    """Feed labelled samples, each acknowledged once the daemon has it on disk.
+    """Feed samples, each acknowledged once the daemon has it on disk.
 
     Formats: .npz with `inputs` and `labels`; .npy with NAME.labels.npy beside it; .csv with the label in the column
     `label` or the first one; JSON lines {"inputs": […], "label": 3}.
+
+    Without labels: .npy alone, a folder of images without subfolders, JSON lines without `label`, and the label -1
+    anywhere. Only a daemon whose network.coding is "none" takes them.
 
         ffstream feed digits --passes 3 --seed 0
         ffstream feed mnist --data-root data --rate 500
@@ -94,11 +99,11 @@ def _samples(
     from ffstream.data.files import read_lines, read_samples
 
     if source == "-":
-        return None, read_lines(sys.stdin, shape, batch=batch, labelled=True)
+        return None, read_lines(sys.stdin, shape, batch=batch)
     path = Path(source)
     if path.suffix == ".jsonl":
         with path.open() as lines:
-            read = list(read_lines(lines, shape, batch=batch, labelled=True))
+            read = list(read_lines(lines, shape, batch=batch))
         inputs, labels = np.concatenate([x for x, _ in read]), np.concatenate([y for _, y in read])
     elif path.suffix or path.exists():
         inputs, labels = read_samples(path, shape)

@@ -63,7 +63,7 @@ def _inputs(files: list[Path], shape: tuple[int, ...]) -> Iterator[tuple[str, ND
 
     for file in files:
         if str(file) == "-":
-            for inputs, _ in read_lines(sys.stdin, shape, batch=1, labelled=False):
+            for inputs, _ in read_lines(sys.stdin, shape, batch=1):
                 yield "-", inputs
         else:
             inputs = read_inputs(file, shape)

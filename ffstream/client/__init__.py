@@ -103,7 +103,7 @@ class Client:
         self._held_samples = 0
         self._push: zmq.Socket[bytes] | None = None
 
-    def feed(self, inputs: ArrayLike, labels: ArrayLike) -> None:
+    def feed(self, inputs: ArrayLike, labels: ArrayLike | None = None) -> None:
         """Send samples that will be acknowledged.
 
         Returns as soon as the daemon's credit has let the last of them out, so a full daemon slows the caller
@@ -115,7 +115,8 @@ class Client:
         inputs
             (n, *shape): uint8 (0 … 255, read as 0 … 1) or floats; one sample is a batch of one.
         labels
-            (n,) integers from 0.
+            (n,) integers from 0, or -1 for a sample without a label; None if all are without. Only a network whose
+            coding is ``none`` learns from these.
 
         Raises
         ------
@@ -148,8 +149,8 @@ class Client:
         """Samples acknowledged so far, as of the last ``feed`` or ``flush``."""
         return 0 if self._feeding is None else self._feeding.acknowledged
 
-    def push(self, inputs: ArrayLike, labels: ArrayLike) -> None:
-        """Send samples and forget them: what the daemon cannot take it drops and counts. Shapes as in ``feed``.
+    def push(self, inputs: ArrayLike, labels: ArrayLike | None = None) -> None:
+        """Send samples and forget them: what the daemon cannot take it drops and counts. Arguments as of ``feed``.
 
         Raises
         ------
@@ -283,8 +284,9 @@ def _inputs(inputs: ArrayLike) -> Array:
     return array if array.dtype.name in wire.INPUT_DTYPES else array.astype(np.float32)
 
 
-def _samples(inputs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
-    rows, targets = _inputs(inputs), np.asarray(labels)
+def _samples(inputs: ArrayLike, labels: ArrayLike | None) -> tuple[Array, Array]:
+    rows = _inputs(inputs)
+    targets = np.full(rows.shape[:1], wire.UNLABELLED) if labels is None else np.asarray(labels)
     if targets.dtype.kind not in "iu":
         raise ValueError(f"expected integer labels, got {targets.dtype}")
     if rows.ndim == 0 or targets.shape != rows.shape[:1]:

@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from ffstream import __version__
 from ffstream.ff.lesson import Phase
 from ffstream.stream.outbox import Changed, Report, Saved, Swept
+from ffstream.wire import UNLABELLED
 
 SECONDS = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3, 200e-3, 500e-3, 1.0, 5.0)
 ROWS = tuple(2.0**power for power in range(11))
@@ -31,6 +32,7 @@ class Metrics:
         build.labels(__version__, platform.python_version(), str(torch.__version__)).set(1)
         self.received = self._add(Counter, "samples_received", "Samples taken in, by channel.", "channel")
         self.learned = self._add(Counter, "samples_learned", "Samples learned from.")
+        self.unlabelled = self._add(Counter, "samples_unlabelled", "Those of them that had no label.")
         self.dropped = self._add(Counter, "samples_dropped", "Pushed samples discarded, by reason.", "reason")
         self.rejected = self._add(Counter, "messages_rejected", "Messages refused with an error.", "socket", "code")
         self.lost = self._add(Counter, "replies_lost", "Replies whose receiver was gone or did not read.", "socket")
@@ -90,6 +92,7 @@ class Metrics:
             self._steps[step.phase].inc()
         if step.learned:
             self.learned.inc(step.learned)
+            self.unlabelled.inc(int((step.labels == UNLABELLED).sum()))
         if swept.answers:
             self._queries["answered"].inc(len(swept.answers))
         if swept.expired:

@@ -146,7 +146,7 @@ class _Daemon:
         self.journal = Journal(path, state.journal_bytes, self.sockets.wake.set)
         engine = Engine(self.config, CheckpointStore(state.directory, state.keep), self.journal, inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
-        spec = InputSpec(network.shape, network.labels)
+        spec = InputSpec(network.shape, network.labels, unlabelled=network.coding == "none")
         server = Server(bounds, spec, self.sockets, inbox, outbox, self.journal, metrics)
         control = ControlThread(self.sockets.control, inbox, metrics, lambda: self._status(engine), self._stop)
         learning = threading.Thread(target=engine.run, name="engine")

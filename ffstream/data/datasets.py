@@ -1,7 +1,9 @@
-"""Data sets by name: scikit-learn's bundled digits, and torchvision's from a folder."""
+"""Data sets by name: scikit-learn's bundled digits, torchvision's from a folder, and CIFAR-10 from its pictures."""
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ffstream.data.files import Samples, read_samples
 from ffstream.errors import SourceError
 
 # Name on the command line: class in torchvision.datasets. Each takes (root, train, download) and keeps its images
@@ -23,6 +26,7 @@ TORCHVISION = {
 }
 NAMES = ("digits", *TORCHVISION)
 
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HELD_OUT = 360
 
 
@@ -33,7 +37,7 @@ class Dataset:
     Attributes
     ----------
     train, test
-        Images (n, *shape) uint8, and labels (n,) int64.
+        Images (n, *shape) uint8, grey (height, width) or colour (3, height, width), and labels (n,) int64.
     labels
         Number of labels.
     """
@@ -56,7 +60,9 @@ def load(name: str, root: Path, *, download: bool = False) -> Dataset:
     name
         One of ``NAMES``.
     root
-        Folder in which torchvision's data sets lie; ``digits`` needs none.
+        Folder in which torchvision's data sets lie; ``digits`` needs none. ``cifar10`` may also lie there as pictures,
+        ``train/airplane/0001.jpg`` and so on, in the folder itself or in its subfolder ``CIFAR-10-images``. Decoded,
+        they are kept beside it as ``train.npz`` and ``test.npz``, where the folder can be written to.
     download
         Whether to fetch what is missing.
 
@@ -69,36 +75,42 @@ def load(name: str, root: Path, *, download: bool = False) -> Dataset:
         return _digits()
     if name not in TORCHVISION:
         raise SourceError(f"no data set is called {name!r}; there are {', '.join(NAMES)}")
+    if name == "cifar10" and (folder := _pictures(root)) is not None:
+        return Dataset(_decoded(folder / "train"), _decoded(folder / "test"), len(CIFAR10))
     train, labels = _torchvision(name, root, train=True, download=download)
     test, _ = _torchvision(name, root, train=False, download=download)
     return Dataset(train, test, labels)
 
 
 def jittered(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], count: int, seed: int
+    images: NDArray[np.uint8], labels: NDArray[np.int64], count: int, seed: int, pixels: int = 1
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw a longer stream from few images: in random order, each shifted by up to one pixel either way.
+    """Draw a longer stream from few images: in random order, each shifted by up to some pixels either way.
 
     Parameters
     ----------
     images
-        (n, height, width).
+        (n, height, width) or (n, channels, height, width).
     labels
         (n,).
     count
         Length of the stream.
     seed
         Seed of order and shifts.
+    pixels
+        How far an image is shifted at most, down or up and right or left; what comes in is black.
     """
     random = np.random.default_rng(seed)
     passes = -(-count // len(images))
     order = np.concatenate([random.permutation(len(images)) for _ in range(passes)])[:count]
-    height, width = images.shape[1:]
-    padded = np.pad(images[order], ((0, 0), (1, 1), (1, 1)))
-    down, right = random.integers(0, 3, (2, count, 1))
-    rows, columns = down + np.arange(height), right + np.arange(width)
-    shifted = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return shifted, labels[order]
+    height, width = images.shape[-2:]
+    planes = images[order].reshape(count, -1, height, width)
+    padded = np.pad(planes, ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)))
+    down, right = random.integers(0, 2 * pixels + 1, (2, count, 1, 1, 1))
+    rows, columns = down + np.arange(height)[:, None], right + np.arange(width)
+    image, plane = np.ogrid[:count, : planes.shape[1]]
+    shifted = padded[image[..., None, None], plane[..., None, None], rows, columns]
+    return shifted.reshape(count, *images.shape[1:]), labels[order]
 
 
 def _digits() -> Dataset:
@@ -124,4 +136,36 @@ def _torchvision(
             f"{name} is not in {root}: name its folder with --data-root, or fetch it with --download"
         ) from error
     images = np.asarray(loaded.data)
+    if images.ndim == 4:
+        images = np.ascontiguousarray(np.moveaxis(images, -1, 1))
     return (images, np.asarray(loaded.targets, dtype=np.int64)), len(getattr(loaded, "classes", range(10)))
+
+
+def _pictures(root: Path) -> Path | None:
+    """Find CIFAR-10 as pictures, unless torchvision's own files are there, which lost nothing to compression."""
+    if (root / "cifar-10-batches-py").is_dir():
+        return None
+    for folder in (root, root / "CIFAR-10-images"):
+        if all(_folders(folder / part) == {*CIFAR10} for part in ("train", "test")):
+            return folder
+    return None
+
+
+def _folders(path: Path) -> set[str]:
+    return {folder.name for folder in path.iterdir() if folder.is_dir()} if path.is_dir() else set()
+
+
+def _decoded(folder: Path) -> Samples:
+    """Read a folder of pictures, or what an earlier call kept of it if nothing came or went since."""
+    kept = folder.with_suffix(".npz")
+    with suppress(OSError, SourceError):
+        changed = max(part.stat().st_mtime_ns for part in (folder, *folder.iterdir()))
+        if kept.stat().st_mtime_ns > changed:
+            return read_samples(kept, (3, 32, 32))
+    images, labels = read_samples(folder, (3, 32, 32))
+    # Whole or not at all, and not at all where the folder is read-only.
+    with suppress(OSError), tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+        made = Path(beside) / kept.name
+        np.savez(made, inputs=images, labels=labels)
+        made.replace(kept)
+    return images, labels

@@ -30,15 +30,18 @@ _DAMAGED = (
     zlib.error,
     tokenize.TokenError,
 )
+# In the place of a label: the sample has none. The protocol's word for it, which this room does not import.
+UNLABELLED = -1
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
 def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
-    """Read labelled samples from a file or a folder of images.
+    """Read samples from a file or a folder of images; the label of one that has none is -1.
 
     ``.npz`` holds ``inputs`` (n, *shape) and ``labels`` (n,); ``.npy`` holds the inputs, and ``NAME.labels.npy``
-    beside it the labels; ``.csv`` has the label in the column ``label`` (the first one without a heading) and the
-    values of the sample in the others; a folder has a subfolder of images for each label, in alphabetical order.
+    beside it the labels, if there are any; ``.csv`` has the label in the column ``label`` (the first one without a
+    heading) and the values of the sample in the others; a folder has a subfolder of images for each label, in
+    alphabetical order, or else the images themselves, without labels.
 
     Raises
     ------
@@ -52,7 +55,10 @@ def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
             return _entry(path, "inputs"), _integers(_entry(path, "labels"), path)
         case ".npy":
             labels = path.with_suffix(".labels.npy")
-            return _array(path), _integers(_array(labels), labels)
+            if labels.exists():
+                return _array(path), _integers(_array(labels), labels)
+            inputs = read_inputs(path, shape)
+            return inputs, np.full(len(inputs), UNLABELLED, np.int64)
         case ".csv":
             return _csv(path, shape)
     raise SourceError(f"{path}: expected .npz, .npy, .csv, .jsonl or a folder of images")
@@ -72,10 +78,10 @@ def read_inputs(path: Path, shape: tuple[int, ...]) -> Inputs:
     return inputs[None] if inputs.shape == shape else inputs
 
 
-def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int, labelled: bool) -> Iterator[Samples]:
+def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int) -> Iterator[Samples]:
     """Read JSON lines in batches: ``{"inputs": [...], "label": 3}`` each, the inputs flat or nested.
 
-    Without ``labelled`` a line may be the bare list, and the labels returned are empty.
+    A line without a label, or the bare list of inputs, has the label -1.
     """
     inputs: list[NDArray[np.float32]] = []
     labels: list[int] = []
@@ -84,14 +90,13 @@ def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int, labe
             continue
         try:
             entry = json.loads(line)
-            values = entry["inputs"] if labelled or isinstance(entry, dict) else entry
+            values, label = (entry["inputs"], entry.get("label")) if isinstance(entry, dict) else (entry, None)
             inputs.append(np.asarray(values, np.float32).reshape(shape))
-            if labelled:
-                labels.append(int(np.int64(operator.index(entry["label"]))))
+            labels.append(UNLABELLED if label is None else int(np.int64(operator.index(label))))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            form = '{"inputs": [...], "label": 3}' if labelled else "a list of numbers"
+            form = '{"inputs": [...], "label": 3}, the label an integer or left out, or a list of numbers'
             raise SourceError(
-                f"line {number}: expected {form} with {math.prod(shape)} values: {type(error).__name__}: {error}"
+                f"line {number}: expected {form}, with {math.prod(shape)} values: {type(error).__name__}: {error}"
             ) from error
         if len(inputs) == batch:
             yield np.stack(inputs), np.asarray(labels, np.int64)
@@ -101,30 +106,35 @@ def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int, labe
 
 
 def read_image(path: Path | IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Read an image as grey (height, width) or colour (height, width, 3), resized to ``shape``."""
+    """Read an image, resized to ``shape``: grey is ([1,] height, width), colour (3, height, width)."""
     from PIL import Image  # noqa: PLC0415  # Pillow comes with torchvision; a client may lack it
 
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
-        raise SourceError(f"{path}: an image cannot become a sample of shape {shape}")
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] not in (1, 3)):
+        raise SourceError(
+            f"{path}: an image cannot become a sample of shape {shape}; it is (height, width), or with one or three "
+            "channels first"
+        )
+    *channels, height, width = shape
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L" if len(shape) == 2 else "RGB").resize((shape[1], shape[0])))
+            pixels = np.asarray(image.convert("RGB" if channels == [3] else "L").resize((width, height)))
+            return np.ascontiguousarray(np.moveaxis(pixels, -1, 0)) if pixels.ndim == 3 else pixels.reshape(shape)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SourceError(f"{path}: cannot be read as an image: {error}") from error
 
 
 def _folder(path: Path, shape: tuple[int, ...]) -> Samples:
     folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
-    files = [
-        (file, label)
-        for label, folder in enumerate(folders)
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in IMAGES
-    ]
+    labelled = [(file, label) for label, folder in enumerate(folders) for file in _images(folder)]
+    files = labelled or [(file, UNLABELLED) for file in _images(path)]
     if not files:
-        raise SourceError(f"{path}: expected a subfolder of images for each label, found no image")
+        raise SourceError(f"{path}: expected a subfolder of images for each label, or images, found no image")
     images = np.stack([read_image(file, shape) for file, _ in files])
     return images, np.asarray([label for _, label in files], np.int64)
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES)
 
 
 def _integers(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
@@ -137,6 +147,8 @@ def _array(path: Path) -> NDArray[Any]:
     array: NDArray[Any] | dict[str, NDArray[Any]] = _load(path)
     if isinstance(array, dict):
         raise SourceError(f"{path}: expected a single array, found an archive of {', '.join(array)}")
+    if array.ndim == 0:
+        raise SourceError(f"{path}: expected an array of samples, found a single number")
     return array
 
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """Labelled samples of one feeder, in order.
+    """Samples of one feeder, in order.
 
     Attributes
     ----------
     inputs
         (n, *shape), uint8 or float.
     labels
-        (n,) integers.
+        (n,) integers; -1 where there is none.
     feeder
         Who sent them; ``""`` for samples that nobody waits to see acknowledged.
     epoch

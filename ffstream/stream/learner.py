@@ -24,6 +24,7 @@ from ffstream.stream.memory import Memory
 from ffstream.stream.phases import PhaseChange, Scheduler
 from ffstream.stream.prequential import Prequential
 from ffstream.stream.snapshot import Snapshot
+from ffstream.wire import UNLABELLED
 
 PROBE_ROWS = 128
 NO_LABELS = np.empty(0, np.int64)
@@ -52,7 +53,7 @@ class Step:
     scores
         What the network made of every row, learning rows first.
     labels, predicted
-        (learned,) true labels of the new samples, and the labels predicted before learning them.
+        (learned,) true labels of the new samples, -1 where there is none, and those predicted before learning them.
     """
 
     version: int
@@ -112,7 +113,7 @@ class Learner:
         samples
             Arrays (k, *shape), uint8 or float, of new samples; none while asleep, when memory is replayed.
         labels
-            Their labels, end to end.
+            Their labels, end to end; -1 where there is none.
         queries
             Arrays (k, *shape) that are scored only.
         """
@@ -141,7 +142,8 @@ class Learner:
         if len(labels):
             self.samples_learned += len(labels)
             self.memory.add(rows[: len(labels)], labels, memory_draws)
-            self.prequential.add(predicted == labels)
+            labelled = labels != UNLABELLED
+            self.prequential.add(predicted[labelled] == labels[labelled])
         return Step(version, phase, len(labels), m - len(labels), scores, labels, predicted)
 
     def learn(self, batches: Sequence[SampleBatch], queries: Sequence[NDArray[Any]]) -> Step:

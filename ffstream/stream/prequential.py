@@ -15,7 +15,7 @@ class Prequential:
     Parameters
     ----------
     window
-        Samples in the windowed accuracy.
+        Samples in the windowed accuracy. Samples without a label are not to be counted: nothing is right about them.
 
     Examples
     --------
@@ -38,12 +38,12 @@ class Prequential:
 
     @property
     def total(self) -> float:
-        """Accuracy over the whole stream; nan before the first sample."""
+        """Accuracy over the whole stream; nan before the first labelled sample."""
         return self.correct / self.count if self.count else float("nan")
 
     @property
     def windowed(self) -> float:
-        """Accuracy over the last samples; nan before the first sample."""
+        """Accuracy over the last samples; nan before the first labelled one."""
         return sum(self._window) / len(self._window) if self._window else float("nan")
 
     def state(self) -> dict[str, Any]:

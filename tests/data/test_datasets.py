@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ffstream.data.datasets import HELD_OUT, NAMES, TORCHVISION, jittered, load
+from ffstream.data.datasets import CIFAR10, HELD_OUT, NAMES, TORCHVISION, jittered, load
 from ffstream.errors import SourceError
 
 ROOT = Path("unused")
@@ -66,6 +68,22 @@ def test_a_shift_is_at_most_one_pixel_either_way() -> None:
     assert np.array_equal(images.max((1, 2)), labels)
 
 
+@pytest.mark.parametrize("pixels", [0, 2])
+def test_a_shift_is_at_most_as_many_pixels_as_it_may_be(pixels: int) -> None:
+    row, down, right = np.nonzero(jittered(*dots(), 1_000, seed=0, pixels=pixels)[0])
+    assert row.tolist() == list(range(1_000))
+    span = range(-pixels, pixels + 1)
+    assert set(zip(down.tolist(), right.tolist(), strict=True)) == {(2 + i, 3 + j) for i in span for j in span}
+
+
+def test_the_channels_of_an_image_are_shifted_together() -> None:
+    images, labels = dots()
+    colour = np.stack([images, 2 * images, 3 * images], 1)
+    shifted, _ = jittered(colour, labels, 50, seed=0, pixels=2)
+    grey, _ = jittered(images, labels, 50, seed=0, pixels=2)
+    assert np.array_equal(shifted, np.stack([grey, 2 * grey, 3 * grey], 1))
+
+
 def test_what_is_shifted_out_does_not_come_in_again() -> None:
     images = np.full((1, 3, 3), 9, np.uint8)
     shifted, _ = jittered(images, np.zeros(1, np.int64), 200, seed=0)
@@ -85,3 +103,111 @@ def test_the_same_seed_gives_the_same_stream() -> None:
 
 def test_another_seed_gives_another_stream() -> None:
     assert not np.array_equal(jittered(*dots(), 50, seed=3)[0], jittered(*dots(), 50, seed=4)[0])
+
+
+# --- CIFAR-10 ---
+
+SIZES = {"train": 3, "test": 2}
+
+
+def colour(part: str, label: int, number: int) -> tuple[int, int, int]:
+    """Return the colour of a whole picture: red tells its label, green its number, blue its part."""
+    return 20 * label, 50 * number, 200 if part == "test" else 0
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with a few pictures of each of the ten labels, as JPEGs."""
+    for part, count in SIZES.items():
+        for label, name in enumerate(CIFAR10):
+            folder = tmp_path / "pictures" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                image = Image.new("RGB", (32, 32), colour(part, label, number))
+                image.save(folder / f"{number:04}.jpg", quality=95, subsampling=0)
+    return tmp_path / "pictures"
+
+
+def assert_pictures(root: Path) -> None:
+    loaded = load("cifar10", root)
+    assert (loaded.shape, loaded.labels) == ((3, 32, 32), 10)
+    for part, (images, labels) in {"train": loaded.train, "test": loaded.test}.items():
+        assert (images.dtype, labels.dtype, images.flags.c_contiguous) == (np.uint8, np.int64, True)
+        assert labels.tolist() == np.repeat(np.arange(10), SIZES[part]).tolist()
+        expected = [colour(part, label, number) for label in range(10) for number in range(SIZES[part])]
+        # JPEG is not exact.
+        assert np.abs(images.astype(int) - np.reshape(expected, (-1, 3, 1, 1))).max() <= 3
+
+
+@pytest.mark.parametrize("inside", [".", "CIFAR-10-images"])
+def test_cifar10_is_read_from_pictures_channels_first(tmp_path: Path, pictures: Path, inside: str) -> None:
+    (tmp_path / "root").mkdir()
+    pictures.rename(tmp_path / "root" / inside if inside != "." else tmp_path / "root")
+    assert_pictures(tmp_path / "root")
+
+
+def test_pictures_are_decoded_once(pictures: Path) -> None:
+    assert_pictures(pictures)
+    assert sorted(path.name for path in pictures.iterdir()) == ["test", "test.npz", "train", "train.npz"]
+    for picture in pictures.rglob("*.jpg"):
+        # In place: the folder does not change.
+        picture.write_bytes(b"no picture any more")
+    assert_pictures(pictures)
+
+
+def test_pictures_are_decoded_anew_when_one_came(pictures: Path) -> None:
+    load("cifar10", pictures)
+    Image.new("RGB", (32, 32)).save(pictures / "train" / "truck" / "0003.jpg")
+    # Whatever the resolution of the file system's clock.
+    os.utime(pictures / "train" / "truck")
+    assert len(load("cifar10", pictures).train[1]) == 31
+
+
+def test_what_was_kept_and_is_damaged_is_decoded_anew(pictures: Path) -> None:
+    load("cifar10", pictures)
+    kept = pictures / "train.npz"
+    kept.write_bytes(kept.read_bytes()[:-500])
+    assert_pictures(pictures)
+    assert kept.stat().st_size > 30 * 3 * 32 * 32
+
+
+def test_pictures_that_cannot_be_kept_are_read_all_the_same(pictures: Path) -> None:
+    for part in SIZES:
+        (pictures / f"{part}.npz").mkdir()
+        (pictures / f"{part}.npz" / "in the way").touch()
+    assert_pictures(pictures)
+    assert len(list(pictures.iterdir())) == 4
+
+
+def test_a_folder_of_other_pictures_is_not_cifar10(pictures: Path) -> None:
+    (pictures / "train" / "lion").mkdir()
+    with pytest.raises(SourceError, match="cifar10 is not in"):
+        load("cifar10", pictures)
+
+
+def test_cifar10_as_torchvision_has_it_comes_first_and_channels_first(pictures: Path) -> None:
+    import hashlib
+    import pickle
+
+    import torchvision
+
+    theirs = torchvision.datasets.CIFAR10
+    # Its files, with two samples each, under checksums of their own.
+    folder = pictures / theirs.base_folder
+    folder.mkdir()
+    pixels = np.arange(2 * 3072, dtype=np.int64).astype(np.uint8).reshape(2, 3072)
+    files = {name: {"data": pixels, "labels": [3, 9]} for name, _ in theirs.train_list + theirs.test_list}
+    files[theirs.meta["filename"]] = {"label_names": list(CIFAR10)}
+    sums = {}
+    for name, content in files.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+        sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    with pytest.MonkeyPatch.context() as patched:
+        for entries in ("train_list", "test_list"):
+            known = [[name, sums[name]] for name, _ in getattr(theirs, entries)]
+            patched.setattr(theirs, entries, known)
+        patched.setattr(theirs, "meta", {**theirs.meta, "md5": sums[theirs.meta["filename"]]})
+        loaded = load("cifar10", pictures)
+    assert (loaded.shape, loaded.labels) == ((3, 32, 32), 10)
+    assert np.array_equal(loaded.test[0], pixels.reshape(2, 3, 32, 32))
+    assert loaded.train[1].tolist() == [3, 9] * 5

@@ -45,6 +45,20 @@ def test_samples_are_read_from_npy_with_their_labels_beside(tmp_path: Path) -> N
     assert_samples(tmp_path / "s.npy")
 
 
+@pytest.mark.parametrize("stored", [INPUTS, INPUTS[0]])
+def test_samples_of_an_npy_file_alone_have_no_label(tmp_path: Path, stored: np.ndarray) -> None:
+    np.save(tmp_path / "s.npy", stored)
+    inputs, labels = read_samples(tmp_path / "s.npy", SHAPE)
+    assert np.array_equal(inputs, stored.reshape(-1, *SHAPE))
+    assert (labels.dtype, labels.tolist()) == (np.int64, [-1] * len(inputs))
+
+
+def test_an_npy_file_of_one_number_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "s.npy", np.float32(3))
+    with pytest.raises(SourceError, match=r"s\.npy: expected an array of samples"):
+        read_samples(tmp_path / "s.npy", SHAPE)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -66,9 +80,24 @@ def test_samples_are_read_from_a_folder_with_a_subfolder_a_label(tmp_path: Path)
     assert (inputs.shape, inputs[:, 0, 0].tolist(), labels.tolist()) == ((3, 2, 3), [20, 30, 10], [0, 0, 1])
 
 
+def test_images_in_no_subfolder_have_no_label(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    drawn(tmp_path / "2.png", 30)
+    drawn(tmp_path / "1.png", 20)
+    inputs, labels = read_samples(tmp_path, SHAPE)
+    assert (inputs[:, 0, 0].tolist(), labels.dtype, labels.tolist()) == ([20, 30], np.int64, [-1, -1])
+
+
+def test_an_image_beside_labelled_ones_is_none_of_them(tmp_path: Path) -> None:
+    drawn(tmp_path / "overview.png", 9)
+    drawn(tmp_path / "a" / "1.png", 20)
+    inputs, labels = read_samples(tmp_path, SHAPE)
+    assert (inputs[:, 0, 0].tolist(), labels.tolist()) == ([20], [0])
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(SourceError, match="a subfolder of images for each label, found no image"):
+    with pytest.raises(SourceError, match="a subfolder of images for each label, or images, found no image"):
         read_samples(tmp_path, SHAPE)
 
 
@@ -78,8 +107,9 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
         read_samples(tmp_path / name, SHAPE)
 
 
-def test_a_missing_labels_file_is_named(tmp_path: Path) -> None:
+def test_a_damaged_labels_file_is_named_and_not_passed_over(tmp_path: Path) -> None:
     np.save(tmp_path / "s.npy", INPUTS)
+    written(tmp_path / "s.labels.npy", "junk")
     with pytest.raises(SourceError, match=r"s\.labels\.npy"):
         read_samples(tmp_path / "s.npy", SHAPE)
 
@@ -165,30 +195,29 @@ def test_lines_are_read_in_batches_flat_or_nested(batch: int) -> None:
         '{"inputs": [[3], [4]], "label": 0}',
         '{"label": 2, "inputs": [5, 6]}',
     ]
-    batches = list(read_lines(lines, (2, 1), batch=batch, labelled=True))
+    batches = list(read_lines(lines, (2, 1), batch=batch))
     assert [len(labels) for _, labels in batches] == {1: [1, 1, 1], 2: [2, 1], 3: [3], 10: [3]}[batch]
     assert np.concatenate([inputs for inputs, _ in batches]).tolist() == [[[1], [2]], [[3], [4]], [[5], [6]]]
     assert np.concatenate([labels for _, labels in batches]).tolist() == [1, 0, 2]
 
 
-def test_a_line_without_a_label_may_be_the_bare_list() -> None:
-    ((inputs, labels),) = read_lines(["[1, 2]", '{"inputs": [3, 4]}'], (2,), batch=5, labelled=False)
-    assert (inputs.tolist(), labels.tolist()) == ([[1, 2], [3, 4]], [])
+def test_a_line_without_a_label_may_be_the_bare_list_and_lines_may_differ() -> None:
+    lines = ["[1, 2]", '{"inputs": [3, 4]}', '{"inputs": [5, 6], "label": 1}', '{"inputs": [7, 8], "label": null}']
+    ((inputs, labels),) = read_lines(lines, (2,), batch=5)
+    assert (inputs.tolist(), labels.tolist()) == ([[1, 2], [3, 4], [5, 6], [7, 8]], [-1, -1, 1, -1])
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "not json",
-        "[1, 2]",
+        "[1]",
         "3",
-        '{"inputs": [1, 2]}',
         '{"label": 1}',
         '{"inputs": [1], "label": 1}',
         '{"inputs": [1, 2, 3], "label": 1}',
         '{"inputs": [1, "x"], "label": 1}',
         '{"inputs": [1, [2]], "label": 1}',
-        '{"inputs": [1, 2], "label": null}',
         '{"inputs": [1, 2], "label": "x"}',
         '{"inputs": [1, 2], "label": 1.7}',
         '{"inputs": [1, 2], "label": Infinity}',
@@ -199,10 +228,10 @@ def test_a_line_without_a_label_may_be_the_bare_list() -> None:
 )
 def test_a_bad_line_is_named_by_its_number(line: str) -> None:
     with pytest.raises(SourceError, match=r"line 2: expected .* with 2 values"):
-        list(read_lines(['{"inputs": [1, 2], "label": 1}', line], (2,), batch=5, labelled=True))
+        list(read_lines(['{"inputs": [1, 2], "label": 1}', line], (2,), batch=5))
 
 
-@pytest.mark.parametrize(("shape", "mean"), [((4, 5), 100), ((4, 5, 3), 100), ((1, 1), 100)])
+@pytest.mark.parametrize(("shape", "mean"), [((4, 5), 100), ((3, 4, 5), 100), ((1, 4, 5), 100), ((1, 1), 100)])
 def test_an_image_is_resized_to_the_shape_of_a_sample(tmp_path: Path, shape: tuple[int, ...], mean: int) -> None:
     image = read_image(drawn(tmp_path / "i.png", 100, size=(20, 30)), shape)
     assert (image.shape, image.dtype, image.mean()) == (shape, np.uint8, mean)
@@ -216,7 +245,14 @@ def test_an_image_keeps_its_rows_and_columns() -> None:
     assert np.array_equal(read_image(file, (2, 3)), pixels)
 
 
-@pytest.mark.parametrize("shape", [(4,), (4, 4, 1), (4, 4, 4), (2, 2, 2, 2)])
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (10, 20, 30)])
+def test_the_channels_of_a_colour_image_come_first(tmp_path: Path, colour: tuple[int, int, int]) -> None:
+    Image.new("RGB", (6, 4), colour).save(tmp_path / "i.png")
+    read = read_image(tmp_path / "i.png", (3, 4, 6))
+    assert np.array_equal(read, np.broadcast_to(np.reshape(colour, (3, 1, 1)), (3, 4, 6)))
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 1), (4, 4, 3), (4, 4, 4), (2, 2, 2, 2)])
 def test_an_image_cannot_become_a_sample_of_every_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(SourceError, match="cannot become a sample of shape"):
         read_image(drawn(tmp_path / "i.png", 1), shape)

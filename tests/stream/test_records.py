@@ -47,6 +47,13 @@ def test_samples_come_back_as_they_were(dtype: str, labels: str) -> None:
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_samples_without_a_label_come_back_without(dtype: str) -> None:
+    record = decode(encode(Received(SampleBatch(np.zeros((2, 3), np.uint8), np.array([-1, 2], dtype)))))
+    assert isinstance(record, Received)
+    assert record.batch.labels.tolist() == [-1, 2]
+
+
 @given(st.binary(max_size=60))
 def test_anything_else_is_refused_and_nothing_worse(body: bytes) -> None:
     with contextlib.suppress(ValueError):
