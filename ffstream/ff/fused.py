@@ -62,8 +62,8 @@ def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
         return tensor
 
     paths, labels = network.paths, network.config.labels
-    signs = network.signs(phase)
-    teaching = Teaching(blank(1, dtype=torch.int64), blank(signs.shape[1]).copy_(signs), blank(1))
+    signs = blank(1) if network.config.corrupts and phase.lowers else network.signs(phase)
+    teaching = Teaching(blank(1, dtype=torch.int64), signs, blank(1))
     x = blank(paths, network.config.width)
     kernels.enter(x, network.centre, teaching.weight)
     for layer, trust in zip(network.layers, network.trust, strict=True):

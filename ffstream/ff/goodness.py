@@ -65,6 +65,8 @@ class Pool(NamedTuple):
         if self.run:
             labels = len(self.share)
             means = values[..., : labels * self.run].unflatten(-1, (labels, self.run)).mean(-1)
+        elif len(self.share) == 1:
+            means = (values * self.share[0]).sum(-1, keepdim=True)
         else:
             means = values @ self.share.T
         return self.by_label(means)

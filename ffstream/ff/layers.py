@@ -153,13 +153,15 @@ def judge(
     goodness = form.goodness.read(hidden, pool)[..., : form.labels]
     felt = goodness.mean(1)
     believed = believed + felt
-    targets = teaching.labels.expand_as(teaching.signs)
+    signs = teaching.signs.expand(len(activation), -1)
+    teaching = teaching._replace(signs=signs)
+    targets = teaching.labels.expand_as(signs)
     if form.draws:
         wrong = wrong_labels(believed * trust, teaching.labels, noise)
-        targets = torch.where(teaching.signs > 0, targets, wrong)
+        targets = torch.where(signs > 0, targets, wrong)
     shown = felt.gather(1, targets)
     threshold = running.thresholds.mean() if form.threshold is None else form.threshold
-    judgement = form.criterion(goodness, targets, teaching.signs, threshold)
+    judgement = form.criterion(goodness, targets, signs, threshold)
     delta, label_weights = _slopes(form, pool, activation, targets, judgement, teaching, running)
     if form.threshold is None:
         _run_along(running.thresholds, shown, teaching)

@@ -51,7 +51,7 @@ class Teaching(NamedTuple):
     labels
         (n, 1) int64: true labels; anything on a query row.
     signs
-        (n, t): 1 for a target whose goodness rises, 0 for one whose goodness falls.
+        (1, t), or (n, t) where rows differ: 1 for a target whose goodness rises, 0 for one whose goodness falls.
     weight
         (n, 1): how much a row teaches; 0 on a query row.
     """

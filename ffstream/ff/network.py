@@ -108,6 +108,8 @@ class Network:
         believes = float(network.negatives == "belief")
         self.trust = [torch.tensor(believes / depth, device=device) for depth in range(1, len(self.layers) + 1)]
         self.rate = optimizer.rate
+        targets = 1 if network.corrupts else 2
+        self._signs = {phase: torch.tensor([signs[:targets]], device=device) for phase, signs in _SIGNS.items()}
         self.readout: Readout | None = None
         if network.readout != "none":
             sizes = [size for _, size in self._read_layers()]
@@ -187,8 +189,7 @@ class Network:
 
         Where negatives are other inputs, a row has one target, and rows have signs of their own.
         """
-        signs = _SIGNS[phase]
-        return torch.tensor([signs[:1] if self.config.corrupts else signs], device=self.device)
+        return self._signs[phase]
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that a checkpoint must hold, by name; writing into them restores the network."""
@@ -241,9 +242,9 @@ class Network:
         """Lay a lesson over all rows, and its corrupted copies among them where its negatives are such."""
         if lesson is None:
             labels = torch.zeros(len(rows), 1, dtype=torch.int64, device=self.device)
-            return rows, Teaching(labels, self.signs(Phase.WAKE).expand(len(rows), -1), torch.zeros_like(labels).float())
+            return rows, Teaching(labels, self.signs(Phase.WAKE), torch.zeros_like(labels).float())
         m, labels = len(lesson.labels), lesson.labels.unsqueeze(1)
-        signs = self.signs(lesson.phase).expand(len(rows), -1)
+        signs = self.signs(lesson.phase)
         if self.config.corrupts and lesson.phase.lowers and generator is not None:
             corrupted = corrupt(self.config.negatives, rows[:m], self.config.shape, generator)
             real = rows[: self._copies(lesson)]
