@@ -189,11 +189,15 @@ class NetworkConfig(Section):
         if len(self.stack) == 1 and "upper" in (self.readout, self.prediction.partition("_")[0]):
             raise ValueError("there is no layer above the first: set readout = 'all', prediction without 'upper'")
         if any(layer.against == "labels" for layer in self.stack) and self.coding == "none":
-            raise ValueError("under coding none there are no labels to hold goodness against: set against = 'threshold'")
+            raise ValueError(
+                "under coding none there are no labels to hold goodness against: set against = 'threshold'"
+            )
         if self.coding == "assembly" and self.assemblies == "learned":
             alien = {layer.goodness for layer in self.stack} & {"ratio", "topk"}
             if alien:
-                raise ValueError(f"learned assemblies do not go with goodness {alien.pop()!r}: set assemblies = 'random'")
+                raise ValueError(
+                    f"learned assemblies do not go with goodness {alien.pop()!r}: set assemblies = 'random'"
+                )
         return self
 
     @model_validator(mode="after")
@@ -207,10 +211,14 @@ class NetworkConfig(Section):
             if min(places) < 1:
                 raise ValueError(f"layers[{i}]: a kernel of {layer.kernel} does not fit {height} x {width} places")
             if layer.regions > 1 and any(side % layer.regions for side in places):
-                raise ValueError(f"layers[{i}]: {places[0]} x {places[1]} places do not part into {layer.regions} evenly")
+                raise ValueError(
+                    f"layers[{i}]: {places[0]} x {places[1]} places do not part into {layer.regions} evenly"
+                )
             height, width = (side // layer.pool for side in places)
             if min(height, width) < 1:
-                raise ValueError(f"layers[{i}]: a pool of {layer.pool} leaves nothing of {places[0]} x {places[1]} places")
+                raise ValueError(
+                    f"layers[{i}]: a pool of {layer.pool} leaves nothing of {places[0]} x {places[1]} places"
+                )
         return self
 
 

@@ -29,9 +29,7 @@ def make_layers(
 ) -> list[Layer]:
     """Make the layers that a configuration describes, their first weights drawn from its seed."""
     generator = torch.Generator().manual_seed(network.seed)
-    return [
-        _layer(network, optimizer, layer, below, generator, device, dtype) for layer, below in _levels(network)
-    ]
+    return [_layer(network, optimizer, layer, below, generator, device, dtype) for layer, below in _levels(network)]
 
 
 def _levels(network: NetworkConfig) -> Iterator[tuple[LayerConfig, tuple[int, int, int]]]:

@@ -69,9 +69,7 @@ def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
     for layer, trust in zip(network.layers, network.trust, strict=True):
         _multiply(blank(paths, layer.weight.shape[1], dtype=network.dtype), layer.weight)
         activation = blank(paths, layer.form.grid.size, dtype=network.dtype)
-        kernels.judge(
-            layer.form, activation, blank(layer.form.labels), trust, blank(labels), teaching, layer.running
-        )
+        kernels.judge(layer.form, activation, blank(layer.form.labels), trust, blank(labels), teaching, layer.running)
 
 
 def _multiply(x: Tensor, weight: Tensor) -> Tensor:

@@ -168,9 +168,7 @@ def judge(
     trunk = hidden if hypotheses is activation else form.activation.value(activation)
     onward = send_on(form, form.grid.join(trunk), running.centre, teaching.weight)
     moved, real = judgement.moved, judgement.real
-    return Verdict(
-        felt, believed, targets, shown, real, moved, delta.to(dtype), label_weights, onward.to(dtype)
-    )
+    return Verdict(felt, believed, targets, shown, real, moved, delta.to(dtype), label_weights, onward.to(dtype))
 
 
 def _slopes(

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.nn import functional
+
+from ffstream.config import NetworkConfig
+from ffstream.ff.negatives import corrupt
+
+# Rows after which a step grows no further. Below it each sample moves the weights as far whether it comes alone or in
+# a batch; a sum over more rows than this would overshoot.
+FULL_STEP = 64
 
 
 class Phase(StrEnum):
@@ -59,3 +69,50 @@ class Teaching(NamedTuple):
     labels: Tensor
     signs: Tensor
     weight: Tensor
+
+
+def lay_out(
+    rows: Tensor,
+    lesson: Lesson | None,
+    network: NetworkConfig,
+    signs_of: Callable[[Phase], Tensor],
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Teaching, int]:
+    """Lay a lesson over rows (n, i) of which the first are learned from.
+
+    Where negatives are corrupted inputs, asleep they take the place of the lesson's rows, and where both signs are
+    learned at once they travel right behind them.
+
+    Returns
+    -------
+    tuple
+        The rows; the teaching; and how many rows teach.
+    """
+    if lesson is None:
+        labels = torch.zeros(len(rows), 1, dtype=torch.int64, device=rows.device)
+        return rows, Teaching(labels, signs_of(Phase.WAKE), torch.zeros(len(rows), 1, device=rows.device)), 0
+    m, labels, signs = len(lesson.labels), lesson.labels.unsqueeze(1), signs_of(lesson.phase)
+    if lesson.phase.lowers and generator is None:
+        raise ValueError("a lesson that lowers goodness needs a generator to draw its negatives from")
+    if network.corrupts and lesson.phase.lowers and generator is not None:
+        corrupted = corrupt(network.negatives, rows[:m], network.shape, generator)
+        real = rows[:m] if lesson.phase.raises else rows[:0]
+        labels = torch.cat([labels[: len(real)], labels])
+        rows = torch.cat([real, corrupted, rows[m:]])
+        signs = torch.zeros(len(rows), 1, device=rows.device)
+        signs[: len(real)] = 1
+    if network.coding == "none":
+        labels = torch.zeros_like(labels)
+    weight = torch.full((len(labels), 1), min(1.0, FULL_STEP / m), device=rows.device)
+    queries = (0, 0, 0, len(rows) - len(labels))
+    return rows, Teaching(functional.pad(labels, queries), signs, functional.pad(weight, queries)), len(labels)
+
+
+def without_copies(values: Tensor, m: int, taught: int) -> Tensor:
+    """Leave out the rows of corrupted copies, which lie from m to ``taught``."""
+    return values if taught == m else torch.cat([values[:m], values[taught:]])
+
+
+def beside_copies(values: Tensor, m: int, taught: int) -> Tensor:
+    """Take what a lesson's rows (m, t) have, and beside it what their corrupted copies have."""
+    return values[:m] if taught == m else torch.cat([values[:m], values[m:taught]], 1)

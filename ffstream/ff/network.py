@@ -7,56 +7,19 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.config.network import Precision, Prediction
 from ffstream.ff.building import make_layers
 from ffstream.ff.fused import fuse
-from ffstream.ff.labels import write_labels
-from ffstream.ff.layers import Kernels, enter
-from ffstream.ff.lesson import Lesson, Phase, Teaching
-from ffstream.ff.negatives import corrupt
-from ffstream.ff.readout import Readout
 from ffstream.ff.goodness import normalise
-
-# Rows after which a step grows no further. Below it each sample moves the weights as far whether it comes alone or in
-# a batch; a sum over more rows than this would overshoot.
-FULL_STEP = 64
+from ffstream.ff.labels import write_labels
+from ffstream.ff.layers import Kernels
+from ffstream.ff.lesson import Lesson, Phase, Teaching, beside_copies, lay_out, without_copies
+from ffstream.ff.readout import Readout
+from ffstream.ff.scores import Scores, listed_first, weigh
 
 _SIGNS = {Phase.WAKE: [1.0], Phase.SLEEP: [0.0], Phase.TOGETHER: [1.0, 0.0]}
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a sweep found, with the weights that each layer had before its own update.
-
-    Attributes
-    ----------
-    evidence
-        (n, C): what speaks for each label, as the network's rule of prediction has it; -inf for what it rules out.
-    total
-        (n, C): goodness of every label, summed over layers; (n, 1) under coding ``none``. NaN where it was not taken.
-    goodness
-        (n - m, layers, C): goodness in each layer, of the query rows.
-    shown, real
-        (m, layers, t): goodness that the lesson moved, of the true label where it rises, then of the negative where it
-        falls; and the probability that each layer calls it real.
-    """
-
-    evidence: Tensor
-    total: Tensor
-    goodness: Tensor
-    shown: Tensor
-    real: Tensor
-
-    def probabilities(self) -> Tensor:
-        """Return the probability of each label, softmax of the evidence; (n, C)."""
-        return self.evidence.softmax(-1)
-
-    def labels(self) -> Tensor:
-        """Return the label with the most evidence; (n,) int64."""
-        return self.evidence.argmax(-1)
 
 
 @dataclass
@@ -143,12 +106,8 @@ class Network:
         """
         if lesson is None and self.paths > 1 and self.prediction in ("readout", "cascade"):
             return self._look_up(rows)
-        if lesson is not None and lesson.phase.lowers and generator is None:
-            raise ValueError("a lesson that lowers goodness needs a generator to draw its negatives from")
         m = 0 if lesson is None else len(lesson.labels)
-        rows, teaching = self._lay_out(rows, lesson, generator)
-        # Corrupted copies of the lesson's rows travel right behind them.
-        taught = m + self._copies(lesson)
+        rows, teaching, taught = lay_out(rows, lesson, self.config, self.signs, generator)
         noise = torch.ones(len(rows), self.config.labels, device=self.device)
         believed, found = torch.zeros_like(noise[:, : self._hypotheses]), _Findings()
         x = self._enter(self._paths_of(rows), teaching.weight)
@@ -158,14 +117,14 @@ class Network:
             verdict = layer.judge(self.kernels, x, believed, trust, noise, teaching)
             if m:
                 layer.learn(layer.gradient(verdict, x, taught))
-            found.goodness.append(_without(verdict.goodness, m, taught))
-            found.shown.append(_beside(verdict.shown, m, taught))
-            found.real.append(_beside(verdict.real, m, taught))
+            found.goodness.append(without_copies(verdict.goodness, m, taught))
+            found.shown.append(beside_copies(verdict.shown, m, taught))
+            found.real.append(beside_copies(verdict.real, m, taught))
             x, believed = verdict.onward, verdict.believed
             if self._reads(depth):
                 found.activities.append(x[:, -1])
         logits = self._read_out(found.activities, lesson, teaching)
-        return self._scores(found, m, None if logits is None else _without(logits, m, taught))
+        return self._scores(found, m, None if logits is None else without_copies(logits, m, taught))
 
     def look(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Send rows (n, i) through the layers and learn nothing; of each layer goodness and activities.
@@ -213,11 +172,6 @@ class Network:
         first = int(self.config.readout == "upper")
         return [(i, layer.onward) for i, layer in enumerate(self.layers)][first:]
 
-    def _copies(self, lesson: Lesson | None) -> int:
-        """Number of corrupted copies that a lesson's rows have beside them."""
-        beside = lesson is not None and self.config.corrupts and lesson.phase is Phase.TOGETHER
-        return len(lesson.labels) if lesson is not None and beside else 0
-
     def _enter(self, paths: Tensor, weight: Tensor) -> Tensor:
         enter = self.kernels.enter(paths, self.centre, weight) if self.config.centring else normalise(paths)
         return enter.to(self.dtype)
@@ -236,27 +190,6 @@ class Network:
             return paths
         return paths.unflatten(2, (channels, -1)).transpose(2, 3).flatten(2)
 
-    def _lay_out(
-        self, rows: Tensor, lesson: Lesson | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, Teaching]:
-        """Lay a lesson over all rows, and its corrupted copies among them where its negatives are such."""
-        if lesson is None:
-            labels = torch.zeros(len(rows), 1, dtype=torch.int64, device=self.device)
-            return rows, Teaching(labels, self.signs(Phase.WAKE), torch.zeros_like(labels).float())
-        m, labels = len(lesson.labels), lesson.labels.unsqueeze(1)
-        signs = self.signs(lesson.phase)
-        if self.config.corrupts and lesson.phase.lowers and generator is not None:
-            corrupted = corrupt(self.config.negatives, rows[:m], self.config.shape, generator)
-            real = rows[: self._copies(lesson)]
-            rows, labels = torch.cat([real, corrupted, rows[m:]]), torch.cat([labels] * (1 + (len(real) > 0)))
-            signs = torch.ones(len(rows), 1, device=self.device)
-            signs[len(real) : len(real) + m] = 0
-        if self.config.coding == "none":
-            labels = torch.zeros_like(labels)
-        weight = torch.full((len(labels), 1), min(1.0, FULL_STEP / m), device=self.device)
-        queries = (0, 0, 0, len(rows) - len(labels))
-        return rows, Teaching(functional.pad(labels, queries), signs, functional.pad(weight, queries))
-
     def _read_out(self, activities: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
         """Read all rows out, and let the read-out learn from those of a lesson that are real; (rows, C)."""
         if self.readout is None:
@@ -270,36 +203,19 @@ class Network:
     def _scores(self, found: _Findings, m: int, logits: Tensor | None) -> Scores:
         goodness = torch.stack(found.goodness, 1)
         shown, real = torch.stack(found.shown, 1), torch.stack(found.real, 1)
-        return Scores(self._evidence(goodness, logits), goodness.sum(1), goodness[m:], shown, real)
-
-    def _evidence(self, goodness: Tensor, logits: Tensor | None) -> Tensor:
-        """Weigh goodness (n, layers, C) and the read-out's logits (n, C) by the rule of prediction.
-
-        Goodness counts as its mean over layers, not the sum: the layers see the same row, so adding their evidence up
-        counts it several times. On MNIST after one pass the mean is calibrated within 1 point, the sum within 3.
-        """
-        if self.prediction == "upper_goodness":
-            return goodness[:, 1:].mean(1)
-        if logits is None or self.prediction == "goodness":
-            return goodness.mean(1)
-        if self.prediction == "readout":
-            return logits
-        listed = torch.zeros_like(logits, dtype=torch.bool).scatter(1, self._listed(logits), value=True)
-        return goodness.mean(1).masked_fill(~listed, -torch.inf)
-
-    def _listed(self, logits: Tensor) -> Tensor:
-        return logits.topk(self.config.shortlist, 1).indices
+        evidence = weigh(self.prediction, goodness, logits, self.config.shortlist)
+        return Scores(evidence, goodness.sum(1), goodness[m:], shown, real)
 
     def _look_up(self, rows: Tensor) -> Scores:
         """Predict by the read-out of one neutral path, and for the cascade by the paths of the labels that it lists."""
         paths = write_labels(rows.unsqueeze(1), self.config.labels, neutral=True)
         activities, _ = self._send(paths[:, -1:])
-        logits = self._read_out(activities, None, self._lay_out(rows, None, None)[1])
+        logits = self.readout.read(activities) if self.readout else None
         goodness = torch.full((len(rows), len(self.layers), self.config.labels), torch.nan, device=self.device)
         none = torch.empty(0, len(self.layers), 0, device=self.device)
         if logits is None or self.prediction == "readout":
             return Scores(logits, goodness.sum(1), goodness, none, none)
-        listed = self._listed(logits)
+        listed = listed_first(logits, self.config.shortlist)
         _, found = self._send(paths.gather(1, listed.unsqueeze(2).expand(-1, -1, paths.shape[2])))
         goodness.scatter_(2, listed.unsqueeze(1).expand(-1, len(self.layers), -1), found)
         evidence = goodness.mean(1).nan_to_num(nan=-torch.inf)
@@ -315,16 +231,6 @@ class Network:
             if self._reads(depth):
                 activities.append(x[:, -1])
         return activities, torch.stack(goodness, 1)
-
-
-def _without(values: Tensor, m: int, taught: int) -> Tensor:
-    """Leave out the rows of corrupted copies, which lie from m to ``taught``."""
-    return values if taught == m else torch.cat([values[:m], values[taught:]])
-
-
-def _beside(values: Tensor, m: int, taught: int) -> Tensor:
-    """Take what a lesson's rows (m, t) have, and beside it what their corrupted copies have."""
-    return values[:m] if taught == m else torch.cat([values[:m], values[m:taught]], 1)
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:

@@ -18,7 +18,8 @@ from torch import Tensor
 from ffstream.config import Config
 from ffstream.errors import CheckpointError, ConfigError
 from ffstream.ff.lesson import Lesson, Phase
-from ffstream.ff.network import Network, Scores
+from ffstream.ff.network import Network
+from ffstream.ff.scores import Scores
 from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.memory import Memory
 from ffstream.stream.phases import PhaseChange, Scheduler
