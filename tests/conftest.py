@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crashing.forked import Forked
 from ffstream import Client
 from ffstream.config import parse
-from ffstream.daemon.spawn import Spawned, free_port, spawn
+from ffstream.daemon.spawn import Spawned, free_port, serve, spawn
 
 SMALL: dict[str, dict[str, Any]] = {
     "network": {"shape": [8, 8], "hidden": [64, 64]},
@@ -28,12 +29,18 @@ StartDaemon = Callable[..., Spawned]
 def starter(folder: Path) -> Iterator[StartDaemon]:
     """Give a function that starts daemons with the small network, changed by sections of the configuration.
 
-    ``start(phases={"wake_steps": 2})``; ``port`` and ``directory`` let one follow another.
+    ``start(phases={"wake_steps": 2})``; ``port`` and ``directory`` let one follow another. They are forked from a
+    process with torch in it, which saves seconds a start; with ``by_command`` one is started as a person does.
     """
     with contextlib.ExitStack() as running:
 
         def start(
-            *, port: int | None = None, directory: Path | None = None, wait: bool = True, **sections: dict[str, Any]
+            *,
+            port: int | None = None,
+            directory: Path | None = None,
+            wait: bool = True,
+            by_command: bool = False,
+            **sections: dict[str, Any],
         ) -> Spawned:
             values = {
                 **SMALL,
@@ -42,7 +49,9 @@ def starter(folder: Path) -> Iterator[StartDaemon]:
             }
             for name, section in sections.items():
                 values[name] = {**values.get(name, {}), **section}
-            return running.enter_context(spawn(parse(values, "test"), folder, wait=wait))
+            return running.enter_context(
+                spawn(parse(values, "test"), folder, wait=wait, start=serve if by_command else Forked)
+            )
 
         yield start
 

@@ -372,7 +372,8 @@ def test_replies_that_nobody_reads_do_not_keep_it_from_ending(start_daemon):
         deaf.connect(f"tcp://{stopping.address}")
         for number in range(30_000):
             deaf.send_multipart(pack("command", id=number, name="status"))
-        time.sleep(3)  # Until the replies fill every buffer on the way.
+        # Until the replies fill every buffer on the way.
+        until(lambda: counted(stopping, "replies_lost", socket="control"), 30)
         stopping.process.terminate()
         assert stopping.process.wait(15) == 0
 

@@ -179,9 +179,11 @@ def test_a_feeder_that_says_bye_gives_its_share_back(daemon, feeder):
     with Feeder(daemon) as other:
         assert other.listen()["credit_samples"] < share
         other.send("bye", **other.who)
-        other.socket.poll(100)
-    feeder.hello()
-    assert feeder.listen()["credit_samples"] == share
+        give_up = time.monotonic() + 10
+        while feeder.marks["credit_samples"] != share:
+            assert time.monotonic() < give_up
+            feeder.hello()
+            feeder.listen()
 
 
 def test_pushed_samples_need_only_a_count(daemon, digits):
@@ -323,12 +325,17 @@ def replay(line, topic, after):
 
 
 def test_events_are_numbered_without_gaps(daemon, subscriber, feeder, digits):
-    subscriber.socket.subscribe("prediction")
-    time.sleep(0.2)
+    subscribe(subscriber, "prediction")
     feeder.keep(*digits)
     feeder.flush()
     numbers = [listen(subscriber)[1]["number"] for _ in range(30)]
     assert numbers == list(range(numbers[0], numbers[0] + 30))
+
+
+def subscribe(line, topic):
+    """Subscribe, and return when the daemon knows: it takes subscriptions in the order in which they were made."""
+    line.socket.subscribe(topic)
+    replay(line, "checkpoint", 10**9)
 
 
 @pytest.mark.parametrize("topic", ["phase", "score", "prediction", "checkpoint", "rollback"])
@@ -336,8 +343,9 @@ def test_an_event_has_the_fields_that_the_document_lists(daemon, subscriber, fee
     feeder.keep(digits[0][:200], digits[1][:200])
     feeder.flush()
     command(daemon, "rollback", checkpoint=command(daemon, "checkpoint")["checkpoint"])
-    time.sleep(0.3)
-    events, _ = replay(subscriber, topic, 0)
+    give_up = time.monotonic() + 10
+    while not (events := replay(subscriber, topic, 0)[0]):
+        assert time.monotonic() < give_up
     event = events[-1]
     assert event.keys() == {"v", "type"} | fields_of("## Events") | fields_of(f"### `{topic}`")
     assert (event["type"], event["topic"]) == ("event", topic)
@@ -345,8 +353,7 @@ def test_an_event_has_the_fields_that_the_document_lists(daemon, subscriber, fee
 
 
 def test_a_prediction_event_tells_labels_predictions_and_answers(daemon, subscriber, digits):
-    subscriber.socket.subscribe("prediction")
-    time.sleep(0.2)
+    subscribe(subscriber, "prediction")
     with Line(daemon, QUERIES) as line:
         answer = line.ask("query", {"inputs": digits[0][:7]})
     first, event = listen(subscriber)
@@ -376,19 +383,18 @@ def test_a_listener_that_joins_by_replay_sees_every_event_once(daemon, subscribe
     feeder.keep(*digits)
     subscriber.socket.subscribe("prediction")
     subscription = order_replay(subscriber, "prediction", 0)
-    numbers, replaying = [], True
-    while True:
+    numbers, replaying, silence = [], True, False
+    while feeder.held or not silence:
         feeder.send_what_credit_allows()
+        silence = not zmq.select([feeder.socket, subscriber.socket], [], [], 0.3)[0]
         while feeder.socket.poll(0):
             feeder.listen()
-        first, message = listen(subscriber, 0.3)
-        if first is None:
-            if not feeder.held:
-                break
-        elif message["type"] == "replayed":
-            replaying = False
-        elif first == subscription or not replaying:
-            numbers.append(message["number"])
+        while subscriber.socket.poll(0):
+            first, message = listen(subscriber)
+            if message["type"] == "replayed":
+                replaying = False
+            elif first == subscription or not replaying:
+                numbers.append(message["number"])
     assert not replaying
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
@@ -442,6 +448,9 @@ def test_hold_stops_learning_until_resume_while_queries_are_answered(daemon, fee
     feeder.send_what_credit_allows()
     with Line(daemon, QUERIES) as line:
         assert line.ask("query", {"inputs": digits[0][:1]})["type"] == "answer"
+    give_up = time.monotonic() + 10
+    while command(daemon, "status")["samples_waiting"] < 50:
+        assert time.monotonic() < give_up
     assert command(daemon, "status")["samples_waiting"] == 50
     assert not command(daemon, "resume")["holding"]
     feeder.flush()

@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ffstream import ports
 from ffstream.config import Config, to_toml
@@ -22,6 +23,34 @@ from ffstream.errors import FFStreamError, Unreachable
 PORTS = range(10_000, 32_000)
 START_S = 120.0
 STOP_S = 60.0
+LAST_WORDS = 40
+
+
+class Process(Protocol):
+    """What is asked of a daemon's process, as ``subprocess.Popen`` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, the negative of a signal that ended it; ``None`` while it is not known to have."""
+
+    def poll(self) -> int | None:
+        """Look whether it has ended; return ``returncode``."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return ``returncode`` once it has ended; ``subprocess.TimeoutExpired`` if that takes longer."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless it has ended."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +67,7 @@ class Spawned:
         The file that holds what it wrote to standard error.
     """
 
-    process: subprocess.Popen[bytes]
+    process: Process
     config: Config
     log: Path
 
@@ -66,13 +95,13 @@ class Spawned:
         give_up = time.monotonic() + START_S
         while time.monotonic() < give_up:
             if self.process.poll() is not None:
-                raise FFStreamError(f"the daemon ended with code {self.process.returncode}:\n{self.log.read_text()}")
+                raise FFStreamError(f"the daemon ended with code {self.process.returncode}:\n{self._last_words()}")
             # While nobody listens yet, a connection within the machine can meet itself and read its own request.
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if self.get("/readyz")[0] == 200:
                     return
-            time.sleep(0.05)
-        raise Unreachable(f"the daemon was not ready within {START_S:g} s; its log:\n{self.log.read_text()}")
+            time.sleep(0.02)
+        raise Unreachable(f"the daemon was not ready within {START_S:g} s; its log:\n{self._last_words()}")
 
     def stop(self) -> int:
         """Ask the daemon to finish its step, save and end; return its exit code."""
@@ -80,9 +109,22 @@ class Spawned:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_S)
 
+    def _last_words(self) -> str:
+        return "\n".join(self.log.read_text().splitlines()[-LAST_WORDS:])
+
+
+def serve(config: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start ``ffstream serve`` on a TOML file; what it writes is added to ``log``."""
+    command = [sys.executable, "-m", "ffstream", "serve", "-c", str(config)]
+    with log.open("ab") as output:
+        # S603: the command is our own.
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
+
 
 @contextlib.contextmanager
-def spawn(config: Config, folder: Path, *, wait: bool = True) -> Iterator[Spawned]:
+def spawn(
+    config: Config, folder: Path, *, wait: bool = True, start: Callable[[Path, Path], Process] = serve
+) -> Iterator[Spawned]:
     """Start a daemon; whatever happens, none is left at the end.
 
     Parameters
@@ -93,13 +135,12 @@ def spawn(config: Config, folder: Path, *, wait: bool = True) -> Iterator[Spawne
         Where its TOML file and its log go.
     wait
         Go on only when it is ready.
+    start
+        Starts it, given the TOML file and the log.
     """
     path, log = folder / f"{config.server.port}.toml", folder / f"{config.server.port}.log"
     path.write_text(to_toml(config))
-    command = [sys.executable, "-m", "ffstream", "serve", "-c", str(path)]
-    with log.open("ab") as output:
-        # S603: the command is our own.
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
+    process = start(path, log)
     try:
         daemon = Spawned(process, config, log)
         if wait:

@@ -109,7 +109,7 @@ def test_a_daemon_that_stood_still_goes_on(daemon, client, digits):
     daemon.process.send_signal(signal.SIGSTOP)
     feeding = threading.Thread(target=client.feed, args=(images[:300], labels[:300]))
     feeding.start()
-    time.sleep(5)
+    time.sleep(3)  # Longer than a feeder bears silence, and than most requests wait for their answer.
     daemon.process.send_signal(signal.SIGCONT)
     feeding.join(30)
     client.flush()
@@ -200,8 +200,9 @@ def test_while_it_catches_up_it_answers_and_says_so_and_takes_no_samples(start_d
         client.feed(images[:500], labels[:500])
         client.flush()
         client.control("hold")
-        client.control("checkpoint")
-        saved = client.control("resume")["version"]
+        # While learning is held, this is the checkpoint's own.
+        saved = client.control("checkpoint")["version"]
+        client.control("resume")
         client.feed(images, labels)
         client.flush()
         learned = client.status()["samples_learned"]

@@ -14,10 +14,12 @@ from ffstream.errors import Refused, Unreachable
 
 
 def learn(client, digits, start, count=320):
+    learned = client.status()["samples_learned"] + count
     client.feed(digits[0][start : start + count], digits[1][start : start + count])
     client.flush()
     give_up = time.monotonic() + 30
-    while client.status()["samples_waiting"] and time.monotonic() < give_up:
+    while client.status()["samples_learned"] < learned:
+        assert time.monotonic() < give_up
         time.sleep(0.01)
 
 
@@ -100,7 +102,7 @@ def test_a_daemon_killed_before_it_could_save_goes_back_again(start_daemon, digi
     # The second checkpoint to be published is the one that follows the rollback.
     monkeypatch.setenv("FFSTREAM_FAILPOINT", "checkpoint.rename@2:kill")
     first = start_daemon()
-    with Client(first.address, timeout_s=5) as client:
+    with Client(first.address) as client:
         learn(client, digits, 0)
         stand_still(client)
         good = client.control("checkpoint", checkpoint="good")
@@ -108,8 +110,8 @@ def test_a_daemon_killed_before_it_could_save_goes_back_again(start_daemon, digi
         client.control("resume")
         learn(client, digits, 320)
         stand_still(client)
-        with pytest.raises(Unreachable):
-            client.control("rollback", checkpoint="good")
+    with pytest.raises(Unreachable), Client(first.address, timeout_s=2) as client:
+        client.control("rollback", checkpoint="good")
     assert first.process.wait(30) == -signal.SIGKILL
     monkeypatch.delenv("FFSTREAM_FAILPOINT")
     second = start_daemon(directory=first.config.state.directory)

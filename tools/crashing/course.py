@@ -20,7 +20,8 @@ from rich.progress import track
 
 from crashing.checker import Findings, check
 from crashing.feeders import FEEDERS, LABELS, SHAPE
-from crashing.processes import START_S, Daemon, ask, feed, forking
+from crashing.forked import forking
+from crashing.processes import START_S, Daemon, ask, feed
 from ffstream import Client, __version__
 from ffstream.config import Config, parse
 from ffstream.daemon.spawn import free_port
@@ -44,7 +45,7 @@ class Course:
     Attributes
     ----------
     folder
-        Holds ``ledgers/``, ``daemon.log`` and, unless it is elsewhere, ``state/``.
+        Holds ``ledgers/``, ``daemon.toml``, ``daemon.log`` and, unless it is elsewhere, ``state/``.
     draws
         What the test draws from.
     daemon
@@ -60,7 +61,7 @@ class Course:
         self.draws = random.Random(seed)
         self.config = configuration(state_directory or self.folder / "state")
         self._context = forking()
-        self.daemon = Daemon(self._context, self.config, self.folder / "daemon.log")
+        self.daemon = Daemon(self.config, self.folder)
         self._ended: Counter[str] = Counter()
         self._began = time.monotonic()
 
