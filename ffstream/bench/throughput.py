@@ -14,7 +14,7 @@ from ffstream.bench.nets import LABELS, NETS, Backprop, network_of, widths
 from ffstream.bench.peers import Peer
 from ffstream.bench.timing import interleave
 from ffstream.config import OptimizerConfig
-from ffstream.ff.labels import Block
+from ffstream.ff.gradients import Block
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network, dtype_of
 
@@ -99,8 +99,8 @@ class Sweeper:
             x = torch.randn(len(self.rows), inputs, device=self.device).to(self.network.dtype)
             delta = torch.randn(len(self.rows), units, device=self.device).to(self.network.dtype)
             weight = torch.zeros_like(layer.weight)
-            calls.append(partial(self.network.kernels.multiply, x.unsqueeze(1), layer.weight))
-            for rows, part in layer.coding.blocks(targets, x) or [everything]:
+            calls.append(partial(layer.connection.forward, x.unsqueeze(1)))
+            for rows, part in layer.form.coding.blocks(targets, x) or [everything]:
                 calls.append(partial(weight[part].addmm_, delta[rows][:, part].contiguous().T, x[rows]))
 
         def run() -> None:

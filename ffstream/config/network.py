@@ -13,7 +13,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Activation = Literal["relu", "leaky_relu", "gelu", "tanh", "softplus", "squared_relu"]
 Goodness = Literal["squares", "minimised", "mean", "ratio", "topk"]
 Against = Literal["threshold", "labels"]
-Negatives = Literal["belief", "uniform", "blur", "masks", "noise", "shuffled"]
+Corruption = Literal["blur", "masks", "noise", "shuffled"]
+Negatives = Literal["belief", "uniform", Corruption]
 Prediction = Literal["goodness", "upper_goodness", "readout", "cascade"]
 Threshold = Annotated[float, Field(allow_inf_nan=False)] | Literal["width", "running"]
 Temperature = Positive | Literal["width"]
@@ -71,8 +72,8 @@ class NetworkConfig(Section):
         (),
         description="Instead of hidden, layers that say more of themselves, a table each: "
         '{kind = "convolution", units = 96, kernel = 3, padding = 1, pool = 2}; kinds are dense, local (receptive '
-        "fields that share no weights) and convolution; regions = 2 gives 2 by 2 parts of the image a goodness of their "
-        "own, 0 every place; and activation, goodness, top_share, against, threshold, temperature as below.",
+        "fields that share no weights) and convolution; regions = 2 gives 2 by 2 parts of the image a goodness each, "
+        "0 every place one; and activation, goodness, top_share, against, threshold, temperature as below.",
     )
     coding: Literal["assembly", "context", "overlay", "none"] = Field(
         "assembly",
@@ -153,9 +154,9 @@ class NetworkConfig(Section):
         return self.shape if len(self.shape) == 3 else (self.width, 1, 1)
 
     @property
-    def corrupts(self) -> bool:
-        """Whether negatives are other inputs, instead of other labels of the same input."""
-        return self.negatives not in ("belief", "uniform")
+    def corruption(self) -> Corruption | None:
+        """What is done to inputs to make negatives of them; ``None`` where those are other labels of the same input."""
+        return None if self.negatives == "belief" or self.negatives == "uniform" else self.negatives  # noqa: PLR1714  narrows the type
 
     @property
     def stack(self) -> tuple[LayerConfig, ...]:
@@ -177,7 +178,7 @@ class NetworkConfig(Section):
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
-        if self.coding == "none" and not self.corrupts:
+        if self.coding == "none" and self.corruption is None:
             raise ValueError(
                 f"coding none knows no labels, so negatives cannot be {self.negatives!r}: name a corruption, as "
                 "negatives = 'masks'"

@@ -93,7 +93,7 @@ def _form(network: NetworkConfig, layer: LayerConfig, coding: Coding, grid: Grid
         grid,
         layer.pool,
         1 if network.coding == "none" else network.labels,
-        not network.corrupts,
+        network.corruption is None,
         network.centring,
         network.peer,
     )

@@ -112,7 +112,6 @@ class Local:
     def gradient(
         self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
     ) -> LocalGradient:
-        del blocks
         windows = self._windows(x)
         slopes = delta.reshape(windows.shape[1], len(windows), -1).permute(1, 2, 0)
         return Formed(torch.bmm(slopes, windows).flatten(0, 1), label_weights)
@@ -154,7 +153,6 @@ class Convolution:
     def gradient(
         self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
     ) -> LocalGradient:
-        del blocks
         field, (rows, columns) = self.field, self.field.places
         slopes = delta.reshape(-1, rows, columns, len(self.weight)).permute(0, 3, 1, 2)
         _, gradient, _ = torch.ops.aten.convolution_backward(
@@ -165,7 +163,7 @@ class Convolution:
             [field.stride] * 2,
             [field.padding] * 2,
             [1, 1],
-            False,  # noqa: FBT003  not transposed
+            False,
             [0, 0],
             1,
             [False, True, False],

@@ -34,9 +34,10 @@ class Judgement(NamedTuple):
 
 
 class Criterion(Protocol):
-    """Judges goodness (n, r, C) at targets (n, t), of which those of sign 1 are to rise and those of sign 0 to fall."""
+    """Holds the goodness of labels against something."""
 
-    def __call__(self, goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement: ...
+    def __call__(self, goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement:
+        """Judge goodness (n, r, C) at targets (n, t), of which those of sign 1 are to rise, those of sign 0 to fall."""
 
 
 def against_threshold(goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement:

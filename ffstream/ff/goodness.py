@@ -64,7 +64,7 @@ class Pool(NamedTuple):
         values = values.mean(3)
         if self.run:
             labels = len(self.share)
-            means = values[..., : labels * self.run].unflatten(-1, (labels, self.run)).mean(-1)
+            means = values[..., : labels * self.run].view(*values.shape[:-1], labels, self.run).mean(-1)
         elif len(self.share) == 1:
             means = (values * self.share[0]).sum(-1, keepdim=True)
         else:
@@ -76,7 +76,7 @@ class Pool(NamedTuple):
         return means.transpose(1, 2).flatten(2)
 
     def spread(self, moved: Tensor | None, slope: Tensor) -> Tensor:
-        """Hand slopes (n, r, t) at the means of labels ``moved`` (n, t) on to units: (n, 1, r, 1, u), or (n, t, r, 1, u).
+        """Hand slopes (n, r, t) at the means of labels ``moved`` (n, t) on to units; (n, 1 or t, r, 1, u).
 
         ``None`` moves all labels.
         """
@@ -109,7 +109,7 @@ class Goodness(Protocol):
         """Return the goodness of every label in every region, (n, r, C)."""
 
     def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
-        """Turn slopes (n, r, t) at the goodness of labels ``moved`` into those at their activities, of the same shape."""
+        """Turn slopes (n, r, t) at the goodness of labels ``moved`` into those at activities, of their shape."""
 
 
 class Mean(NamedTuple):

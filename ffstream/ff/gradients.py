@@ -21,15 +21,11 @@ class Block(NamedTuple):
 
 
 class LocalGradient(Protocol):
-    """Gradient of one layer's loss with respect to its weights (u, i), and to what its label coding learns.
+    """Gradient of one layer's loss with respect to its weights (u, i), and to what its label coding learns."""
 
-    Attributes
-    ----------
-    label_weights
-        Gradient (C, u) of what the coding itself learns, where it learns anything.
-    """
-
-    label_weights: Tensor | None
+    @property
+    def label_weights(self) -> Tensor | None:
+        """Gradient (C, u) of what the coding itself learns, where it learns anything."""
 
     def add_to(self, adder: Adder, scale: float) -> None:
         """Add ``scale`` times the gradient to weights."""

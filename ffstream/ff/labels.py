@@ -96,11 +96,9 @@ class _Plain:
     def collect(
         self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
     ) -> tuple[Tensor, Tensor | None]:
-        del hidden, moved, slope, goodness
         return delta, None
 
     def blocks(self, targets: Tensor, inputs: Tensor) -> list[Block] | None:
-        del targets, inputs
         return None
 
     def parameters(self) -> dict[str, Tensor]:
@@ -214,7 +212,6 @@ class Context(_Plain):
     def collect(
         self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
     ) -> tuple[Tensor, Tensor | None]:
-        del hidden, slope, goodness
         by_label = delta.sum((2, 3))
         if moved is None:
             gradient = by_label.sum(0)

@@ -208,7 +208,7 @@ def _peers(
         raised = raised.sum(1)
     raised = raised.amax(1, keepdim=True) if hidden.shape[1] == 1 else raised
     counts = (raised * teaching.weight)[..., None]
-    rows = form.grid.join(hidden).unflatten(2, (-1, len(running.activity)))
+    rows = form.grid.join(hidden).view(*hidden.shape[:2], -1, len(running.activity))
     mean = (rows.mean(2) * counts).sum((0, 1)) / counts.sum().clamp(min=1e-12)
     running.activity.lerp_(mean, PEERING * (counts.sum() > 0).to(mean.dtype))
     pull = (running.activity - running.activity.mean()) * (form.peer / rows.shape[2])
@@ -246,7 +246,7 @@ def enter(rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
     weight
         (n, 1): how much each row teaches.
     """
-    x = normalise(rows).unflatten(2, (-1, len(centre))) - centre
+    x = normalise(rows).view(*rows.shape[:2], -1, len(centre)) - centre
     # A query must not reach the mean even where it is not finite, and 0 times infinity is.
     centre.add_(torch.where(weight > 0, weight * x.mean((1, 2)), 0).sum(0), alpha=CENTRING)
     return x.flatten(2)

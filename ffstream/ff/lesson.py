@@ -94,8 +94,8 @@ def lay_out(
     m, labels, signs = len(lesson.labels), lesson.labels.unsqueeze(1), signs_of(lesson.phase)
     if lesson.phase.lowers and generator is None:
         raise ValueError("a lesson that lowers goodness needs a generator to draw its negatives from")
-    if network.corrupts and lesson.phase.lowers and generator is not None:
-        corrupted = corrupt(network.negatives, rows[:m], network.shape, generator)
+    if network.corruption and lesson.phase.lowers and generator is not None:
+        corrupted = corrupt(network.corruption, rows[:m], network.shape, generator)
         real = rows[:m] if lesson.phase.raises else rows[:0]
         labels = torch.cat([labels[: len(real)], labels])
         rows = torch.cat([real, corrupted, rows[m:]])

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Generator, Tensor
 
-Draw = Literal["belief", "uniform"]
-Corruption = Literal["blur", "masks", "noise", "shuffled"]
+from ffstream.config.network import Corruption
+
 Corrupt: TypeAlias = Callable[[Tensor, Generator], Tensor]
 
 # Standard deviation of the blur, in pixels.

@@ -71,11 +71,11 @@ class Network:
         believes = float(network.negatives == "belief")
         self.trust = [torch.tensor(believes / depth, device=device) for depth in range(1, len(self.layers) + 1)]
         self.rate = optimizer.rate
-        targets = 1 if network.corrupts else 2
+        targets = 1 if network.corruption else 2
         self._signs = {phase: torch.tensor([signs[:targets]], device=device) for phase, signs in _SIGNS.items()}
         self.readout: Readout | None = None
         if network.readout != "none":
-            sizes = [size for _, size in self._read_layers()]
+            sizes = [layer.onward for layer in self.layers[network.readout == "upper" :]]
             self.readout = Readout(network.labels, sizes, network.readout_rate, device)
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
@@ -104,8 +104,8 @@ class Network:
         generator
             Draws the negatives; needed where a lesson lowers goodness.
         """
-        if lesson is None and self.paths > 1 and self.prediction in ("readout", "cascade"):
-            return self._look_up(rows)
+        if lesson is None and self.paths > 1 and self.readout and self.prediction in ("readout", "cascade"):
+            return self._look_up(rows, self.readout)
         m = 0 if lesson is None else len(lesson.labels)
         rows, teaching, taught = lay_out(rows, lesson, self.config, self.signs, generator)
         noise = torch.ones(len(rows), self.config.labels, device=self.device)
@@ -139,7 +139,7 @@ class Network:
     def dead_units(self, rows: Tensor) -> list[int]:
         """Count, a layer, the units, or channels of a convolution, that no row of (n, i) activates."""
         return [
-            int((activities.unflatten(2, (-1, len(layer.running.centre))) <= 0).all(0).all(0).all(0).sum())
+            int((activities.view(-1, len(layer.running.centre)) <= 0).all(0).sum())
             for layer, (_, activities) in zip(self.layers, self.look(rows), strict=True)
         ]
 
@@ -167,11 +167,6 @@ class Network:
         """Whether the read-out reads the layer at a depth."""
         return self.readout is not None and depth >= (self.config.readout == "upper")
 
-    def _read_layers(self) -> list[tuple[int, int]]:
-        """Return the depth of each layer that the read-out reads, and how many values it sends on."""
-        first = int(self.config.readout == "upper")
-        return [(i, layer.onward) for i, layer in enumerate(self.layers)][first:]
-
     def _enter(self, paths: Tensor, weight: Tensor) -> Tensor:
         enter = self.kernels.enter(paths, self.centre, weight) if self.config.centring else normalise(paths)
         return enter.to(self.dtype)
@@ -188,14 +183,14 @@ class Network:
         channels = self.config.image[0]
         if channels == 1 or self.config.stack[0].kind == "dense":
             return paths
-        return paths.unflatten(2, (channels, -1)).transpose(2, 3).flatten(2)
+        return paths.view(*paths.shape[:2], channels, -1).transpose(2, 3).flatten(2)
 
     def _read_out(self, activities: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
         """Read all rows out, and let the read-out learn from those of a lesson that are real; (rows, C)."""
         if self.readout is None:
             return None
         logits = self.readout.read(activities)
-        if lesson is not None and (lesson.phase.raises or not self.config.corrupts):
+        if lesson is not None and (lesson.phase.raises or self.config.corruption is None):
             m = len(lesson.labels)
             self.readout.learn([z[:m] for z in activities], logits[:m], lesson.labels, teaching.weight[:m])
         return logits
@@ -206,23 +201,21 @@ class Network:
         evidence = weigh(self.prediction, goodness, logits, self.config.shortlist)
         return Scores(evidence, goodness.sum(1), goodness[m:], shown, real)
 
-    def _look_up(self, rows: Tensor) -> Scores:
+    def _look_up(self, rows: Tensor, readout: Readout) -> Scores:
         """Predict by the read-out of one neutral path, and for the cascade by the paths of the labels that it lists."""
         paths = write_labels(rows.unsqueeze(1), self.config.labels, neutral=True)
-        activities, _ = self._send(paths[:, -1:])
-        logits = self.readout.read(activities) if self.readout else None
+        logits = readout.read(self._send(paths[:, -1:])[0])
         goodness = torch.full((len(rows), len(self.layers), self.config.labels), torch.nan, device=self.device)
-        none = torch.empty(0, len(self.layers), 0, device=self.device)
-        if logits is None or self.prediction == "readout":
-            return Scores(logits, goodness.sum(1), goodness, none, none)
-        listed = listed_first(logits, self.config.shortlist)
-        _, found = self._send(paths.gather(1, listed.unsqueeze(2).expand(-1, -1, paths.shape[2])))
-        goodness.scatter_(2, listed.unsqueeze(1).expand(-1, len(self.layers), -1), found)
-        evidence = goodness.mean(1).nan_to_num(nan=-torch.inf)
+        evidence, none = logits, torch.empty(0, len(self.layers), 0, device=self.device)
+        if self.prediction == "cascade":
+            listed = listed_first(logits, self.config.shortlist)
+            _, found = self._send(paths.gather(1, listed.unsqueeze(2).expand(-1, -1, paths.shape[2])))
+            goodness.scatter_(2, listed.unsqueeze(1).expand(-1, len(self.layers), -1), found)
+            evidence = goodness.mean(1).nan_to_num(nan=-torch.inf)
         return Scores(evidence, goodness.sum(1), goodness, none, none)
 
     def _send(self, paths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Send paths through the layers; return what the read-out reads of the last one, and goodness (n, layers, p)."""
+        """Send paths through the layers; return what the read-out reads of the last, and goodness (n, layers, p)."""
         x = self._enter(self._by_place(paths), torch.zeros(len(paths), 1, device=self.device))
         activities, goodness = [], []
         for depth, layer in enumerate(self.layers):

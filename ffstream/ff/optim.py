@@ -28,7 +28,6 @@ from ffstream.config import OptimizerConfig
 from ffstream.ff.gradients import LocalGradient
 from ffstream.ff.rounding import Adder
 
-
 LABEL_WEIGHTS = "labels"
 # Rules that only ever add to the weights, for which there is a choice of rounding.
 STATELESS = ("in_place", "unit", "factored")

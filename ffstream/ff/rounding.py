@@ -137,4 +137,5 @@ def make_adder(weight: Tensor, dtype: torch.dtype, rounding: Rounding, seed: int
 
 def _factors(weight: Tensor, norms: Tensor) -> Tensor:
     """Return by what each unit's weights (u, i) must be multiplied to have its norm; (u, 1)."""
-    return (norms / weight.float().norm(dim=1).clamp(min=1e-12)).unsqueeze(1)
+    now: Tensor = torch.linalg.vector_norm(weight.float(), dim=1)
+    return (norms / now.clamp(min=1e-12)).unsqueeze(1)
