@@ -209,7 +209,7 @@ class _Daemon:
             "uptime_s": time.monotonic() - self.started,
             "shape": list(network.shape),
             "labels": network.labels,
-            "hidden": list(network.hidden),
+            "hidden": [layer.units for layer in network.stack],
             "coding": network.coding,
             "schedule": self.config.phases.schedule,
             "stopping": self.stopping,

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ffstream.config import Config
+from ffstream.config import Config, NetworkConfig
 from ffstream.errors import CheckpointError, ConfigError
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
@@ -221,7 +221,9 @@ class Learner:
         """
         try:
             manifest, saved = snapshot.manifest, snapshot.tensors["network"]
-            _check_same("network", manifest["network"], self.config.network.model_dump(mode="json"))
+            # What a checkpoint of an older ffstream does not say is as it was: the default.
+            network = NetworkConfig.model_validate(manifest["network"])
+            _check_same("network", network.model_dump(mode="json"), self.config.network.model_dump(mode="json"))
             _check_same("optimizer.rule", manifest["rule"], self.config.optimizer.rule)
             _check_same("optimizer.rounding", manifest["rounding"], self.config.optimizer.rounding)
             for name, tensor in self.network.state().items():
