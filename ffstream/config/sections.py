@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ffstream import ports
 from ffstream.config.section import Count, Positive, Rows, Section
@@ -28,11 +28,17 @@ class OptimizerConfig(Section):
         "nearest",
         description="How a small step reaches bfloat16 weights: nearest loses what is too small to show, 0.3 "
         "points on MNIST at a rate of 2e-4; stochastic and master (a float32 copy) keep it, and cost memory traffic. "
-        "Of in_place, unit and factored.",
+        "momentum and adam know nearest and master.",
     )
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
         (0.9, 0.99), description="Decay of the first moment (momentum, adam) and of the second (unit, factored, adam)."
     )
+
+    @model_validator(mode="after")
+    def _rounding_fits(self) -> Self:
+        if self.rounding == "stochastic" and self.rule in ("momentum", "adam"):
+            raise ValueError(f"rounding 'stochastic' is of in_place, unit and factored; {self.rule} takes 'master'")
+        return self
 
 
 class PhasesConfig(Section):

@@ -17,7 +17,7 @@ from ffstream.ff.goodness import make_goodness
 from ffstream.ff.grid import Grid
 from ffstream.ff.labels import Assembly, Coding, Context, LearnedAssembly, Whole
 from ffstream.ff.layers import Form, Layer, Running
-from ffstream.ff.optim import STATELESS, make_rule
+from ffstream.ff.optim import make_rule
 from ffstream.ff.rounding import LAYER_SEEDS, make_adder
 
 # How much less at first a unit counts for a label that is to learn its assembly, where it is not in the random one.
@@ -65,8 +65,7 @@ def _layer(
     units = grid.size if layer.kind == "local" else layer.units
     weight = (torch.randn(units, fan_in, generator=generator) / fan_in**0.5).to(device)
     coding = _coding(network, layer, generator, device)
-    rounding = optimizer.rounding if optimizer.rule in STATELESS else "nearest"
-    adder = make_adder(weight, dtype, rounding, int(torch.randint(LAYER_SEEDS, (), generator=generator)))
+    adder = make_adder(weight, dtype, optimizer.rounding, int(torch.randint(LAYER_SEEDS, (), generator=generator)))
     learned = next(iter(coding.parameters().values()), None)
     channels = layer.units if layer.kind == "convolution" else grid.size
     form = _form(network, layer, coding, grid)

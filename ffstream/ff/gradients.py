@@ -68,7 +68,10 @@ class Factors:
             adder.add(delta, self.inputs.index_select(0, rows), scale, units)
 
     def accumulate(self, into: Tensor, keep: float, share: float) -> None:
-        into.addmm_(self.delta.T, self.inputs, beta=keep, alpha=share)
+        if into.dtype == self.delta.dtype:
+            into.addmm_(self.delta.T, self.inputs, beta=keep, alpha=share)
+        else:
+            into.mul_(keep).add_(self.delta.T @ self.inputs, alpha=share)
 
     def mean_squares(self) -> tuple[Tensor, Tensor]:
         return self.delta.float().square().sum(0), self.inputs.float().square().mean(0)

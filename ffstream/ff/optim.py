@@ -29,8 +29,6 @@ from ffstream.ff.gradients import LocalGradient
 from ffstream.ff.rounding import Adder
 
 LABEL_WEIGHTS = "labels"
-# Rules that only ever add to the weights, for which there is a choice of rounding.
-STATELESS = ("in_place", "unit", "factored")
 
 
 class Rule(Protocol):
@@ -132,13 +130,14 @@ def _inverse_root(running: Tensor, seen: Tensor, decay: float, unbias: Tensor) -
 
 
 class Momentum:
-    """``M = decay * M + (1 - decay) * gradient; W -= rate * M``, M kept in the precision of the weights."""
+    """``M = decay * M + (1 - decay) * gradient; W -= rate * M``, M kept in the precision of the exact weights."""
 
-    def __init__(self, parameters: dict[str, Tensor], rate: float, decay: float) -> None:
-        self.parameters = parameters
+    def __init__(self, weight: Adder, label_weights: Tensor | None, rate: float, decay: float) -> None:
+        self.weight = weight
+        self.parameters = _named(weight.exact, label_weights)
         self.rate = rate
         self.decay = decay
-        self._mean = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        self._mean = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
 
     def apply(self, gradient: LocalGradient) -> None:
         # The product is added to the decayed momentum by one call: the gradient is never formed.
@@ -148,9 +147,10 @@ class Momentum:
             self._mean[LABEL_WEIGHTS].mul_(self.decay).add_(gradient.label_weights, alpha=share)
         for name, parameter in self.parameters.items():
             parameter.sub_(self._mean[name], alpha=self.rate)
+        self.weight.settle()
 
     def state(self) -> dict[str, Tensor]:
-        return {f"mean.{name}": tensor for name, tensor in self._mean.items()}
+        return {**{f"mean.{name}": tensor for name, tensor in self._mean.items()}, **self.weight.state()}
 
 
 class Adam:
@@ -158,16 +158,19 @@ class Adam:
 
     Parameters
     ----------
-    parameters
-        The layer's learned tensors by name: ``weight``, and ``labels`` where its label coding learns.
+    weight
+        Holds the layer's weights.
+    label_weights
+        What the layer's label coding learns, where it learns anything.
     rate
         Step size.
     betas
         Decay of the first and of the second moment.
     """
 
-    def __init__(self, parameters: dict[str, Tensor], rate: float, betas: tuple[float, float]) -> None:
-        self.parameters = parameters
+    def __init__(self, weight: Adder, label_weights: Tensor | None, rate: float, betas: tuple[float, float]) -> None:
+        self.weight = weight
+        self.parameters = parameters = _named(weight.exact, label_weights)
         self.rate = rate
         self.betas = betas
         # Gradients are written into the same memory at each step: a fresh one would page-fault every time.
@@ -196,20 +199,25 @@ class Adam:
             eps=1e-8,
             maximize=False,
         )
+        self.weight.settle()
 
     def state(self) -> dict[str, Tensor]:
         kinds = {"mean": self._mean, "square": self._square, "steps": self._steps}
-        return {f"{kind}.{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
+        moments = {f"{kind}.{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
+        return {**moments, **self.weight.state()}
+
+
+def _named(weight: Tensor, label_weights: Tensor | None) -> dict[str, Tensor]:
+    return {"weight": weight} | ({} if label_weights is None else {LABEL_WEIGHTS: label_weights})
 
 
 def make_rule(config: OptimizerConfig, adder: Adder, label_weights: Tensor | None) -> Rule:
     """Make the rule that a configuration names, for one layer's weights and what its label coding learns."""
     weight = adder.weight
-    parameters = {"weight": weight} | ({} if label_weights is None else {LABEL_WEIGHTS: label_weights})
     if config.rule == "adam":
-        return Adam(parameters, config.rate, config.betas)
+        return Adam(adder, label_weights, config.rate, config.betas)
     if config.rule == "momentum":
-        return Momentum(parameters, config.rate, config.betas[0])
+        return Momentum(adder, label_weights, config.rate, config.betas[0])
     in_place = InPlace(adder, label_weights, config.rate)
     if config.rule == "in_place":
         return in_place

@@ -35,9 +35,12 @@ class Adder(Protocol):
     ----------
     weight
         (u, i): what the layer multiplies with.
+    exact
+        (u, i): what a rule with a state of its own changes; ``settle`` makes ``weight`` follow.
     """
 
     weight: Tensor
+    exact: Tensor
 
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
         """Add ``scale * left.T @ right``, of (k, units) and (k, i), to the weights of some units in place."""
@@ -48,6 +51,9 @@ class Adder(Protocol):
     def hold(self, norms: Tensor) -> None:
         """Scale the weights of each unit to a norm, (u,)."""
 
+    def settle(self) -> None:
+        """Round what was changed in ``exact``."""
+
     def state(self) -> dict[str, Tensor]:
         """Return the tensors beside the weights that a checkpoint must hold, by name."""
 
@@ -56,7 +62,7 @@ class Nearest:
     """One call, in the precision of the weights."""
 
     def __init__(self, weight: Tensor) -> None:
-        self.weight = weight
+        self.weight = self.exact = weight
 
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
         self.weight[units].addmm_(left.T, right, alpha=scale)
@@ -67,6 +73,9 @@ class Nearest:
     def hold(self, norms: Tensor) -> None:
         self.weight.mul_(_factors(self.weight, norms))
 
+    def settle(self) -> None:
+        pass
+
     def state(self) -> dict[str, Tensor]:
         return {}
 
@@ -75,7 +84,7 @@ class Stochastic:
     """Round up or down with the chances that make the mean right (Gupta et al. 2015, arXiv 1502.02551, section 3)."""
 
     def __init__(self, weight: Tensor, seed: int) -> None:
-        self.weight = weight
+        self.weight = self.exact = weight
         self._sum = torch.empty_like(weight, dtype=torch.float32)
         self._noise = torch.empty_like(weight, dtype=torch.int32)
         self._generator = torch.Generator(weight.device)
@@ -92,6 +101,9 @@ class Stochastic:
 
     def hold(self, norms: Tensor) -> None:
         self._round(self._sum.copy_(self.weight).mul_(_factors(self._sum, norms)), ALL)
+
+    def settle(self) -> None:
+        pass
 
     def _round(self, total: Tensor, units: slice) -> None:
         self._steps += 1
@@ -111,20 +123,23 @@ class Master:
 
     def __init__(self, weight: Tensor, master: Tensor) -> None:
         self.weight = weight
-        self._master = master
+        self.exact = master
 
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
-        self._master[units].addmm_(left.float().T, right.float(), alpha=scale)
-        self.weight[units].copy_(self._master[units])
+        self.exact[units].addmm_(left.float().T, right.float(), alpha=scale)
+        self.weight[units].copy_(self.exact[units])
 
     def add_formed(self, gradient: Tensor, scale: float) -> None:
-        self.weight.copy_(self._master.add_(gradient, alpha=scale))
+        self.weight.copy_(self.exact.add_(gradient, alpha=scale))
 
     def hold(self, norms: Tensor) -> None:
-        self.weight.copy_(self._master.mul_(_factors(self._master, norms)))
+        self.weight.copy_(self.exact.mul_(_factors(self.exact, norms)))
+
+    def settle(self) -> None:
+        self.weight.copy_(self.exact)
 
     def state(self) -> dict[str, Tensor]:
-        return {"master": self._master}
+        return {"master": self.exact}
 
 
 def make_adder(weight: Tensor, dtype: torch.dtype, rounding: Rounding, seed: int) -> Adder:
