@@ -54,9 +54,10 @@ def throughput(
     import itertools
     from dataclasses import asdict
 
-    from ffstream.bench import figures, report
+    from ffstream.bench import figures
     from ffstream.bench import throughput as measuring
-    from ffstream.bench.timing import environment
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
     from ffstream.stream.learner import device_of
 
     place = device_of(device)
@@ -107,9 +108,10 @@ def optimizers(
 
     from rich.progress import Progress
 
-    from ffstream.bench import figures, report
+    from ffstream.bench import figures
     from ffstream.bench import optimizers as measuring
-    from ffstream.bench.timing import environment
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
     from ffstream.stream.learner import device_of
 
     data = _data(dataset, data_root, quick=quick)
@@ -137,9 +139,10 @@ def memory(device: Device = "auto", json_file: JsonFile = None, figure: FigureFi
     import itertools
     from dataclasses import asdict
 
-    from ffstream.bench import figures, report
+    from ffstream.bench import figures
     from ffstream.bench import memory as measuring
-    from ffstream.bench.timing import environment
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
     from ffstream.stream.learner import device_of
 
     place = device_of(device)

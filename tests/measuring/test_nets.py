@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ffstream.bench.nets import NETS, Backprop, network_of, widths
 from ffstream.errors import ConfigError
+from ffstream.measuring.nets import NETS, Backprop, network_of, widths
 
 
 @pytest.mark.parametrize(
