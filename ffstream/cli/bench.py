@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ffstream.cli import bench_live as live
-from ffstream.cli.options import FigureFile, JsonFile, Quick
+from ffstream.cli.options import DataRoot, DatasetName, Device, FigureFile, JsonFile, Quick
 
 if TYPE_CHECKING:
     from ffstream.bench.peers import Peer
@@ -21,10 +21,6 @@ bench = typer.Typer(
     help="Measure speed on this machine.\n\nEach figure is a ratio taken side by side in one run, contenders in turns, "
     "so that whatever else the machine does falls on all of them alike; medians, with their spread in the JSON.",
 )
-
-Device = Annotated[str, typer.Option(help='"auto" takes a GPU where there is one; or "cpu", "cuda".')]
-DatasetName = Annotated[str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist or usps.")]
-DataRoot = Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")]
 
 Case = TypeVar("Case")
 

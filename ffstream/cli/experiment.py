@@ -1,0 +1,240 @@
+"""``ffstream experiment``: what Forward-Forward reaches, beside what was published and beside backprop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ffstream.cli.options import DataRoot, DatasetName, Device, JsonFile, Quick
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.progress import Progress
+
+    from ffstream.data.datasets import Dataset
+    from ffstream.experiments.row import Row
+
+experiment = typer.Typer(
+    name="experiment",
+    no_args_is_help=True,
+    help="Measure what is learned.\n\nEach experiment writes results.json, table.md and figures to a folder. Test "
+    "error is that after the last pass, never the best of several.",
+)
+
+Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")]
+Batch = Annotated[int, typer.Option(min=1, max=1024, help="Samples a step.")]
+Out = Annotated[Path, typer.Option(help="Folder for results.json, table.md and figures.")]
+
+# Columns of a table that are too wide for a terminal.
+PROSE = ("what", "source")
+
+
+@experiment.command()
+def reproduce(
+    rows: Annotated[str, typer.Option(help="NAME,…: which rows, in this order; all where none is named.")] = "",
+    rows_dir: Annotated[Path | None, typer.Option(help="Folder of rows of your own, a TOML file each.")] = None,
+    data_root: DataRoot = Path("data"),
+    out: Out = Path("reproduction"),
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each row, where not as many as it says.")] = None,
+    quick: Quick = False,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Reproduce published test errors, row by row, beside backprop and a frozen trunk.
+
+    An interrupted reproduction goes on where it was: give the same command again. A row that has changed since starts
+    anew. --quick shows that every row works, on a few bundled digits, offline; its figures mean nothing.
+
+        ffstream experiment reproduce --quick
+
+        ffstream experiment reproduce --rows article-overlay,assembly,backprop --data-root data
+    """
+    from ffstream.experiments import figures, reproduction
+    from ffstream.experiments.row import find
+    from ffstream.stream.learner import device_of
+
+    chosen = find(rows_dir, [name.strip() for name in rows.split(",") if name.strip()])
+    plan = reproduction.Plan(chosen, data_root, out / "runs", device_of(device), seeds, quick)
+    found: list[dict[str, Any]] = []
+    with _goes_on(), _bar() as progress:
+        for found in reproduction.reproduce(plan, _Watcher(progress, plan.total)):
+            _write(out, json_file, plan.device, found)
+    drawn = {"errors": figures.errors_by_pass(found), "beside-published": figures.beside_published(found)}
+    _say("Test error after the last pass", reproduction.table(found), out, drawn)
+
+
+@experiment.command()
+def prequential(
+    dataset: DatasetName = "digits",
+    data_root: DataRoot = Path("data"),
+    net: Annotated[str | None, typer.Option(help="784-512-512, 784-3x1000, …; two layers of 512 by default.")] = None,
+    batch: Batch = 16,
+    seeds: Seeds = None,
+    backprop_rate: Annotated[
+        list[float] | None, typer.Option(min=1e-9, help="Step sizes that backprop chooses from; may be repeated.")
+    ] = None,
+    out: Out = Path("prequential"),
+    quick: Quick = False,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Live through a stream once, Forward-Forward beside backprop with Adam: shuffled, sorted by class, and drifting.
+
+    Each sample is predicted, then learned. Forward-Forward has its defaults, with naps and with both signs in each
+    step. Backprop has the same widths and batches, and of several step sizes the one that does best on the first seed
+    of that stream. Drifting images turn by 90 degrees in all, and are tested as they are at the end.
+
+        ffstream experiment prequential --dataset mnist --data-root data --seeds 5
+    """
+    import math
+    from dataclasses import asdict
+
+    from ffstream.experiments import figures
+    from ffstream.experiments import prequential as measuring
+    from ffstream.stream.learner import device_of
+
+    data = _data(dataset, data_root, quick=quick)
+    name, times = net or f"{math.prod(data.shape)}-512-512", seeds or (1 if quick else 3)
+    rates = backprop_rate or list(measuring.RATES)
+    plan = measuring.Plan(data, name, batch, times, rates, not quick, str(device_of(device)))
+    found: list[dict[str, Any]] = []
+    with _bar() as progress:
+        task = progress.add_task("streams", total=plan.total, error="")
+        for row in measuring.measure(plan, lambda: progress.advance(task)):
+            found.append(asdict(row))
+            _write(out, json_file, device_of(device), found, dataset=dataset, net=name, batch=batch)
+    _say(f"One pass over {dataset}", measuring.table(found), out, {"curves": figures.prequential(found)})
+
+
+@experiment.command()
+def goodness(
+    dataset: DatasetName = "digits",
+    data_root: DataRoot = Path("data"),
+    passes: Annotated[list[int] | None, typer.Option(min=1, help="A table each; may be repeated. 1 and 8.")] = None,
+    goodness: Annotated[list[str] | None, typer.Option(help="Which; may be repeated. All by default.")] = None,
+    activation: Annotated[list[str] | None, typer.Option(help="Which; may be repeated. All by default.")] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(min=1e-9, help="Step sizes that each cell chooses from; may be repeated.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="Thresholds that each cell chooses from; may be repeated.")
+    ] = None,
+    batch: Batch = 64,
+    seeds: Seeds = None,
+    out: Out = Path("goodness"),
+    quick: Quick = False,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Hold every goodness against every activation: test accuracy after some passes, each cell at a rate that suits it.
+
+    The rate, and the threshold, is the one that does best on training images that are held out while it is chosen.
+    An interrupted table goes on where it was.
+
+        ffstream experiment goodness --dataset mnist --data-root data --passes 1 --passes 8
+    """
+    from ffstream.experiments import choices, figures
+    from ffstream.stream.learner import device_of
+
+    keys = ("goodness", "activation")
+    place = device_of(device)
+    plan = choices.Plan(
+        keys=keys,
+        choices=(goodness or choices.known(keys[0]), activation or choices.known(keys[1])),
+        passes=passes or ([1] if quick else [1, 8]),
+        rates=rate or list(choices.RATES),
+        thresholds=[_number(value) for value in threshold or []],
+        seeds=seeds or (1 if quick else 3),
+        data=_data(dataset, data_root, quick=quick),
+        dataset=dataset,
+        batch=batch,
+        runs=out / "runs",
+        device=place,
+    )
+    found: list[dict[str, Any]] = []
+    with _goes_on(), _bar() as progress:
+        for found in choices.measure(plan, _Watcher(progress, plan.total)):
+            _write(out, json_file, place, found, dataset=dataset, batch=batch)
+    drawn = {"heat-map": figures.heat_map(found, keys)}
+    _say(f"Test accuracy on {dataset}, %", choices.table(found, keys), out, drawn)
+
+
+class _Watcher:
+    """Shows how runs go on: all of them, and the one under way with its running test error."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress = progress
+        self.all = progress.add_task("all runs", total=total, error="")
+        self.one = progress.add_task("", error="", visible=False)
+        self.begun = 0
+
+    def begins(self, row: Row, seed: int, batches: int, done: int) -> None:
+        """Show a new run; the one before it is over."""
+        self.progress.update(self.all, completed=self.begun)
+        self.begun += 1
+        self.progress.reset(self.one, total=batches, completed=done, visible=True)
+        self.progress.update(self.one, description=f"{row.name}, seed {seed}", error="")
+
+    def learned(self) -> None:
+        """Show one batch more."""
+        self.progress.advance(self.one)
+
+    def tested(self, error: float) -> None:
+        """Show the test error after a pass."""
+        self.progress.update(self.one, error=f"test error {error:.2f} %")
+
+
+def _bar() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, TextColumn("{task.fields[error]}"))
+
+
+@contextmanager
+def _goes_on() -> Iterator[None]:
+    """Say, when it is interrupted, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+
+
+def _write(out: Path, json_file: Path | None, device: Any, rows: Sequence[Mapping[str, Any]], **beside: object) -> None:
+    """Write results.json, and the file that was asked for beside it, as far as they have come."""
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
+
+    out.mkdir(parents=True, exist_ok=True)
+    for file in (out / "results.json", json_file):
+        report.write(file, environment(device), **beside, rows=rows)
+
+
+def _say(title: str, table: Sequence[Mapping[str, str]], out: Path, drawn: Mapping[str, Figure]) -> None:
+    """Show a table, and write it and the figures."""
+    from ffstream.measuring import report
+
+    report.show(title, table, [column for column in table[0] if column not in PROSE])
+    (out / "table.md").write_text(report.markdown(table), "utf-8")
+    for name, figure in drawn.items():
+        figure.savefig(out / f"{name}.png", dpi=150)
+    typer.echo(f"results.json, table.md and figures are in {out}")
+
+
+def _data(name: str, root: Path, *, quick: bool) -> Dataset:
+    from ffstream.data import datasets
+
+    return datasets.load("digits" if quick else name, root)
+
+
+def _number(value: str) -> float | str:
+    """Return a number where it is one, else the name that it is."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
