@@ -29,6 +29,8 @@ Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each, with seeds
 Batch = Annotated[int, typer.Option(min=1, max=1024, help="Samples a step.")]
 Out = Annotated[Path, typer.Option(help="Folder for results.json, table.md and figures.")]
 
+# What `goodness` holds against each other, in [network].
+KEYS = ("goodness", "activation")
 # Columns of a table that are too wide for a terminal.
 PROSE = ("what", "source")
 
@@ -140,11 +142,10 @@ def goodness(
     from ffstream.experiments import choices, figures
     from ffstream.stream.learner import device_of
 
-    keys = ("goodness", "activation")
     place = device_of(device)
     plan = choices.Plan(
-        keys=keys,
-        choices=(goodness or choices.known(keys[0]), activation or choices.known(keys[1])),
+        keys=KEYS,
+        choices=(goodness or choices.known(KEYS[0]), activation or choices.known(KEYS[1])),
         passes=passes or ([1] if quick else [1, 8]),
         rates=rate or list(choices.RATES),
         thresholds=[_number(value) for value in threshold or []],
@@ -159,8 +160,8 @@ def goodness(
     with _goes_on(), _bar() as progress:
         for found in choices.measure(plan, _Watcher(progress, plan.total)):
             _write(out, json_file, place, found, dataset=dataset, batch=batch)
-    drawn = {"heat-map": figures.heat_map(found, keys)}
-    _say(f"Test accuracy on {dataset}, %", choices.table(found, keys), out, drawn)
+    drawn = {"heat-map": figures.heat_map(found, KEYS)}
+    _say(f"Test accuracy on {dataset}, %", choices.table(found, KEYS), out, drawn)
 
 
 class _Watcher:
