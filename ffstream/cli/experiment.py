@@ -147,7 +147,7 @@ def goodness(
         keys=KEYS,
         choices=(goodness or choices.known(KEYS[0]), activation or choices.known(KEYS[1])),
         passes=passes or ([1] if quick else [1, 8]),
-        rates=rate or list(choices.RATES),
+        rates=rate or ([1.5e-3] if quick else list(choices.RATES)),
         thresholds=[_number(value) for value in threshold or []],
         seeds=seeds or (1 if quick else 3),
         data=_data(dataset, data_root, quick=quick),
@@ -228,9 +228,15 @@ def _say(title: str, table: Sequence[Mapping[str, str]], out: Path, drawn: Mappi
 
 
 def _data(name: str, root: Path, *, quick: bool) -> Dataset:
+    """Load a data set, or a few bundled digits for a quick run."""
+    from dataclasses import replace
+
     from ffstream.data import datasets
 
-    return datasets.load("digits" if quick else name, root)
+    if not quick:
+        return datasets.load(name, root)
+    digits = datasets.load("digits", root)
+    return replace(digits, train=(digits.train[0][:512], digits.train[1][:512]))
 
 
 def _number(value: str) -> float | str:

@@ -12,9 +12,10 @@ from torch.nn import functional
 from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.experiments.row import Row
 from ffstream.ff.goodness import normalise
-from ffstream.ff.layers import Lesson, Phase
+from ffstream.ff.gradients import Factors
+from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network, dtype_of
-from ffstream.ff.optim import Adam, LocalGradient
+from ffstream.ff.optim import Adam
 from ffstream.measuring.nets import MOMENTS, Backprop
 
 BETAS = (0.9, 0.999)
@@ -54,12 +55,10 @@ class Forward:
         self.network = Network(network, optimizer, device)
         self.anneal = self.network.anneal
         self.state = self.network.state
-        learned = (name.split(".")[1:] for name in self.state())
-        self.parameters = sum(
-            tensor.numel()
-            for tensor, name in zip(self.state().values(), learned, strict=True)
-            if name in (["weight"], ["context"])
-        )
+        readout = self.network.readout.state().values() if self.network.readout else ()
+        layers = (part for layer in self.network.layers for part in layer.form.coding.parameters().values())
+        weights = (layer.weight for layer in self.network.layers)
+        self.parameters = sum(tensor.numel() for tensor in (*weights, *layers, *readout))
 
     def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
         self.network.sweep(rows, Lesson(labels, Phase.TOGETHER), generator)
@@ -76,7 +75,7 @@ class OfBackprop:
     """A multilayer perceptron of the same widths, cross-entropy, Adam."""
 
     def __init__(self, network: NetworkConfig, rate: float, device: torch.device) -> None:
-        net = "-".join(map(str, (network.width, *network.hidden)))
+        net = "-".join(map(str, (network.width, *(layer.units for layer in network.stack))))
         dtype = dtype_of(network.precision, device)
         self.model = Backprop(net, dtype, device, compiled=False, seed=network.seed, rate=rate, labels=network.labels)
         self.predict, self.anneal = self.model.predict, self.model.anneal
@@ -94,9 +93,12 @@ class Frozen:
     """
 
     def __init__(self, network: NetworkConfig, rate: float, device: torch.device) -> None:
-        self.trunk = [layer.weight.float() for layer in Network(network, OptimizerConfig(), device).layers]
-        # One input more, always 1, is the bias.
-        self.weight = torch.zeros(network.labels, sum(map(len, self.trunk)) + 1, device=device)
+        # Without a coding no label enters the input: there is one way through the layers.
+        unlabelled = network.model_copy(update={"coding": "none", "readout": "none"})
+        self.trunk = Network(unlabelled, OptimizerConfig(), device)
+        self.device = device
+        inputs = self._activities(torch.zeros(1, network.width, device=device)).shape[1]
+        self.weight = torch.zeros(network.labels, inputs, device=device)
         self.rule = Adam({"weight": self.weight}, rate, BETAS)
         self.rate = rate
         self.parameters = self.weight.numel()
@@ -104,7 +106,7 @@ class Frozen:
     def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
         inputs = self._activities(rows)
         delta = (inputs @ self.weight.T).softmax(1) - functional.one_hot(labels, len(self.weight))
-        self.rule.apply(LocalGradient(delta / len(rows), inputs))
+        self.rule.apply(Factors(delta / len(rows), inputs))
 
     def predict(self, rows: Tensor) -> Tensor:
         return (self._activities(rows) @ self.weight.T).argmax(1)
@@ -121,12 +123,9 @@ class Frozen:
 
     def _activities(self, rows: Tensor) -> Tensor:
         """Return the normalised activities of every layer side by side, and a 1; (n, f)."""
-        x = normalise(rows)
-        found = [torch.ones(len(rows), 1, device=rows.device)]
-        for weight in self.trunk:
-            x = normalise(torch.relu(x @ weight.T))
-            found.append(x)
-        return torch.cat(found, 1)
+        found = [normalise(activities[:, 0]) for _, activities in self.trunk.look(rows)]
+        # One input more, always 1, is the bias.
+        return torch.cat([*found, torch.ones(len(rows), 1, device=self.device)], 1)
 
 
 def make(row: Row, seed: int, device: torch.device) -> Method:

@@ -82,7 +82,7 @@ def summary(row: Row, records: Sequence[Record]) -> dict[str, Any]:
         mode="json", include={"name", "title", "published_error", "source", "dataset", "method", "passes", "batch"}
     )
     return told | {
-        "hidden": list(row.network.hidden),
+        "units": [layer.units for layer in row.network.stack],
         "error_mean": statistics.fmean(last),
         "error_std": statistics.stdev(last) if len(last) > 1 else None,
         "seeds": len(records),

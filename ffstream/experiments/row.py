@@ -12,7 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ffstream.config import Count, NetworkConfig, OptimizerConfig, Positive, read, validate
+from ffstream.config import NetworkConfig, OptimizerConfig, read, validate
+from ffstream.config.section import Count, Positive
 from ffstream.data import datasets
 from ffstream.errors import ConfigError
 
@@ -74,6 +75,8 @@ class Row(BaseModel):
             raise ValueError("rate is of backprop and frozen; forward takes that of [optimizer]")
         if self.method != "forward" and "optimizer" in self.model_fields_set:
             raise ValueError(f"[optimizer] is of forward; {self.method} learns by Adam, at rate")
+        if self.method == "backprop" and any(layer.kind != "dense" for layer in self.network.stack):
+            raise ValueError("backprop has dense layers only: give network.hidden")
         if (self.jitter or self.flip) and len(self.network.shape) < 2:
             raise ValueError("jitter and flip need images: a network.shape of height and width")
         return self

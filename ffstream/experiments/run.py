@@ -21,7 +21,7 @@ from ffstream.experiments import images
 from ffstream.experiments.images import Labelled
 from ffstream.experiments.methods import Forward, make
 from ffstream.experiments.row import Row
-from ffstream.ff.layers import Phase
+from ffstream.ff.lesson import Phase
 from ffstream.measuring.environment import environment
 
 TEST_ROWS = 500

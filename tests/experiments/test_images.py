@@ -23,11 +23,11 @@ def test_rows_are_flat_and_between_0_and_1():
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_every_shift_is_the_image_moved_and_all_shifts_occur(channels):
-    image = drawn(1, 5, 6, *channels)
+    image = drawn(1, *channels, 5, 6)
     made = jittered(image.expand(500, *image.shape[1:]), 1, torch.Generator().manual_seed(0))
-    inner = {made[i, 1:-1, 1:-1].numpy().tobytes() for i in range(500)}
+    inner = {one[..., 1:-1, 1:-1].numpy().tobytes() for one in made}
     expected = {
-        image[0, down : down + 3, right : right + 4].numpy().tobytes() for down in range(3) for right in range(3)
+        image[0, ..., down : down + 3, right : right + 4].numpy().tobytes() for down in range(3) for right in range(3)
     }
     assert inner == expected
 
@@ -39,18 +39,18 @@ def test_black_moves_in_at_the_border():
 
 
 def test_about_half_of_the_images_are_mirrored():
-    image = drawn(1, 4, 5, 3)
-    made = flipped(image.expand(400, 4, 5, 3), torch.Generator().manual_seed(0))
-    mirrored = sum(bool(torch.equal(one, image[0].flip(1))) for one in made)
+    image = drawn(1, 3, 4, 5)
+    made = flipped(image.expand(400, 3, 4, 5), torch.Generator().manual_seed(0))
+    mirrored = sum(bool(torch.equal(one, image[0].flip(2))) for one in made)
     untouched = sum(bool(torch.equal(one, image[0])) for one in made)
     assert mirrored + untouched == 400
     assert 150 < mirrored < 250
 
 
-@pytest.mark.parametrize("shape", [(3, 7, 7), (3, 6, 6), (3, 6, 6, 3)])
+@pytest.mark.parametrize("shape", [(3, 7, 7), (3, 6, 6), (3, 2, 6, 6)])
 def test_a_right_angle_turns_images_as_torch_does(shape):
     images = drawn(*shape)
-    assert torch.equal(rotated(images, torch.full((3,), 90.0)), images.rot90(1, (1, 2)))
+    assert torch.equal(rotated(images, torch.full((3,), 90.0)), images.rot90(1, (-2, -1)))
     assert torch.equal(rotated(images, torch.zeros(3)), images)
 
 
@@ -68,7 +68,7 @@ def test_each_image_has_an_angle_of_its_own():
     assert torch.equal(turned[1], images[1].rot90(1, (0, 1)))
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (32, 32, 3)])
+@pytest.mark.parametrize("shape", [(28, 28), (3, 32, 32)])
 def test_digits_take_the_shape_of_another_data_set(shape):
     small = datasets.load("digits", Path())
     large = enlarged(small, shape)
