@@ -57,10 +57,10 @@ def reproduce(
     """
     from ffstream.experiments import figures, reproduction
     from ffstream.experiments.row import find
-    from ffstream.stream.learner import device_of
+    from ffstream.experiments.run import settle
 
     chosen = find(rows_dir, [name.strip() for name in rows.split(",") if name.strip()])
-    plan = reproduction.Plan(chosen, data_root, out / "runs", device_of(device), seeds, quick)
+    plan = reproduction.Plan(chosen, data_root, out / "runs", settle(device), seeds, quick)
     found: list[dict[str, Any]] = []
     with _goes_on(), _bar() as progress:
         for found in reproduction.reproduce(plan, _Watcher(progress, plan.total)):
@@ -97,18 +97,19 @@ def prequential(
 
     from ffstream.experiments import figures
     from ffstream.experiments import prequential as measuring
-    from ffstream.stream.learner import device_of
+    from ffstream.experiments.run import settle
 
     data = _data(dataset, data_root, quick=quick)
+    place = settle(device)
     name, times = net or f"{math.prod(data.shape)}-512-512", seeds or (1 if quick else 3)
     rates = backprop_rate or list(measuring.RATES)
-    plan = measuring.Plan(data, name, batch, times, rates, not quick, str(device_of(device)))
+    plan = measuring.Plan(data, name, batch, times, rates, not quick, str(place))
     found: list[dict[str, Any]] = []
     with _bar() as progress:
         task = progress.add_task("streams", total=plan.total, error="")
         for row in measuring.measure(plan, lambda: progress.advance(task)):
             found.append(asdict(row))
-            _write(out, json_file, device_of(device), found, dataset=dataset, net=name, batch=batch)
+            _write(out, json_file, place, found, dataset=dataset, net=name, batch=batch)
     _say(f"One pass over {dataset}", measuring.table(found), out, {"curves": figures.prequential(found)})
 
 
@@ -140,9 +141,9 @@ def goodness(
         ffstream experiment goodness --dataset mnist --data-root data --passes 1 --passes 8
     """
     from ffstream.experiments import choices, figures
-    from ffstream.stream.learner import device_of
+    from ffstream.experiments.run import settle
 
-    place = device_of(device)
+    place = settle(device)
     plan = choices.Plan(
         keys=KEYS,
         choices=(goodness or choices.known(KEYS[0]), activation or choices.known(KEYS[1])),

@@ -23,6 +23,7 @@ from ffstream.experiments.methods import Forward, make
 from ffstream.experiments.row import Row
 from ffstream.ff.lesson import Phase
 from ffstream.measuring.environment import environment
+from ffstream.stream.learner import device_of, threads_of
 
 TEST_ROWS = 500
 # Images from which on compiling the sweep, which takes seconds, is worth it.
@@ -216,6 +217,16 @@ def carry_out(row: Row, seed: int, data: Dataset, device: torch.device, folder: 
             saved = time.monotonic()
     file.finish(run)
     return run.record
+
+
+def settle(device: str) -> torch.device:
+    """Return the device of a name, and leave one core of the processor to whatever else runs, as the daemon does.
+
+    With as many threads as cores a product's threads wait for each other whenever anything else has work: on two busy
+    cores steps of 64 rows took forty times as long.
+    """
+    torch.set_num_threads(threads_of(0))
+    return device_of(device)
 
 
 def rate_share(done: float, decay: float) -> float:
