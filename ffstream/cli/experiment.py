@@ -63,7 +63,9 @@ def reproduce(
     plan = reproduction.Plan(chosen, data_root, out / "runs", settle(device), seeds, quick)
     found: list[dict[str, Any]] = []
     with _goes_on(), _bar() as progress:
-        for found in reproduction.reproduce(plan, _Watcher(progress, plan.total)):
+        watcher = _Watcher(progress, plan.total)
+        for found in reproduction.reproduce(plan, watcher):
+            watcher.over()
             _write(out, json_file, plan.device, found)
     drawn = {"errors": figures.errors_by_pass(found), "beside-published": figures.beside_published(found)}
     _say("Test error after the last pass", reproduction.table(found), out, drawn)
@@ -159,7 +161,9 @@ def goodness(
     )
     found: list[dict[str, Any]] = []
     with _goes_on(), _bar() as progress:
-        for found in choices.measure(plan, _Watcher(progress, plan.total)):
+        watcher = _Watcher(progress, plan.total)
+        for found in choices.measure(plan, watcher):
+            watcher.over()
             _write(out, json_file, place, found, dataset=dataset, batch=batch)
     drawn = {"heat-map": figures.heat_map(found, KEYS)}
     _say(f"Test accuracy on {dataset}, %", choices.table(found, KEYS), out, drawn)
@@ -175,11 +179,15 @@ class _Watcher:
         self.begun = 0
 
     def begins(self, row: Row, seed: int, batches: int, done: int) -> None:
-        """Show a new run; the one before it is over."""
-        self.progress.update(self.all, completed=self.begun)
+        """Show a new run; those before it are over."""
+        self.over()
         self.begun += 1
         self.progress.reset(self.one, total=batches, completed=done, visible=True)
         self.progress.update(self.one, description=f"{row.name}, seed {seed}", error="")
+
+    def over(self) -> None:
+        """Show that all runs which have begun are over."""
+        self.progress.update(self.all, completed=self.begun)
 
     def learned(self) -> None:
         """Show one batch more."""
