@@ -74,10 +74,13 @@ def heat_map(rows: Rows, keys: tuple[str, str]) -> Figure:
         found = {(row[keys[0]], row[keys[1]]): 100 * row["test_accuracy"] for row in rows if row["passes"] == number}
         cells = np.array([[found.get((one, other), np.nan) for other in second] for one in first])
         # Cells that did not learn at all would leave no colours to the others.
-        image = ax.imshow(cells, cmap="viridis", vmin=max(np.nanmin(cells), np.nanmax(cells) - 5))
+        high = float(np.nanmax(cells))
+        low = max(float(np.nanmin(cells)), high - 5)
+        image = ax.imshow(cells, cmap="viridis", vmin=low, vmax=high)
         for place, value in np.ndenumerate(cells):
             if not np.isnan(value):
-                ax.text(place[1], place[0], f"{value:.1f}", ha="center", va="center", color="white", fontsize=8)
+                colour = "black" if value > low + 0.6 * (high - low) else "white"
+                ax.text(place[1], place[0], f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
         ax.set_xticks(range(len(second)), second, rotation=30)
         ax.set_yticks(range(len(first)), first)
         ax.grid(visible=False)

@@ -16,6 +16,7 @@ from ffstream.ff.gradients import Factors
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network, dtype_of
 from ffstream.ff.optim import Adam
+from ffstream.ff.rounding import Nearest
 from ffstream.measuring.nets import MOMENTS, Backprop
 
 BETAS = (0.9, 0.999)
@@ -99,7 +100,7 @@ class Frozen:
         self.device = device
         inputs = self._activities(torch.zeros(1, network.width, device=device)).shape[1]
         self.weight = torch.zeros(network.labels, inputs, device=device)
-        self.rule = Adam({"weight": self.weight}, rate, BETAS)
+        self.rule = Adam(Nearest(self.weight), None, rate, BETAS)
         self.rate = rate
         self.parameters = self.weight.numel()
 
