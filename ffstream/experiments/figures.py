@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffstream.experiments.prequential import METHODS, STREAMS
+from ffstream.experiments.recurrent import JUDGED
 from ffstream.measuring.report import figure
 
 if TYPE_CHECKING:
@@ -26,6 +28,22 @@ def errors_by_pass(rows: Rows) -> Figure:
         ax.fill_between(passes, errors.min(0), errors.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
     ax.set(xlabel="pass", ylabel="test error, %", yscale="log", title="Test error by pass")
     ax.legend(fontsize="small")
+    return made
+
+
+def by_iteration(row: Mapping[str, Any]) -> Figure:
+    """Draw the goodness of the true and of the best wrong label over the iterations, and the error of each alone."""
+    made, (left, right) = figure(2)
+    for key, label in (("goodness_true", "true label"), ("goodness_wrong", "best wrong label")):
+        left.plot(*_over_seeds(row[key]), marker=".", label=label)
+    right.plot(*_over_seeds(row["error_by_iteration"]), marker=".", label="each iteration alone")
+    right.axhline(row["error_mean"], color="0.4", linestyle="--", label="those that are judged")
+    left.set(ylabel="goodness, mean over layers", title="A label's goodness")
+    right.set(ylabel="test error, %", title="Test error")
+    for ax in (left, right):
+        ax.axvspan(JUDGED[0] - 0.5, JUDGED[-1] + 0.5, color="0.93", zorder=0)
+        ax.set_xlabel("iteration; grey: judged")
+        ax.legend(fontsize="small")
     return made
 
 
@@ -87,3 +105,9 @@ def heat_map(rows: Rows, keys: tuple[str, str]) -> Figure:
         ax.set(xlabel=keys[1], ylabel=keys[0], title=f"{number} pass" if number == 1 else f"{number} passes")
         made.colorbar(image, ax=ax, shrink=0.8, label="test accuracy, %", extend="min")
     return made
+
+
+def _over_seeds(curves: Sequence[Sequence[float]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return places from 1 on, and the mean of curves, a curve a seed."""
+    mean = np.mean(curves, 0)
+    return np.arange(1, len(mean) + 1), mean

@@ -1,4 +1,7 @@
-"""The methods of a row: Forward-Forward, backprop in the same widths, and a trunk that never learns."""
+"""The methods of a row: Forward-Forward, backprop in the same widths, a trunk that never learns.
+
+The fourth, the recurrent network, is in ``ffstream.experiments.recurrent``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ffstream.config import NetworkConfig, OptimizerConfig
+from ffstream.experiments.recurrent import Recurrent
 from ffstream.experiments.row import Row
 from ffstream.ff.goodness import normalise
 from ffstream.ff.gradients import Factors
@@ -136,4 +140,6 @@ def make(row: Row, seed: int, device: torch.device) -> Method:
         return OfBackprop(network, row.rate, device)
     if row.method == "frozen":
         return Frozen(network, row.rate, device)
+    if row.method == "recurrent":
+        return Recurrent(network, row.optimizer, row.iterations, device)
     return Forward(network, row.optimizer, device)

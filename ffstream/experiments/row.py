@@ -16,10 +16,18 @@ from ffstream.config import NetworkConfig, OptimizerConfig, read, validate
 from ffstream.config.section import Count, Positive
 from ffstream.data import datasets
 from ffstream.errors import ConfigError
+from ffstream.experiments.recurrent import JUDGED
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 # What a row is called and where it is from changes nothing of what it measures.
 PROSE = {"name", "title", "published_error", "source", "seeds"}
+# Methods that learn by the rule of [optimizer].
+RULED = ("forward", "recurrent")
+# What the recurrent network takes of [network]; it has dense layers, and its label is the layer on top.
+RECURRENT = {
+    *("shape", "labels", "hidden", "activation", "goodness", "top_share", "temperature", "threshold"),
+    *("negatives", "readout_rate", "precision", "seed"),
+}
 
 
 class Row(BaseModel):
@@ -34,7 +42,8 @@ class Row(BaseModel):
     method
         ``forward``: the sweep, both signs in each step. ``backprop``: a multilayer perceptron of the same widths, with
         cross-entropy and Adam. ``frozen``: the same net, its weights never changed from the first ones, and a linear
-        softmax read-out learned from its normalised activities.
+        softmax read-out learned from its normalised activities. ``recurrent``: layers see the layers above them too
+        (``ffstream.experiments.recurrent``).
     passes, batch, seeds
         Passes over the training images, images a step, and runs with seeds 0, 1, …
     jitter, flip
@@ -43,6 +52,8 @@ class Row(BaseModel):
         Share of the passes, at the end, over which the step size falls linearly to 0 (the paper: the second half).
     rate
         Step size of Adam under ``backprop`` and ``frozen``.
+    iterations
+        How often the layers of ``recurrent`` move while a batch is learned.
     network, optimizer
         Those sections of ``ffstream.toml``.
     """
@@ -54,7 +65,7 @@ class Row(BaseModel):
     published_error: Percent | None = None
     source: str = ""
     dataset: str
-    method: Literal["forward", "backprop", "frozen"] = "forward"
+    method: Literal["forward", "backprop", "frozen", "recurrent"] = "forward"
     passes: Count
     batch: Count
     seeds: Count = 5
@@ -62,6 +73,7 @@ class Row(BaseModel):
     flip: bool = False
     decay: float = Field(0.5, ge=0, le=1)
     rate: Positive = 1e-3
+    iterations: int = Field(8, ge=JUDGED[-1])
     network: NetworkConfig = NetworkConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
@@ -71,14 +83,27 @@ class Row(BaseModel):
             raise ValueError(f"dataset {self.dataset!r} is unknown; there are {', '.join(datasets.NAMES)}")
         if self.published_error is not None and not self.source:
             raise ValueError("published_error needs a source: the paper and its section, or a URL")
-        if self.method == "forward" and "rate" in self.model_fields_set:
-            raise ValueError("rate is of backprop and frozen; forward takes that of [optimizer]")
-        if self.method != "forward" and "optimizer" in self.model_fields_set:
-            raise ValueError(f"[optimizer] is of forward; {self.method} learns by Adam, at rate")
+        if self.method in RULED and "rate" in self.model_fields_set:
+            raise ValueError(f"rate is of backprop and frozen; {self.method} takes that of [optimizer]")
+        if self.method not in RULED and "optimizer" in self.model_fields_set:
+            raise ValueError(f"[optimizer] is of {' and '.join(RULED)}; {self.method} learns by Adam, at rate")
+        if self.method != "recurrent" and "iterations" in self.model_fields_set:
+            raise ValueError(f"iterations is of recurrent; {self.method} goes through its layers once")
         if self.method == "backprop" and any(layer.kind != "dense" for layer in self.network.stack):
             raise ValueError("backprop has dense layers only: give network.hidden")
         if (self.jitter or self.flip) and len(self.network.shape) < 2:
             raise ValueError("jitter and flip need images: a network.shape of height and width")
+        return self
+
+    @model_validator(mode="after")
+    def _recurs(self) -> Self:
+        if self.method != "recurrent":
+            return self
+        alien = self.network.model_fields_set - RECURRENT
+        if alien:
+            raise ValueError(f"recurrent knows nothing of network.{', network.'.join(sorted(alien))}; leave it out")
+        if self.network.threshold == "running" or self.network.corruption:
+            raise ValueError("recurrent needs a threshold that stays, and wrong labels as negatives")
         return self
 
     def stamp(self, seed: int, labels: Iterable[bytes]) -> str:

@@ -113,3 +113,19 @@ def test_goodness_writes_a_cell_a_pair(monkeypatch, run):
     assert found["rows"][0]["seeds"] == 2
     assert "belief" in printed
     assert (out / "heat-map.png").read_bytes().startswith(PNG)
+
+
+def test_recurrent_writes_goodness_and_error_by_iteration(run, tmp_path):
+    printed, found, out = run(
+        *("recurrent", "--quick", "--hidden", "40", "--hidden", "30", "--passes", "2", "--seeds", "2"),
+        *("--iterations", "6", "--rate", "2e-3", "--batch", "32", "--data-root", str(tmp_path / "nothing")),
+    )
+    (row,) = found["rows"]
+    assert (row["units"], row["passes"], row["seeds"], row["batch"]) == ([40, 30], 2, 2, 32)
+    assert row["published_error"] is None
+    for key in ("goodness_true", "goodness_wrong", "error_by_iteration"):
+        assert [len(one) for one in row[key]] == [6, 6]
+    assert "Recurrent 64-40-30" in (out / "table.md").read_text()
+    assert "best wrong" in printed
+    for name in ("errors.png", "iterations.png"):
+        assert (out / name).read_bytes().startswith(PNG)

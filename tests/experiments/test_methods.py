@@ -5,13 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_row import DECLARED
 
 from ffstream.data import datasets
 from ffstream.experiments.images import Labelled, rows
 from ffstream.experiments.methods import Frozen, make
 
 CPU = torch.device("cpu")
-METHODS = ({"method": "forward"}, {"method": "backprop", "rate": 3e-3}, {"method": "frozen", "rate": 1e-2})
+RECURRENT = {
+    "method": "recurrent",
+    "network": {**DECLARED["network"], "temperature": 16.0, "threshold": 16.0},
+    "optimizer": {"rule": "adam", "rate": 1e-2},
+}
+METHODS = ({"method": "forward"}, {"method": "backprop", "rate": 3e-3}, {"method": "frozen", "rate": 1e-2}, RECURRENT)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,7 @@ def test_a_restored_method_goes_on_as_the_one_that_was_saved(declare, digits_tra
 @pytest.mark.parametrize("changes", METHODS)
 def test_without_a_step_size_no_weight_moves(declare, digits_train, changes):
     method = make(declare(**changes), 0, CPU)
-    weights = [name for name in method.state() if re.fullmatch(r"(\d+\.)?weight", name)]
+    weights = [name for name in method.state() if re.fullmatch(r"(\d+\.((below|above)\.)?)?weight", name)]
     before = [method.state()[name].clone() for name in weights]
     method.anneal(0.0)
     for shown, labels in lessons(digits_train, 2):
@@ -64,7 +70,7 @@ def test_without_a_step_size_no_weight_moves(declare, digits_train, changes):
 def test_what_is_learned_is_counted(declare):
     counts = [make(declare(**changes), 0, CPU).parameters for changes in METHODS]
     trunk = 64 * 40 + 40 * 40
-    assert counts == [trunk, trunk + 80 + 41 * 10, 81 * 10]
+    assert counts == [trunk, trunk + 80 + 41 * 10, 81 * 10, trunk + 40 * 40 + 40 * 10 + 81 * 10]
 
 
 def test_the_frozen_trunk_stays_that_of_the_same_net(declare, digits_train):
