@@ -122,6 +122,15 @@ def test_all_layers_move_at_once_from_what_their_neighbours_were(shown):
     torch.testing.assert_close(second[1].above, normalise(first[2].state))
 
 
+def test_the_first_states_are_those_of_one_pass_upwards(taught):
+    seen, _ = taught
+    network = made()
+    expected = seen
+    for layer, state in zip(network.layers, network.rise(seen), strict=True):
+        expected = torch.relu(normalise(expected) @ layer.below.connection.weight.T)
+        torch.testing.assert_close(state, expected)
+
+
 def test_a_label_comes_down_one_layer_at_each_iteration(shown):
     seen, labels = shown
     network = made()
