@@ -15,7 +15,7 @@ Goodness = Literal["squares", "minimised", "mean", "ratio", "topk"]
 Against = Literal["threshold", "labels"]
 Corruption = Literal["blur", "masks", "noise", "shuffled"]
 Negatives = Literal["belief", "uniform", Corruption]
-Prediction = Literal["goodness", "upper_goodness", "readout", "cascade"]
+Prediction = Literal["goodness", "upper_goodness", "top_goodness", "readout", "cascade"]
 Threshold = Annotated[float, Field(allow_inf_nan=False)] | Literal["width", "running"]
 Temperature = Positive | Literal["width"]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -84,8 +84,8 @@ class NetworkConfig(Section):
     )
     assemblies: Literal["disjoint", "random", "learned"] = Field(
         "disjoint",
-        description="Under assembly coding: each label owns a run of units of its own, or a random share, or learns "
-        "from there how much each unit is its own.",
+        description="Under assembly coding: each label owns units of its own, or a random share; or it learns, from "
+        "units of its own on, how much each unit of each region speaks for it or against it.",
     )
     assembly_share: Share = Field(0.3, description="Share of the units that a random assembly has.")
     activation: Activation = Field("relu", description="What a unit makes of its inputs.")
@@ -130,8 +130,8 @@ class NetworkConfig(Section):
     readout_rate: Positive = Field(0.1, description="Step size of the read-out.")
     prediction: Prediction = Field(
         "goodness",
-        description="How a label is predicted: by goodness summed over layers, the same without the first layer, by "
-        "the read-out, or by goodness among the labels that the read-out lists first (cascade).",
+        description="How a label is predicted: by goodness summed over layers, the same without the first layer, of "
+        "the last layer alone, by the read-out, or by goodness among the labels that it lists first (cascade).",
     )
     shortlist: Count = Field(3, description="Labels that the read-out lists for the cascade.")
     precision: Precision = Field(
@@ -167,11 +167,8 @@ class NetworkConfig(Section):
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
-        units = min(layer.units for layer in self.stack)
         if self.coding == "overlay" and self.labels > self.width:
             raise ValueError(f"overlay writes {self.labels} labels over the first pixels, a sample has {self.width}")
-        if self.coding == "assembly" and self.assemblies == "disjoint" and self.labels > units:
-            raise ValueError(f"{self.labels} labels cannot own disjoint assemblies among {units} units")
         if self.shortlist > self.labels:
             raise ValueError(f"a shortlist of {self.shortlist} is longer than all {self.labels} labels")
         return self
@@ -201,12 +198,21 @@ class NetworkConfig(Section):
                 )
         return self
 
+    def _check_owners(self, i: int, layer: LayerConfig, places: int) -> None:
+        """Refuse a layer whose labels cannot each own units."""
+        units = layer.units
+        if layer.kind == "local":
+            units *= 1 if layer.regions == 0 else places // layer.regions**2
+        if self.coding == "assembly" and self.assemblies != "random" and self.labels > units:
+            raise ValueError(f"layers[{i}]: {self.labels} labels cannot own disjoint assemblies among {units} units")
+
     @model_validator(mode="after")
     def _fields_fit_the_image(self) -> Self:
         _, height, width = self.image
         for i, layer in enumerate(self.stack):
             if layer.kind == "dense":
                 height = width = 1
+                self._check_owners(i, layer, 1)
                 continue
             places = [(side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in (height, width)]
             if min(places) < 1:
@@ -215,6 +221,7 @@ class NetworkConfig(Section):
                 raise ValueError(
                     f"layers[{i}]: {places[0]} x {places[1]} places do not part into {layer.regions} evenly"
                 )
+            self._check_owners(i, layer, places[0] * places[1])
             height, width = (side // layer.pool for side in places)
             if min(height, width) < 1:
                 raise ValueError(

@@ -24,6 +24,11 @@ class OptimizerConfig(Section):
         1.5e-3,
         description="Step size: how far one sample moves the weights. adam, unit and factored want about 2e-4.",
     )
+    label_rate: Positive = Field(
+        1.0,
+        description="Step size of what a label coding learns (top-down weights, learned assemblies), as a multiple of "
+        "rate; learned assemblies want about 30 under adam.",
+    )
     rounding: Literal["nearest", "stochastic", "master"] = Field(
         "nearest",
         description="How a small step reaches bfloat16 weights: nearest loses what is too small to show, 0.3 "

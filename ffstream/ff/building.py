@@ -18,10 +18,7 @@ from ffstream.ff.grid import Grid
 from ffstream.ff.labels import Assembly, Coding, Context, LearnedAssembly, Whole
 from ffstream.ff.layers import Form, Layer, Running
 from ffstream.ff.optim import make_rule
-from ffstream.ff.rounding import LAYER_SEEDS, make_adder
-
-# How much less at first a unit counts for a label that is to learn its assembly, where it is not in the random one.
-APART = 4.0
+from ffstream.ff.rounding import LAYER_SEEDS, Nearest, make_adder
 
 
 def make_layers(
@@ -44,7 +41,7 @@ def _levels(network: NetworkConfig) -> Iterator[tuple[LayerConfig, tuple[int, in
 def _grid(layer: LayerConfig, below: tuple[int, int, int]) -> Grid:
     if layer.kind == "dense":
         return Grid(1, 1, layer.units)
-    return Grid(*_field(layer, below).places, layer.units, layer.regions)
+    return Grid(*_field(layer, below).places, layer.units, layer.regions, layer.kind == "convolution")
 
 
 def _field(layer: LayerConfig, below: tuple[int, int, int]) -> Field:
@@ -64,9 +61,12 @@ def _layer(
     fan_in = math.prod(below) if layer.kind == "dense" else _field(layer, below).inputs
     units = grid.size if layer.kind == "local" else layer.units
     weight = (torch.randn(units, fan_in, generator=generator) / fan_in**0.5).to(device)
-    coding = _coding(network, layer, generator, device)
+    coding = _coding(network, layer, grid, generator, device)
     adder = make_adder(weight, dtype, optimizer.rounding, int(torch.randint(LAYER_SEEDS, (), generator=generator)))
-    learned = next(iter(coding.parameters().values()), None)
+    learned = [
+        make_rule(optimizer, Nearest(tensor), optimizer.rate * optimizer.label_rate)
+        for tensor in coding.parameters().values()
+    ]
     channels = layer.units if layer.kind == "convolution" else grid.size
     form = _form(network, layer, coding, grid)
     start = 0.0 if form.threshold is not None else _counted(layer, coding, grid)
@@ -75,8 +75,14 @@ def _layer(
         torch.full((2,), start, device=device),
         torch.zeros(channels, device=device),
     )
-    rule = make_rule(optimizer, adder, learned)
-    return Layer(_connection(layer, below, adder.weight), form, rule, adder if network.homeostasis else None, running)
+    return Layer(
+        _connection(layer, below, adder.weight),
+        form,
+        make_rule(optimizer, adder, optimizer.rate),
+        learned[0] if learned else None,
+        adder if network.homeostasis else None,
+        running,
+    )
 
 
 def _form(network: NetworkConfig, layer: LayerConfig, coding: Coding, grid: Grid) -> Form:
@@ -102,7 +108,7 @@ def _counted(layer: LayerConfig, coding: Coding, grid: Grid) -> float:
     """Return the temperature of a layer: goodness where the mean that it is taken of is 1."""
     if isinstance(layer.temperature, float):
         return layer.temperature
-    return float(coding.pool().size * grid.region)
+    return float(coding.pool().size * grid.region[0])
 
 
 def _connection(layer: LayerConfig, below: tuple[int, int, int], weight: Tensor) -> Connection:
@@ -112,18 +118,30 @@ def _connection(layer: LayerConfig, below: tuple[int, int, int], weight: Tensor)
     return Local(weight, field) if layer.kind == "local" else Convolution(weight, field)
 
 
-def _coding(network: NetworkConfig, layer: LayerConfig, generator: torch.Generator, device: torch.device) -> Coding:
-    labels, units = network.labels, layer.units
+def _coding(
+    network: NetworkConfig, layer: LayerConfig, grid: Grid, generator: torch.Generator, device: torch.device
+) -> Coding:
+    labels, (_, units) = network.labels, grid.region
     if network.coding == "assembly":
-        if network.assemblies == "disjoint":
-            membership, run = disjoint_assemblies(labels, units).to(device), units // labels
-            return Assembly(membership, run, run)
-        membership = random_assemblies(labels, units, network.assembly_share, generator).to(device)
-        if network.assemblies == "learned":
-            return LearnedAssembly(APART * (membership > 0).to(membership.dtype))
-        return Assembly(membership, int((membership[0] > 0).sum()))
+        return _assembly(network, grid, generator, device)
     # Under ratio the first half of the units are those whose share is to rise with real data.
     share, size = whole(units, half=layer.goodness == "ratio")
     if network.coding == "context":
         return Context(torch.randn(labels, units, generator=generator).to(device), share.to(device), size)
     return Whole(share.to(device), size)
+
+
+def _assembly(network: NetworkConfig, grid: Grid, generator: torch.Generator, device: torch.device) -> Coding:
+    labels, (_, units) = network.labels, grid.region
+    if network.assemblies == "random":
+        membership = random_assemblies(labels, units, network.assembly_share, generator)
+        return Assembly(membership.to(device), int((membership[0] > 0).sum()))
+    membership, run = disjoint_assemblies(labels, units), units // labels
+    if network.assemblies == "learned":
+        regions = max(1, grid.places if grid.regions == 0 else grid.regions**2)
+        return LearnedAssembly((membership * units).repeat(1, regions).to(device), regions)
+    if grid.alike:
+        return Assembly(membership.to(device), run, run)
+    # Units of an image's places are dealt, so that no label owns a part of the image.
+    dealt = membership[:, torch.randperm(units, generator=generator)]
+    return Assembly(dealt.to(device), run)

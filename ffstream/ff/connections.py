@@ -24,9 +24,7 @@ class Connection(Protocol):
     def forward(self, x: Tensor) -> Tensor:
         """Turn inputs (n, p, i) into activations (n, p, places * units)."""
 
-    def gradient(
-        self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
-    ) -> LocalGradient:
+    def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
         """Return the gradient for slopes (m, q, places * units) at the activations of inputs (m, q, i)."""
 
 
@@ -51,10 +49,8 @@ class Dense:
     def forward(self, x: Tensor) -> Tensor:
         return self.multiply(x, self.weight)
 
-    def gradient(
-        self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
-    ) -> LocalGradient:
-        return Factors(delta.flatten(0, 1), x.flatten(0, 1), label_weights, blocks)
+    def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
+        return Factors(delta.flatten(0, 1), x.flatten(0, 1), blocks)
 
 
 class Field:
@@ -109,12 +105,10 @@ class Local:
         windows, weights = self._windows(x), self._by_place(self.weight)
         return torch.bmm(windows, weights.transpose(1, 2)).transpose(0, 1).reshape(*x.shape[:2], -1)
 
-    def gradient(
-        self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
-    ) -> LocalGradient:
+    def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
         windows = self._windows(x)
         slopes = delta.reshape(windows.shape[1], len(windows), -1).permute(1, 2, 0)
-        return Formed(torch.bmm(slopes, windows).flatten(0, 1), label_weights)
+        return Formed(torch.bmm(slopes, windows).flatten(0, 1))
 
     def _windows(self, x: Tensor) -> Tensor:
         """Cut the windows of all places out of inputs (n, p, i); (places, n * p, window)."""
@@ -150,9 +144,7 @@ class Convolution:
         )
         return made.permute(0, 2, 3, 1).reshape(*x.shape[:2], -1)
 
-    def gradient(
-        self, delta: Tensor, x: Tensor, label_weights: Tensor | None, blocks: list[Block] | None
-    ) -> LocalGradient:
+    def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
         field, (rows, columns) = self.field, self.field.places
         slopes = delta.reshape(-1, rows, columns, len(self.weight)).permute(0, 3, 1, 2)
         _, gradient, _ = torch.ops.aten.convolution_backward(
@@ -168,7 +160,7 @@ class Convolution:
             1,
             [False, True, False],
         )
-        return Formed(gradient.reshape_as(self.weight), label_weights)
+        return Formed(gradient.reshape_as(self.weight))
 
     def _kernels(self, weight: Tensor) -> Tensor:
         field = self.field

@@ -21,11 +21,7 @@ class Block(NamedTuple):
 
 
 class LocalGradient(Protocol):
-    """Gradient of one layer's loss with respect to its weights (u, i), and to what its label coding learns."""
-
-    @property
-    def label_weights(self) -> Tensor | None:
-        """Gradient (C, u) of what the coding itself learns, where it learns anything."""
+    """Gradient of one layer's loss with respect to its weights, or to what its label coding learns; (u, i)."""
 
     def add_to(self, adder: Adder, scale: float) -> None:
         """Add ``scale`` times the gradient to weights."""
@@ -56,7 +52,6 @@ class Factors:
 
     delta: Tensor
     inputs: Tensor
-    label_weights: Tensor | None = None
     blocks: list[Block] | None = None
 
     def add_to(self, adder: Adder, scale: float) -> None:
@@ -79,8 +74,7 @@ class Factors:
     def scaled(self, units: Tensor, inputs: Tensor | None) -> LocalGradient:
         delta = (self.delta * units).to(self.delta.dtype)
         seen = self.inputs if inputs is None else (self.inputs * inputs).to(self.inputs.dtype)
-        label_weights = None if self.label_weights is None else self.label_weights * units
-        return Factors(delta, seen, label_weights, self.blocks)
+        return Factors(delta, seen, self.blocks)
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,6 @@ class Formed:
     """The gradient (u, i) itself, where weights met many places of a row and their factors would be larger."""
 
     gradient: Tensor
-    label_weights: Tensor | None = None
 
     def add_to(self, adder: Adder, scale: float) -> None:
         adder.add_formed(self.gradient, scale)
@@ -102,4 +95,4 @@ class Formed:
 
     def scaled(self, units: Tensor, inputs: Tensor | None) -> LocalGradient:
         gradient = self.gradient * units.unsqueeze(1)
-        return Formed(gradient if inputs is None else gradient * inputs, self.label_weights)
+        return Formed(gradient if inputs is None else gradient * inputs)

@@ -17,12 +17,15 @@ class Grid:
     ----------
     regions
         Regions a side, each of which has a goodness of its own; 0 makes every place one.
+    alike
+        Whether places have the same units, as those of a convolution do; else each unit of a region is one of its own.
     """
 
     height: int
     width: int
     units: int
     regions: int = 1
+    alike: bool = True
 
     @property
     def places(self) -> int:
@@ -35,18 +38,19 @@ class Grid:
         return self.places * self.units
 
     @property
-    def region(self) -> int:
-        """Places of one region."""
-        return 1 if self.regions == 0 else self.places // self.regions**2
+    def region(self) -> tuple[int, int]:
+        """Places l of one region, and units u that it tells apart."""
+        places = 1 if self.regions == 0 else self.places // self.regions**2
+        return (places, self.units) if self.alike else (1, places * self.units)
 
     def part(self, rows: Tensor) -> Tensor:
-        """Part flat rows (n, p, places * units) by regions r and their places l: (n, p, r, l, units)."""
+        """Part flat rows (n, p, places * units) by regions r, their places l and their units u: (n, p, r, l, u)."""
         n, paths = rows.shape[:2]
         if self.regions > 1:
             side = self.regions
             grid = rows.view(n, paths, side, self.height // side, side, self.width // side, self.units)
             rows = grid.transpose(3, 4)
-        return rows.reshape(n, paths, -1, self.region, self.units)
+        return rows.reshape(n, paths, -1, *self.region)
 
     def join(self, parts: Tensor) -> Tensor:
         """Lay what ``part`` made flat again."""

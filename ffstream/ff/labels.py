@@ -149,35 +149,46 @@ class Assembly(_Plain):
 
 
 class LearnedAssembly(_Plain):
-    """Each label learns how much every unit is its own: its share in the mean over units is a softmax over them.
+    """Each label learns how much every unit counts for it; in each region of an image by itself.
+
+    Goodness is temperature times a weighted mean, whose weights may fall below 0: a unit can speak against a label.
 
     Parameters
     ----------
-    affinity
-        (C, u), learned with the weights; a row's softmax is the label's share of each unit.
+    weights
+        (C, regions * u), learned with the layer's; 1 for each unit is a plain mean.
+    regions
+        Number of regions.
     """
 
-    def __init__(self, affinity: Tensor) -> None:
-        self.affinity = affinity
+    def __init__(self, weights: Tensor, regions: int) -> None:
+        self.weights = weights
+        self._regions = regions
 
     def pool(self) -> Pool:
-        return Pool(self.affinity.softmax(1), self.affinity.shape[1])
+        return Pool(self.weights / self.weights.shape[1], self.weights.shape[1])
+
+    def hypotheses(self, activation: Tensor) -> Tensor:
+        # The units of all regions are judged as those of one.
+        return activation.transpose(2, 3).flatten(3).unsqueeze(2)
+
+    def at(self, activation: Tensor, moved: Tensor | None) -> Tensor:
+        del moved
+        return self.hypotheses(activation)
 
     def collect(
         self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
     ) -> tuple[Tensor, Tensor | None]:
         if not isinstance(goodness, Mean):
             raise TypeError("learned assemblies go with a goodness that is a mean over units")
-        share, labels = self.affinity.softmax(1), len(self.affinity)
         if moved is not None:
-            at = functional.one_hot(moved, labels).to(slope.dtype)
-            slope = slope @ at
-        units = goodness.by_unit(hidden).flatten(0, 1)
-        pull = share * (slope.flatten(0, 1).T @ units)
-        return delta, pull - share * pull.sum(1, keepdim=True)
+            slope = slope @ functional.one_hot(moved, len(self.weights)).to(slope.dtype)
+        gradient = slope[:, 0].T @ goodness.by_unit(hidden)[:, 0] / self.weights.shape[1]
+        parted = delta[:, :, 0].view(*delta.shape[:2], delta.shape[3], self._regions, -1)
+        return parted.transpose(2, 3), gradient
 
     def parameters(self) -> dict[str, Tensor]:
-        return {"affinity": self.affinity}
+        return {"assemblies": self.weights}
 
 
 class Context(_Plain):

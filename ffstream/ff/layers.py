@@ -18,7 +18,7 @@ from ffstream.ff.activations import Activation
 from ffstream.ff.connections import Connection
 from ffstream.ff.criteria import Criterion, Judgement
 from ffstream.ff.goodness import Goodness, Pool, normalise
-from ffstream.ff.gradients import LocalGradient
+from ffstream.ff.gradients import Formed, LocalGradient
 from ffstream.ff.grid import Grid
 from ffstream.ff.labels import Coding, path_of
 from ffstream.ff.lesson import Teaching
@@ -268,18 +268,27 @@ class Layer:
         Its weights.
     form
         What it is.
-    rule
-        Applies the local gradient.
+    rule, label_rule
+        Apply the local gradients of the weights, and of what the coding learns where it learns anything.
     adder
         Where the norm of each unit's weights is to be held, what scales them; else ``None``.
     running
         Its running means.
     """
 
-    def __init__(self, connection: Connection, form: Form, rule: Rule, adder: Adder | None, running: Running) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        form: Form,
+        rule: Rule,
+        label_rule: Rule | None,
+        adder: Adder | None,
+        running: Running,
+    ) -> None:
         self.connection = connection
         self.form = form
         self.rule = rule
+        self.label_rule = label_rule
         self.running = running
         self._adder = adder
         self._norms = self.weight.float().norm(dim=1) if adder else torch.empty(0)
@@ -324,11 +333,13 @@ class Layer:
         moved = None if verdict.moved is None else verdict.moved[:m]
         inputs, delta = path_of(x[:m, : verdict.delta.shape[1]] if moved is None else x[:m], moved), verdict.delta[:m]
         blocks = None if moved is None else self.form.coding.blocks(moved, inputs)
-        return self.connection.gradient(delta, inputs, verdict.label_weights, blocks)
+        return self.connection.gradient(delta, inputs, blocks)
 
-    def learn(self, gradient: LocalGradient) -> None:
-        """Change the weights by one step."""
+    def learn(self, gradient: LocalGradient, label_weights: Tensor | None) -> None:
+        """Change the weights by one step, and what the coding learns by its own gradient (C, u)."""
         self.rule.apply(gradient)
+        if self.label_rule is not None and label_weights is not None:
+            self.label_rule.apply(Formed(label_weights))
         if self._adder is not None:
             self._adder.hold(self._norms)
 
@@ -342,5 +353,6 @@ class Layer:
             kept["activity"] = running.activity
         if self._adder is not None:
             kept["norms"] = self._norms
-        rule = {f"rule.{name}": tensor for name, tensor in self.rule.state().items()}
+        rules = {"rule": self.rule} | ({"label_rule": self.label_rule} if self.label_rule else {})
+        rule = {f"{kind}.{name}": tensor for kind, made in rules.items() for name, tensor in made.state().items()}
         return {"weight": self.weight, **kept, **form.coding.parameters(), **form.coding.buffers(), **rule}

@@ -70,7 +70,7 @@ class Network:
         self.centre = torch.zeros(network.width, device=device)
         believes = float(network.negatives == "belief")
         self.trust = [torch.tensor(believes / depth, device=device) for depth in range(1, len(self.layers) + 1)]
-        self.rate = optimizer.rate
+        self.optimizer = optimizer
         targets = 1 if network.corruption else 2
         self._signs = {phase: torch.tensor([signs[:targets]], device=device) for phase, signs in _SIGNS.items()}
         self.readout: Readout | None = None
@@ -85,7 +85,9 @@ class Network:
     def anneal(self, share: float) -> None:
         """Set the step size of every rule, and of the read-out, to a share of the configured one."""
         for layer in self.layers:
-            layer.rule.rate = share * self.rate
+            layer.rule.rate = share * self.optimizer.rate
+            if layer.label_rule is not None:
+                layer.label_rule.rate = share * self.optimizer.rate * self.optimizer.label_rate
         if self.readout is not None:
             self.readout.rate = share * self.config.readout_rate
 
@@ -116,7 +118,7 @@ class Network:
                 noise[:m].exponential_(generator=generator)
             verdict = layer.judge(self.kernels, x, believed, trust, noise, teaching)
             if m:
-                layer.learn(layer.gradient(verdict, x, taught))
+                layer.learn(layer.gradient(verdict, x, taught), verdict.label_weights)
             found.goodness.append(without_copies(verdict.goodness, m, taught))
             found.shown.append(beside_copies(verdict.shown, m, taught))
             found.real.append(beside_copies(verdict.real, m, taught))

@@ -28,11 +28,9 @@ from ffstream.config import OptimizerConfig
 from ffstream.ff.gradients import LocalGradient
 from ffstream.ff.rounding import Adder
 
-LABEL_WEIGHTS = "labels"
-
 
 class Rule(Protocol):
-    """Applies local gradients to one layer's parameters.
+    """Applies local gradients to one matrix of a layer: its weights, or what its label coding learns.
 
     Attributes
     ----------
@@ -43,7 +41,7 @@ class Rule(Protocol):
     rate: float
 
     def apply(self, gradient: LocalGradient) -> None:
-        """Change the parameters by one step."""
+        """Change the weights by one step."""
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint must hold, by name; writing into them restores the rule."""
@@ -55,22 +53,17 @@ class InPlace:
     Parameters
     ----------
     weight
-        How products are added to the layer's weights.
-    label_weights
-        What the layer's label coding learns, where it learns anything.
+        How gradients are added to the weights.
     rate
         How far one sample moves the weights.
     """
 
-    def __init__(self, weight: Adder, label_weights: Tensor | None, rate: float) -> None:
+    def __init__(self, weight: Adder, rate: float) -> None:
         self.weight = weight
-        self.label_weights = label_weights
         self.rate = rate
 
     def apply(self, gradient: LocalGradient) -> None:
         gradient.add_to(self.weight, -self.rate)
-        if self.label_weights is not None and gradient.label_weights is not None:
-            self.label_weights.sub_(gradient.label_weights, alpha=self.rate)
 
     def state(self) -> dict[str, Tensor]:
         return self.weight.state()
@@ -84,41 +77,37 @@ class Factored:
 
     Parameters
     ----------
-    within
-        The rule that applies what is left.
-    units, inputs
-        Mean squares (u,) and (i,); ``None`` leaves that side as it is.
+    weight
+        How gradients are added to the weights.
+    rate
+        Step size.
     decay
         Of the mean squares, a step.
+    by_input
+        Whether inputs are told apart, or units alone.
     """
 
-    def __init__(self, within: InPlace, units: Tensor, inputs: Tensor | None, decay: float) -> None:
-        self.within = within
-        self.units = units
-        self.inputs = inputs
+    def __init__(self, weight: Adder, rate: float, decay: float, *, by_input: bool) -> None:
+        self.weight = weight
+        self.rate = rate
         self.decay = decay
-        self._steps = torch.zeros((), device=units.device)
+        units, inputs = weight.weight.shape
+        device = weight.weight.device
+        self._units = torch.zeros(units, device=device)
+        self._inputs = torch.zeros(inputs, device=device) if by_input else None
+        self._steps = torch.zeros((), device=device)
 
     def apply(self, gradient: LocalGradient) -> None:
         self._steps += 1
         unbias = 1 - self.decay**self._steps
         units, inputs = gradient.mean_squares()
-        by_unit = _inverse_root(self.units, units, self.decay, unbias)
-        by_input = None if self.inputs is None else _inverse_root(self.inputs, inputs, self.decay, unbias)
-        self.within.apply(gradient.scaled(by_unit, by_input))
-
-    @property
-    def rate(self) -> float:
-        """Step size, which is that of the rule within."""
-        return self.within.rate
-
-    @rate.setter
-    def rate(self, rate: float) -> None:
-        self.within.rate = rate
+        by_unit = _inverse_root(self._units, units, self.decay, unbias)
+        by_input = None if self._inputs is None else _inverse_root(self._inputs, inputs, self.decay, unbias)
+        gradient.scaled(by_unit, by_input).add_to(self.weight, -self.rate)
 
     def state(self) -> dict[str, Tensor]:
-        inputs = {} if self.inputs is None else {"inputs": self.inputs}
-        return {"units": self.units, **inputs, "steps": self._steps, **self.within.state()}
+        inputs = {} if self._inputs is None else {"inputs": self._inputs}
+        return {"units": self._units, **inputs, "steps": self._steps, **self.weight.state()}
 
 
 def _inverse_root(running: Tensor, seen: Tensor, decay: float, unbias: Tensor) -> Tensor:
@@ -132,25 +121,20 @@ def _inverse_root(running: Tensor, seen: Tensor, decay: float, unbias: Tensor) -
 class Momentum:
     """``M = decay * M + (1 - decay) * gradient; W -= rate * M``, M kept in the precision of the exact weights."""
 
-    def __init__(self, weight: Adder, label_weights: Tensor | None, rate: float, decay: float) -> None:
+    def __init__(self, weight: Adder, rate: float, decay: float) -> None:
         self.weight = weight
-        self.parameters = _named(weight.exact, label_weights)
         self.rate = rate
         self.decay = decay
-        self._mean = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self._mean = torch.zeros_like(weight.exact)
 
     def apply(self, gradient: LocalGradient) -> None:
         # The product is added to the decayed momentum by one call: the gradient is never formed.
-        share = 1 - self.decay
-        gradient.accumulate(self._mean["weight"], self.decay, share)
-        if gradient.label_weights is not None:
-            self._mean[LABEL_WEIGHTS].mul_(self.decay).add_(gradient.label_weights, alpha=share)
-        for name, parameter in self.parameters.items():
-            parameter.sub_(self._mean[name], alpha=self.rate)
+        gradient.accumulate(self._mean, self.decay, 1 - self.decay)
+        self.weight.exact.sub_(self._mean, alpha=self.rate)
         self.weight.settle()
 
     def state(self) -> dict[str, Tensor]:
-        return {**{f"mean.{name}": tensor for name, tensor in self._mean.items()}, **self.weight.state()}
+        return {"mean": self._mean, **self.weight.state()}
 
 
 class Adam:
@@ -159,37 +143,30 @@ class Adam:
     Parameters
     ----------
     weight
-        Holds the layer's weights.
-    label_weights
-        What the layer's label coding learns, where it learns anything.
+        Holds the weights.
     rate
         Step size.
     betas
         Decay of the first and of the second moment.
     """
 
-    def __init__(self, weight: Adder, label_weights: Tensor | None, rate: float, betas: tuple[float, float]) -> None:
+    def __init__(self, weight: Adder, rate: float, betas: tuple[float, float]) -> None:
         self.weight = weight
-        self.parameters = parameters = _named(weight.exact, label_weights)
         self.rate = rate
         self.betas = betas
         # Gradients are written into the same memory at each step: a fresh one would page-fault every time.
-        self._gradients = {name: torch.zeros_like(p) for name, p in parameters.items()}
-        self._mean = {name: torch.zeros_like(p) for name, p in parameters.items()}
-        self._square = {name: torch.zeros_like(p) for name, p in parameters.items()}
-        self._steps = {name: torch.zeros((), device=p.device) for name, p in parameters.items()}
+        self._gradient, self._mean, self._square = (torch.zeros_like(weight.exact) for _ in range(3))
+        self._steps = torch.zeros((), device=weight.exact.device)
 
     def apply(self, gradient: LocalGradient) -> None:
-        gradient.accumulate(self._gradients["weight"], 0.0, 1.0)
-        if gradient.label_weights is not None:
-            self._gradients[LABEL_WEIGHTS].copy_(gradient.label_weights)
+        gradient.accumulate(self._gradient, 0.0, 1.0)
         adam(
-            list(self.parameters.values()),
-            list(self._gradients.values()),
-            list(self._mean.values()),
-            list(self._square.values()),
+            [self.weight.exact],
+            [self._gradient],
+            [self._mean],
+            [self._square],
             [],
-            list(self._steps.values()),
+            [self._steps],
             fused=True,
             amsgrad=False,
             beta1=self.betas[0],
@@ -202,27 +179,17 @@ class Adam:
         self.weight.settle()
 
     def state(self) -> dict[str, Tensor]:
-        kinds = {"mean": self._mean, "square": self._square, "steps": self._steps}
-        moments = {f"{kind}.{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
-        return {**moments, **self.weight.state()}
+        return {"mean": self._mean, "square": self._square, "steps": self._steps, **self.weight.state()}
 
 
-def _named(weight: Tensor, label_weights: Tensor | None) -> dict[str, Tensor]:
-    return {"weight": weight} | ({} if label_weights is None else {LABEL_WEIGHTS: label_weights})
-
-
-def make_rule(config: OptimizerConfig, adder: Adder, label_weights: Tensor | None) -> Rule:
-    """Make the rule that a configuration names, for one layer's weights and what its label coding learns."""
-    weight = adder.weight
-    if config.rule == "adam":
-        return Adam(adder, label_weights, config.rate, config.betas)
-    if config.rule == "momentum":
-        return Momentum(adder, label_weights, config.rate, config.betas[0])
-    in_place = InPlace(adder, label_weights, config.rate)
-    if config.rule == "in_place":
-        return in_place
-    units, inputs = (
-        torch.zeros(weight.shape[0], device=weight.device),
-        torch.zeros(weight.shape[1], device=weight.device),
-    )
-    return Factored(in_place, units, inputs if config.rule == "factored" else None, config.betas[1])
+def make_rule(config: OptimizerConfig, weight: Adder, rate: float) -> Rule:
+    """Make the rule that a configuration names, for one matrix."""
+    match config.rule:
+        case "adam":
+            return Adam(weight, rate, config.betas)
+        case "momentum":
+            return Momentum(weight, rate, config.betas[0])
+        case "in_place":
+            return InPlace(weight, rate)
+        case _:
+            return Factored(weight, rate, config.betas[1], by_input=config.rule == "factored")

@@ -50,6 +50,8 @@ def weigh(rule: Prediction, goodness: Tensor, logits: Tensor | None, shortlist: 
     """
     if rule == "upper_goodness":
         return goodness[:, 1:].mean(1)
+    if rule == "top_goodness":
+        return goodness[:, -1]
     if logits is None or rule == "goodness":
         return goodness.mean(1)
     if rule == "readout":
