@@ -104,7 +104,7 @@ class Frozen:
         self.device = device
         inputs = self._activities(torch.zeros(1, network.width, device=device)).shape[1]
         self.weight = torch.zeros(network.labels, inputs, device=device)
-        self.rule = Adam(Nearest(self.weight), None, rate, BETAS)
+        self.rule = Adam(Nearest(self.weight), rate, BETAS)
         self.rate = rate
         self.parameters = self.weight.numel()
 

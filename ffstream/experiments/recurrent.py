@@ -262,10 +262,10 @@ def _summed(link: Link, deltas: Sequence[Tensor], inputs: Sequence[Tensor]) -> L
     """Sum over iterations the gradients of slopes (n, p, u) that met inputs (n, p or 1, i)."""
     first = inputs[0]
     if any(x is not first for x in inputs):
-        return link.connection.gradient(torch.cat([*deltas], 1), torch.cat([*inputs], 1), None, None)
+        return link.connection.gradient(torch.cat([*deltas], 1), torch.cat([*inputs], 1), None)
     # What stays, image and label, meets the sum of the slopes once.
     delta = torch.stack([*deltas]).sum(0)
-    return link.connection.gradient(delta.sum(1, keepdim=True) if first.shape[1] == 1 else delta, first, None, None)
+    return link.connection.gradient(delta.sum(1, keepdim=True) if first.shape[1] == 1 else delta, first, None)
 
 
 def _layers(
@@ -278,7 +278,7 @@ def _layers(
         weight = (torch.randn(units, neighbours, generator=generator) / math.sqrt(neighbours)).to(device)
         seed = int(torch.randint(LAYER_SEEDS, (), generator=generator))
         adder = make_adder(weight, dtype, optimizer.rounding, seed)
-        return Link(Dense(adder.weight), make_rule(optimizer, adder, None))
+        return Link(Dense(adder.weight), make_rule(optimizer, adder, optimizer.rate))
 
     sizes = [network.width, *network.hidden, network.labels]
     sign = -1 if network.goodness == "minimised" else 1
