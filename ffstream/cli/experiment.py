@@ -194,7 +194,7 @@ def recurrent(
 
         ffstream experiment recurrent --quick
 
-        ffstream experiment recurrent --data-root data --hidden 500 --hidden 500 --passes 10
+        ffstream experiment recurrent --data-root data --hidden 500 --hidden 500 --passes 10 --seeds 1
     """
     from ffstream.experiments import figures, reproduction
     from ffstream.experiments import iterations as measuring
