@@ -45,7 +45,7 @@ FLOORS = [
     {"errors", "ports", "config", "failpoints"},
     {"ff", "wire", "data"},
     {"stream"},
-    {"daemon", "client"},
+    {"daemon", "client", "measuring"},
     {"experiments", "bench", "inspection"},
     {"cli", "__main__"},
 ]
@@ -68,7 +68,8 @@ HOUSE = {
     "daemon": allowed(below(3), "numpy zmq starlette uvicorn prometheus_client"),
     "daemon/metrics.py": allowed(below(3), "torch prometheus_client"),
     "client": allowed(below(3) - {"ff", "stream", "config"}, "numpy zmq"),
-    "experiments": allowed(below(4), "numpy torch sklearn matplotlib river rich"),
+    "measuring": allowed(below(3), "numpy torch rich", lazily="matplotlib"),
+    "experiments": allowed(below(4), "numpy pydantic torch safetensors", lazily="matplotlib"),
     "bench": allowed(below(4), "numpy torch sklearn matplotlib rich"),
     "inspection": allowed(below(4), "torch", lazily="matplotlib"),
     "cli": allowed(below(5), "numpy typer rich"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ffstream.bench.report import figure
+from ffstream.measuring.report import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

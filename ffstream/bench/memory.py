@@ -20,10 +20,10 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint_sequential
 
-from ffstream.bench.nets import Backprop, network_of
 from ffstream.config import OptimizerConfig
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
+from ffstream.measuring.nets import Backprop, network_of
 
 DEPTHS = (4, 16, 64)
 WIDTH = 1000

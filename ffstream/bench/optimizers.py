@@ -12,19 +12,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ffstream.bench.nets import Backprop
-from ffstream.config import Config, NetworkConfig, parse
+from ffstream.config import NetworkConfig, parse
 from ffstream.data.datasets import Dataset
-from ffstream.stream.learner import Learner
+from ffstream.measuring.lives import BackpropLife, ForwardLife, Life, accuracy
 
-TEST_ROWS = 500
 # Batches that one contender learns before the next one catches up with it.
 TURN = 64
 BACKPROP_RATE = 1e-3
@@ -97,50 +94,6 @@ class Row:
     samples_per_second: float
 
 
-class Life(Protocol):
-    """A contender with weights of its own."""
-
-    def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Predict a batch, then learn it; return the predictions."""
-
-    def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Predict images that are not learned."""
-
-
-class ForwardLife:
-    """The learner of the daemon, in process, with its naps and its memory."""
-
-    def __init__(self, config: Config) -> None:
-        self.learner = Learner(config)
-
-    def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        self.learner.advance(quiet=False)
-        while self.learner.asleep:
-            self.learner.step([], labels[:0], [])
-            self.learner.advance(quiet=False)
-        return self.learner.step([inputs], labels, []).predicted
-
-    def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
-        predicted: NDArray[np.int64] = self.learner.network.sweep(_rows(inputs)).labels().numpy()
-        return predicted
-
-
-class BackpropLife:
-    """Backprop on the same batches."""
-
-    def __init__(self, net: str, dtype: torch.dtype, seed: int, rate: float) -> None:
-        self.model = Backprop(net, dtype, torch.device("cpu"), compiled=False, seed=seed, rate=rate)
-
-    def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        predicted: NDArray[np.int64] = self.model.step(_rows(inputs), torch.from_numpy(labels)).numpy()
-        return predicted
-
-    def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
-        with torch.no_grad():
-            predicted: NDArray[np.int64] = self.model.model(_rows(inputs).to(self.model.dtype)).argmax(1).numpy()
-        return predicted
-
-
 def compete(
     contenders: Sequence[Contender], data: Dataset, plan: Plan, seed: int, advance: Callable[[int], object]
 ) -> list[Row]:
@@ -181,7 +134,7 @@ def compete(
             seed,
             plan.passes,
             prequential_accuracy=float(np.concatenate(right[who])[:samples].mean()),
-            test_accuracy=_test(lives[who], data),
+            test_accuracy=accuracy(lives[who], *data.test),
             samples_per_second=samples * plan.passes / seconds[who],
         )
         for who, (contender, rate) in enumerate(zip(contenders, rates, strict=True))
@@ -224,16 +177,3 @@ def _batches(data: Dataset, plan: Plan, seed: int) -> Iterator[tuple[NDArray[np.
         for start in range(0, len(order), plan.batch):
             part = order[start : start + plan.batch]
             yield inputs[part], labels[part]
-
-
-def _rows(inputs: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(inputs)).flatten(1).float() / 255
-
-
-def _test(life: Life, data: Dataset) -> float:
-    inputs, labels = data.test
-    right = [
-        life.predict(inputs[start : start + TEST_ROWS]) == labels[start : start + TEST_ROWS]
-        for start in range(0, len(labels), TEST_ROWS)
-    ]
-    return float(np.concatenate(right).mean())

@@ -15,9 +15,9 @@ import numpy as np
 
 from ffstream import Client
 from ffstream.bench.load import samples
-from ffstream.bench.optimizers import ForwardLife
 from ffstream.config import Config, parse
 from ffstream.daemon.spawn import Spawned, free_port, spawn
+from ffstream.measuring.lives import ForwardLife
 
 SECONDS = 3.0
 ROUNDS = 3

@@ -10,13 +10,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ffstream.bench.nets import LABELS, NETS, Backprop, network_of, widths
 from ffstream.bench.peers import Peer
 from ffstream.bench.timing import interleave
 from ffstream.config import OptimizerConfig
 from ffstream.ff.gradients import Block
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network, dtype_of
+from ffstream.measuring.nets import LABELS, NETS, Backprop, network_of, widths
 
 __all__ = ["BATCHES", "NETS", "PRECISIONS", "RULES", "measure", "measure_peer"]
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-
-from ffstream import __version__
 
 # A burst is long enough for the clock, and short enough that many fit.
 BURST_S = 0.03
@@ -43,21 +39,6 @@ def interleave(contenders: Mapping[str, Callable[[], object]], device: torch.dev
         for name, call in contenders.items():
             times[name].append(_burst(call, calls[name], device))
     return {name: _spread(seconds) for name, seconds in times.items()}
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Return what a figure depends on beside the code: device, threads, versions."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    processor = capabilities.get("cpu_name") or platform.processor() or platform.machine()
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
-        "cores": capabilities.get("num_logical_cores"),
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "ffstream": __version__,
-    }
 
 
 def _calls_a_burst(call: Callable[[], object], device: torch.device) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ffstream import __version__
-from ffstream.cli import bench, config, ctl, demo, feed, inspect, predict, serve, watch
+from ffstream.cli import bench, config, ctl, demo, experiment, feed, inspect, predict, serve, watch
 from ffstream.errors import FFStreamError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command()(watch.watch)
 app.command()(ctl.ctl)
 app.command()(inspect.inspect)
 app.add_typer(bench.bench)
+app.add_typer(experiment.experiment)
 
 
 @app.callback()
@@ -49,7 +50,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "ffstream":
             raise
-        _fail(f"this command needs {error.name}: pip install 'ffstream[daemon]'", 69)
+        _fail(f"this command needs {error.name}: pip install 'ffstream[all]'", 69)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ffstream.cli import bench_live as live
-from ffstream.cli.options import FigureFile, JsonFile, Quick
+from ffstream.cli.options import DataRoot, DatasetName, Device, FigureFile, JsonFile, Quick
 
 if TYPE_CHECKING:
     from ffstream.bench.peers import Peer
@@ -21,10 +21,6 @@ bench = typer.Typer(
     help="Measure speed on this machine.\n\nEach figure is a ratio taken side by side in one run, contenders in turns, "
     "so that whatever else the machine does falls on all of them alike; medians, with their spread in the JSON.",
 )
-
-Device = Annotated[str, typer.Option(help='"auto" takes a GPU where there is one; or "cpu", "cuda".')]
-DatasetName = Annotated[str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist or usps.")]
-DataRoot = Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")]
 
 Case = TypeVar("Case")
 
@@ -54,9 +50,10 @@ def throughput(
     import itertools
     from dataclasses import asdict
 
-    from ffstream.bench import figures, report
+    from ffstream.bench import figures
     from ffstream.bench import throughput as measuring
-    from ffstream.bench.timing import environment
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
     from ffstream.stream.learner import device_of
 
     place = device_of(device)
@@ -107,9 +104,10 @@ def optimizers(
 
     from rich.progress import Progress
 
-    from ffstream.bench import figures, report
+    from ffstream.bench import figures
     from ffstream.bench import optimizers as measuring
-    from ffstream.bench.timing import environment
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
     from ffstream.stream.learner import device_of
 
     data = _data(dataset, data_root, quick=quick)
@@ -137,9 +135,10 @@ def memory(device: Device = "auto", json_file: JsonFile = None, figure: FigureFi
     import itertools
     from dataclasses import asdict
 
-    from ffstream.bench import figures, report
+    from ffstream.bench import figures
     from ffstream.bench import memory as measuring
-    from ffstream.bench.timing import environment
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
     from ffstream.stream.learner import device_of
 
     place = device_of(device)

@@ -41,10 +41,11 @@ def latency(
 
     from rich.progress import Progress
 
-    from ffstream.bench import figures, report
+    from ffstream.bench import figures
     from ffstream.bench import latency as measuring
-    from ffstream.bench.nets import widths
-    from ffstream.bench.timing import environment
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
+    from ffstream.measuring.nets import widths
     from ffstream.stream.learner import device_of
 
     with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
@@ -87,10 +88,11 @@ def stream(
 
     from rich.progress import Progress
 
-    from ffstream.bench import figures, report
+    from ffstream.bench import figures
     from ffstream.bench import stream as measuring
-    from ffstream.bench.nets import widths
-    from ffstream.bench.timing import environment
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
+    from ffstream.measuring.nets import widths
     from ffstream.stream.learner import device_of
 
     dtypes = ("uint8",) if quick else ("uint8", "float32")
@@ -131,9 +133,9 @@ def recovery(
     from rich.progress import Progress
 
     from ffstream.bench import recovery as measuring
-    from ffstream.bench import report
-    from ffstream.bench.nets import widths
-    from ffstream.bench.timing import environment
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
+    from ffstream.measuring.nets import widths
     from ffstream.stream.learner import device_of
 
     fed = 10_000 if quick else count

@@ -10,3 +10,6 @@ import typer
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write rows and environment to this file.")]
 FigureFile = Annotated[Path | None, typer.Option("--figure", help="Draw the result to this PNG or SVG file.")]
 Quick = Annotated[bool, typer.Option("--quick", help="A few cases, within a minute.")]
+Device = Annotated[str, typer.Option(help='"auto" takes a GPU where there is one; or "cpu", "cuda".')]
+DatasetName = Annotated[str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist or usps.")]
+DataRoot = Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")]

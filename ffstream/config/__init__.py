@@ -10,9 +10,9 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ffstream.config.network import LayerConfig, NetworkConfig, Precision
 from ffstream.config.section import Section
@@ -32,8 +32,12 @@ __all__ = [
     "default_toml",
     "load",
     "parse",
+    "read",
     "to_toml",
+    "validate",
 ]
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Config(Section):
@@ -55,21 +59,42 @@ def load(path: Path) -> Config:
     ConfigError
         Naming the file, the key, what it holds and what was expected.
     """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from error
-    return parse(values, str(path))
+    return parse(read(path), str(path))
 
 
 def parse(values: dict[str, Any], name: str) -> Config:
     """Validate nested values; ``name`` says in errors where they came from."""
+    return validate(Config, values, name)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a TOML file, whatever it says.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is not TOML.
+    """
     try:
-        return Config.model_validate(values)
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+
+
+def validate(model: type[Model], values: dict[str, Any], name: str) -> Model:
+    """Validate nested values as one of the models of a TOML file; ``name`` says in errors where they came from.
+
+    Raises
+    ------
+    ConfigError
+        Naming ``name``, the key, what it holds and what was expected.
+    """
+    try:
+        return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{name}: {_explain(dict(e))}" for e in error.errors())) from error
+        raise ConfigError("\n".join(f"{name}: {_explain(model, dict(e))}" for e in error.errors())) from error
 
 
 def default_toml() -> str:
@@ -100,12 +125,12 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _explain(error: dict[str, Any]) -> str:
+def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg']}, not {error['input']!r}" if where else str(error["msg"])
     *section, key = error["loc"]
-    known: Any = Config
+    known: Any = model
     for part in section:
         if isinstance(part, str):
             annotation = known.model_fields[part].annotation

@@ -24,10 +24,3 @@ def test_the_spread_is_median_and_quartiles(monkeypatch):
     seconds = iter([9.0, 9.0, 9.0, 5.0, 1.0, 3.0, 2.0, 4.0, 7.0, 6.0])
     monkeypatch.setattr(timing, "_burst", lambda call, calls, device: next(seconds))
     assert timing.interleave({"a": lambda: None}, CPU)["a"] == timing.Spread(4.0, 2.0, 6.0)
-
-
-def test_the_environment_names_device_threads_and_versions():
-    found = timing.environment(CPU)
-    assert found["threads"] == torch.get_num_threads()
-    assert found["torch"] == torch.__version__
-    assert {"device", "python", "ffstream", "instructions"} <= found.keys()

@@ -1,4 +1,4 @@
-"""What a benchmark says: a table on the terminal, a JSON file, a figure."""
+"""What a measurement says: a table on the terminal and in Markdown, a JSON file, a figure."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def write(file: Path | None, environment: Mapping[str, Any], **lists: object) ->
     """Write the environment and lists of rows as JSON, where a file is named."""
     if file is not None:
         file.write_text(json.dumps({"environment": environment, **lists}, indent=1) + "\n")
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return rows of text as a Markdown table."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
 def figure(panels: int = 1) -> tuple[Figure, list[Axes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from ffstream.config import NetworkConfig
 from ffstream.errors import ConfigError
 
 LABELS = 10
+# Before the names of an optimizer's tensors.
+MOMENTS = "adam."
 NETS = ("784-512-512", "784-3x1000", "784-4x2000", "784-16x1000")
 
 
@@ -51,10 +54,20 @@ class Backprop:
         Of the first weights.
     rate
         Adam's step size.
+    labels
+        Number of labels.
     """
 
     def __init__(
-        self, net: str, dtype: torch.dtype, device: torch.device, *, compiled: bool, seed: int = 0, rate: float = 1e-3
+        self,
+        net: str,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        compiled: bool,
+        seed: int = 0,
+        rate: float = 1e-3,
+        labels: int = LABELS,
     ) -> None:
         torch.manual_seed(seed)
         sizes = widths(net)
@@ -62,7 +75,8 @@ class Backprop:
             module for fan_in, units in itertools.pairwise(sizes) for module in (nn.Linear(fan_in, units), nn.ReLU())
         ]
         self.dtype = dtype
-        self.model = nn.Sequential(*layers, nn.Linear(sizes[-1], LABELS)).to(device, dtype)
+        self.rate = rate
+        self.model = nn.Sequential(*layers, nn.Linear(sizes[-1], labels)).to(device, dtype)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
         self._forward = torch.compile(self._loss) if compiled else self._loss
 
@@ -73,6 +87,34 @@ class Backprop:
         loss.backward()  # type: ignore[no-untyped-call]  # has no annotations
         self.optimizer.step()
         return predicted
+
+    def predict(self, rows: Tensor) -> Tensor:
+        """Return the labels predicted for rows (n, i), learning nothing; (n,)."""
+        with torch.no_grad():
+            predicted: Tensor = self.model(rows.to(self.dtype)).argmax(1)
+        return predicted
+
+    def anneal(self, share: float) -> None:
+        """Set the step size to a share of the one given at first."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * share
+
+    def state(self) -> dict[str, Tensor]:
+        """Return weights and moments by name: what ``restore`` goes on from."""
+        moments = self.optimizer.state_dict()["state"]
+        return dict(self.model.state_dict()) | {
+            f"{MOMENTS}{index}.{name}": tensor for index, named in moments.items() for name, tensor in named.items()
+        }
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        """Go on from what ``state`` returned."""
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in saved.items():
+            if key.startswith(MOMENTS):
+                index, _, name = key.removeprefix(MOMENTS).partition(".")
+                moments.setdefault(int(index), {})[name] = tensor
+        self.model.load_state_dict({key: value for key, value in saved.items() if not key.startswith(MOMENTS)})
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
 
     def _loss(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(rows.to(self.dtype))

@@ -1,0 +1,310 @@
+"""``ffstream experiment``: what Forward-Forward reaches, beside what was published and beside backprop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ffstream.cli.options import DataRoot, DatasetName, Device, JsonFile, Quick
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.progress import Progress
+
+    from ffstream.data.datasets import Dataset
+    from ffstream.experiments.row import Row
+
+experiment = typer.Typer(
+    name="experiment",
+    no_args_is_help=True,
+    help="Measure what is learned.\n\nEach experiment writes results.json, table.md and figures to a folder. Test "
+    "error is that after the last pass, never the best of several.",
+)
+
+Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")]
+Batch = Annotated[int, typer.Option(min=1, max=1024, help="Samples a step.")]
+Out = Annotated[Path, typer.Option(help="Folder for results.json, table.md and figures.")]
+
+# What `goodness` holds against each other, in [network].
+KEYS = ("goodness", "activation")
+# Columns of a table that are too wide for a terminal.
+PROSE = ("what", "source")
+
+
+@experiment.command()
+def reproduce(
+    rows: Annotated[str, typer.Option(help="NAME,…: which rows, in this order; all where none is named.")] = "",
+    rows_dir: Annotated[Path | None, typer.Option(help="Folder of rows of your own, a TOML file each.")] = None,
+    data_root: DataRoot = Path("data"),
+    out: Out = Path("reproduction"),
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each row, where not as many as it says.")] = None,
+    quick: Quick = False,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Reproduce published test errors, row by row, beside backprop and a frozen trunk.
+
+    An interrupted reproduction goes on where it was: give the same command again. A row that has changed since starts
+    anew. --quick shows that every row works, on a few bundled digits, offline; its figures mean nothing.
+
+        ffstream experiment reproduce --quick
+
+        ffstream experiment reproduce --rows article-overlay,assembly,backprop --data-root data
+    """
+    from ffstream.experiments import figures, reproduction
+    from ffstream.experiments.row import find
+    from ffstream.experiments.run import settle
+
+    chosen = find(rows_dir, [name.strip() for name in rows.split(",") if name.strip()])
+    plan = reproduction.Plan(chosen, data_root, out / "runs", settle(device), seeds, quick)
+    found: list[dict[str, Any]] = []
+    with _goes_on(), _bar() as progress:
+        watcher = _Watcher(progress, plan.total)
+        for found in reproduction.reproduce(plan, watcher):
+            watcher.over()
+            _write(out, json_file, plan.device, found)
+    drawn = {"errors": figures.errors_by_pass(found), "beside-published": figures.beside_published(found)}
+    _say("Test error after the last pass", reproduction.table(found), out, drawn)
+
+
+@experiment.command()
+def prequential(
+    dataset: DatasetName = "digits",
+    data_root: DataRoot = Path("data"),
+    net: Annotated[str | None, typer.Option(help="784-512-512, 784-3x1000, …; two layers of 512 by default.")] = None,
+    batch: Batch = 16,
+    seeds: Seeds = None,
+    backprop_rate: Annotated[
+        list[float] | None, typer.Option(min=1e-9, help="Step sizes that backprop chooses from; may be repeated.")
+    ] = None,
+    out: Out = Path("prequential"),
+    quick: Quick = False,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Live through a stream once, Forward-Forward beside backprop with Adam: shuffled, sorted by class, and drifting.
+
+    Each sample is predicted, then learned. Forward-Forward has its defaults, with naps and with both signs in each
+    step. Backprop has the same widths and batches, and of several step sizes the one that does best on the first seed
+    of that stream. Drifting images turn by 90 degrees in all, and are tested as they are at the end.
+
+        ffstream experiment prequential --dataset mnist --data-root data --seeds 5
+    """
+    import math
+    from dataclasses import asdict
+
+    from ffstream.experiments import figures
+    from ffstream.experiments import prequential as measuring
+    from ffstream.experiments.run import settle
+
+    data = _data(dataset, data_root, quick=quick)
+    place = settle(device)
+    name, times = net or f"{math.prod(data.shape)}-512-512", seeds or (1 if quick else 3)
+    rates = backprop_rate or list(measuring.RATES)
+    plan = measuring.Plan(data, name, batch, times, rates, not quick, str(place))
+    found: list[dict[str, Any]] = []
+    with _bar() as progress:
+        task = progress.add_task("streams", total=plan.total, error="")
+        for row in measuring.measure(plan, lambda: progress.advance(task)):
+            found.append(asdict(row))
+            _write(out, json_file, place, found, dataset=dataset, net=name, batch=batch)
+    _say(f"One pass over {dataset}", measuring.table(found), out, {"curves": figures.prequential(found)})
+
+
+@experiment.command()
+def goodness(
+    dataset: DatasetName = "digits",
+    data_root: DataRoot = Path("data"),
+    passes: Annotated[list[int] | None, typer.Option(min=1, help="A table each; may be repeated. 1 and 8.")] = None,
+    goodness: Annotated[list[str] | None, typer.Option(help="Which; may be repeated. All by default.")] = None,
+    activation: Annotated[list[str] | None, typer.Option(help="Which; may be repeated. All by default.")] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(min=1e-9, help="Step sizes that each cell chooses from; may be repeated.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="Thresholds that each cell chooses from; may be repeated.")
+    ] = None,
+    batch: Batch = 64,
+    seeds: Seeds = None,
+    out: Out = Path("goodness"),
+    quick: Quick = False,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Hold every goodness against every activation: test accuracy after some passes, each cell at a rate that suits it.
+
+    The rate, and the threshold, is the one that does best on training images that are held out while it is chosen.
+    An interrupted table goes on where it was.
+
+        ffstream experiment goodness --dataset mnist --data-root data --passes 1 --passes 8
+    """
+    from ffstream.experiments import choices, figures
+    from ffstream.experiments.run import settle
+
+    place = settle(device)
+    plan = choices.Plan(
+        keys=KEYS,
+        choices=(goodness or choices.known(KEYS[0]), activation or choices.known(KEYS[1])),
+        passes=passes or ([1] if quick else [1, 8]),
+        rates=rate or ([1.5e-3] if quick else list(choices.RATES)),
+        thresholds=[_number(value) for value in threshold or []],
+        seeds=seeds or (1 if quick else 3),
+        data=_data(dataset, data_root, quick=quick),
+        dataset=dataset,
+        batch=batch,
+        runs=out / "runs",
+        device=place,
+    )
+    found: list[dict[str, Any]] = []
+    with _goes_on(), _bar() as progress:
+        watcher = _Watcher(progress, plan.total)
+        for found in choices.measure(plan, watcher):
+            watcher.over()
+            _write(out, json_file, place, found, dataset=dataset, batch=batch)
+    drawn = {"heat-map": figures.heat_map(found, KEYS)}
+    _say(f"Test accuracy on {dataset}, %", choices.table(found, KEYS), out, drawn)
+
+
+@experiment.command()
+def recurrent(
+    data_root: DataRoot = Path("data"),
+    hidden: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Units of a hidden layer, from the image up; repeat it for the next."),
+    ] = None,
+    passes: Annotated[int | None, typer.Option(min=1, help="Over the training images.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
+    seeds: Seeds = None,
+    iterations: Annotated[int | None, typer.Option(min=5, help="How often the layers move for a batch.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-9, help="Step size.")] = None,
+    out: Out = Path("recurrent"),
+    quick: Quick = False,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Learn MNIST with the recurrent network, whose layers see the layers above them too.
+
+    A still image is a video: at every iteration all hidden layers move at once, between the image below and a label
+    above. The label under which iterations 3 to 5 have the most goodness is predicted. What is not given is as the
+    bundled row recurrent says. --quick learns a few bundled digits, offline; its figures mean nothing.
+
+        ffstream experiment recurrent --quick
+
+        ffstream experiment recurrent --data-root data --hidden 500 --hidden 500 --passes 10 --seeds 1
+    """
+    from ffstream.experiments import figures, reproduction
+    from ffstream.experiments import iterations as measuring
+    from ffstream.experiments.run import settle
+    from ffstream.measuring import report
+
+    name, place = "digits" if quick else "mnist", settle(device)
+    data = _data(name, data_root, quick=quick)
+    given = _given(passes=passes, batch=batch, iterations=iterations)
+    row = measuring.declare(data, name, given, network=_given(hidden=hidden), optimizer=_given(rate=rate))
+    found: dict[str, Any] = {}
+    times = seeds or (1 if quick else row.seeds)
+    with _bar() as progress:
+        watcher = _Watcher(progress, times)
+        for found in measuring.measure(row, data, times, place, watcher):
+            watcher.over()
+            _write(out, json_file, place, [found])
+    by_iteration = measuring.table(found)
+    report.show("By iteration", by_iteration, list(by_iteration[0]))
+    drawn = {"errors": figures.errors_by_pass([found]), "iterations": figures.by_iteration(found)}
+    _say("Test error after the last pass", reproduction.table([found]), out, drawn)
+
+
+class _Watcher:
+    """Shows how runs go on: all of them, and the one under way with its running test error."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress = progress
+        self.all = progress.add_task("all runs", total=total, error="")
+        self.one = progress.add_task("", error="", visible=False)
+        self.begun = 0
+
+    def begins(self, row: Row, seed: int, batches: int, done: int) -> None:
+        """Show a new run; those before it are over."""
+        self.over()
+        self.begun += 1
+        self.progress.reset(self.one, total=batches, completed=done, visible=True)
+        self.progress.update(self.one, description=f"{row.name}, seed {seed}", error="")
+
+    def over(self) -> None:
+        """Show that all runs which have begun are over."""
+        self.progress.update(self.all, completed=self.begun)
+
+    def learned(self) -> None:
+        """Show one batch more."""
+        self.progress.advance(self.one)
+
+    def tested(self, error: float) -> None:
+        """Show the test error after a pass."""
+        self.progress.update(self.one, error=f"test error {error:.2f} %")
+
+
+def _bar() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, TextColumn("{task.fields[error]}"))
+
+
+@contextmanager
+def _goes_on() -> Iterator[None]:
+    """Say, when it is interrupted, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+
+
+def _write(out: Path, json_file: Path | None, device: Any, rows: Sequence[Mapping[str, Any]], **beside: object) -> None:
+    """Write results.json, and the file that was asked for beside it, as far as they have come."""
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
+
+    out.mkdir(parents=True, exist_ok=True)
+    for file in (out / "results.json", json_file):
+        report.write(file, environment(device), **beside, rows=rows)
+
+
+def _say(title: str, table: Sequence[Mapping[str, str]], out: Path, drawn: Mapping[str, Figure]) -> None:
+    """Show a table, and write it and the figures."""
+    from ffstream.measuring import report
+
+    report.show(title, table, [column for column in table[0] if column not in PROSE])
+    (out / "table.md").write_text(report.markdown(table), "utf-8")
+    for name, figure in drawn.items():
+        figure.savefig(out / f"{name}.png", dpi=150)
+    typer.echo(f"results.json, table.md and figures are in {out}")
+
+
+def _data(name: str, root: Path, *, quick: bool) -> Dataset:
+    """Load a data set, or a few bundled digits for a quick run."""
+    from dataclasses import replace
+
+    from ffstream.data import datasets
+
+    if not quick:
+        return datasets.load(name, root)
+    digits = datasets.load("digits", root)
+    return replace(digits, train=(digits.train[0][:512], digits.train[1][:512]))
+
+
+def _given(**values: object) -> dict[str, object]:
+    """Return those options that were given."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _number(value: str) -> float | str:
+    """Return a number where it is one, else the name that it is."""
+    try:
+        return float(value)
+    except ValueError:
+        return value

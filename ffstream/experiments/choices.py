@@ -1,0 +1,173 @@
+"""Two keys of the network against each other: every choice of one with every choice of the other, at a fair rate."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from ffstream.config import NetworkConfig, validate
+from ffstream.data.datasets import Dataset
+from ffstream.errors import ConfigError
+from ffstream.experiments.reproduction import mean_and_deviation
+from ffstream.experiments.row import Row
+from ffstream.experiments.run import Watcher, carry_out
+
+# Training images on which the rate is chosen; of a small data set a fifth.
+HELD_OUT = 5_000
+RATES = (3e-4, 1.5e-3, 7e-3)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is held against what.
+
+    Attributes
+    ----------
+    keys
+        Two keys of ``[network]``.
+    choices
+        Values of each.
+    passes
+        Numbers of passes, each a table of its own.
+    rates
+        Step sizes that each cell tries with the first seed, learning all but some held-out training images; the one
+        that gets most of those right is kept.
+    thresholds
+        Values of ``network.threshold`` that are tried with each rate; the default one alone where none is given.
+    seeds
+        Runs of each cell on all training images.
+    data, dataset, batch
+        Images, their name, and how many are learned in a step.
+    runs, device
+        Folder in which runs are kept, and where they learn.
+    """
+
+    keys: tuple[str, str]
+    choices: tuple[Sequence[str], Sequence[str]]
+    passes: Sequence[int]
+    rates: Sequence[float]
+    thresholds: Sequence[float | str]
+    seeds: int
+    data: Dataset
+    dataset: str
+    batch: int
+    runs: Path
+    device: torch.device
+
+    @property
+    def cells(self) -> list[tuple[int, str, str]]:
+        """Passes and choices of every cell."""
+        return list(itertools.product(self.passes, *self.choices))
+
+    @property
+    def total(self) -> int:
+        """Runs in all."""
+        tried = len(self.rates) * max(1, len(self.thresholds))
+        return len(self.cells) * (self.seeds + (tried if tried > 1 else 0))
+
+
+def known(key: str) -> tuple[str, ...]:
+    """Return what a key of ``[network]`` may be, in the order of the configuration.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such key, or it is no choice between names.
+    """
+    field = NetworkConfig.model_fields.get(key)
+    names = get_args(field.annotation) if field else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"network.{key}: is no key with names to choose from")
+    return names
+
+
+def measure(plan: Plan, watcher: Watcher) -> Iterator[list[dict[str, Any]]]:
+    """Fill the tables cell by cell; yield the rows so far after each cell."""
+    done: list[dict[str, Any]] = []
+    # All of them are declared before the first one runs: what cannot be is known at once, not after hours.
+    declared = [_declared(plan, *cell) for cell in plan.cells]
+    for (passes, first, second), tried in zip(plan.cells, declared, strict=True):
+        row = _best(plan, tried, watcher) if len(tried) > 1 else tried[0]
+        errors = [
+            carry_out(row, seed, plan.data, plan.device, plan.runs, watcher).errors[-1] for seed in range(plan.seeds)
+        ]
+        accuracies = [1 - error / 100 for error in errors]
+        done.append(
+            {
+                **dict(zip(plan.keys, (first, second), strict=True)),
+                "passes": passes,
+                "rate": row.optimizer.rate,
+                "threshold": row.network.threshold,
+                "test_accuracy": statistics.fmean(accuracies),
+                "test_accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+                "accuracies": accuracies,
+                "seeds": plan.seeds,
+            }
+        )
+        yield done
+
+
+def table(rows: Sequence[Mapping[str, Any]], keys: tuple[str, str]) -> list[dict[str, str]]:
+    """Return test accuracies in percent, a row a choice of the first key, a column a choice of the second."""
+    columns = dict.fromkeys(row[keys[1]] for row in rows)
+    lines: dict[tuple[int, str], dict[str, str]] = {}
+    for row in rows:
+        line = lines.setdefault(
+            (row["passes"], row[keys[0]]),
+            {"passes": str(row["passes"]), keys[0]: row[keys[0]], **dict.fromkeys(columns, "–")},
+        )
+        deviation = row["test_accuracy_std"]
+        line[row[keys[1]]] = mean_and_deviation(
+            100 * row["test_accuracy"], None if deviation is None else 100 * deviation
+        )
+    return list(lines.values())
+
+
+def _declared(plan: Plan, passes: int, first: str, second: str) -> list[Row]:
+    """Declare a cell as rows of the reproduction table, one a rate and threshold."""
+    tried = itertools.product(plan.rates, plan.thresholds or (None,))
+    return [
+        validate(
+            Row,
+            {
+                "name": f"{first}-{second}-{passes}-{number}".lower(),
+                "title": f"{first}, {second}, {passes} pass(es)",
+                "dataset": plan.dataset,
+                "passes": passes,
+                "batch": plan.batch,
+                "decay": 0.0,
+                "network": {
+                    "shape": plan.data.shape,
+                    "labels": plan.data.labels,
+                    **dict(zip(plan.keys, (first, second), strict=True)),
+                    **({} if threshold is None else {"threshold": threshold}),
+                },
+                "optimizer": {"rate": rate},
+            },
+            f"{first}, {second}",
+        )
+        for number, (rate, threshold) in enumerate(tried)
+    ]
+
+
+def _best(plan: Plan, tried: Sequence[Row], watcher: Watcher) -> Row:
+    """Return the row that errs least on held-out training images with the first seed; the test set is not looked at."""
+    held = held_out(plan.data)
+    folder = plan.runs / "held-out"
+    return min(tried, key=lambda row: carry_out(row, 0, held, plan.device, folder, watcher).errors[-1])
+
+
+def held_out(data: Dataset) -> Dataset:
+    """Split the training images: the last ones, of a fixed random order, take the place of the test images."""
+    inputs, labels = data.train
+    order = np.random.default_rng(0).permutation(len(labels))
+    count = min(HELD_OUT, len(labels) // 5)
+    rest, kept = order[:-count], order[-count:]
+    return replace(data, train=(inputs[rest], labels[rest]), test=(inputs[kept], labels[kept]))

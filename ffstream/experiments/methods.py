@@ -1,0 +1,145 @@
+"""The methods of a row: Forward-Forward, backprop in the same widths, a trunk that never learns.
+
+The fourth, the recurrent network, is in ``ffstream.experiments.recurrent``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ffstream.config import NetworkConfig, OptimizerConfig
+from ffstream.experiments.recurrent import Recurrent
+from ffstream.experiments.row import Row
+from ffstream.ff.goodness import normalise
+from ffstream.ff.gradients import Factors
+from ffstream.ff.lesson import Lesson, Phase
+from ffstream.ff.network import Network, dtype_of
+from ffstream.ff.optim import Adam
+from ffstream.ff.rounding import Nearest
+from ffstream.measuring.nets import MOMENTS, Backprop
+
+BETAS = (0.9, 0.999)
+
+
+class Method(Protocol):
+    """Something that learns from labelled rows.
+
+    Attributes
+    ----------
+    parameters
+        Numbers that it learns.
+    """
+
+    parameters: int
+
+    def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+        """Learn rows (n, i) float32 under labels (n,) in one step."""
+
+    def predict(self, rows: Tensor) -> Tensor:
+        """Return the labels (n,) predicted for rows (n, i)."""
+
+    def anneal(self, share: float) -> None:
+        """Set the step size to a share of the declared one."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return every tensor that learning changes, by name."""
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        """Go on from what ``state`` returned."""
+
+
+class Forward:
+    """The sweep, both signs in each step."""
+
+    def __init__(self, network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device) -> None:
+        self.network = Network(network, optimizer, device)
+        self.anneal = self.network.anneal
+        self.state = self.network.state
+        readout = self.network.readout.state().values() if self.network.readout else ()
+        layers = (part for layer in self.network.layers for part in layer.form.coding.parameters().values())
+        weights = (layer.weight for layer in self.network.layers)
+        self.parameters = sum(tensor.numel() for tensor in (*weights, *layers, *readout))
+
+    def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+        self.network.sweep(rows, Lesson(labels, Phase.TOGETHER), generator)
+
+    def predict(self, rows: Tensor) -> Tensor:
+        return self.network.sweep(rows).labels()
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.network.state().items():
+            tensor.copy_(saved[name])
+
+
+class OfBackprop:
+    """A multilayer perceptron of the same widths, cross-entropy, Adam."""
+
+    def __init__(self, network: NetworkConfig, rate: float, device: torch.device) -> None:
+        net = "-".join(map(str, (network.width, *(layer.units for layer in network.stack))))
+        dtype = dtype_of(network.precision, device)
+        self.model = Backprop(net, dtype, device, compiled=False, seed=network.seed, rate=rate, labels=network.labels)
+        self.predict, self.anneal = self.model.predict, self.model.anneal
+        self.state, self.restore = self.model.state, self.model.restore
+        self.parameters = sum(tensor.numel() for name, tensor in self.state().items() if not name.startswith(MOMENTS))
+
+    def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+        self.model.step(rows, labels)
+
+
+class Frozen:
+    """The first weights of the same net, never changed, under a linear softmax read-out of all layers' activities.
+
+    What a random trunk reaches is what Forward-Forward must beat to have learned anything worth reading out.
+    """
+
+    def __init__(self, network: NetworkConfig, rate: float, device: torch.device) -> None:
+        # Without a coding no label enters the input: there is one way through the layers.
+        unlabelled = network.model_copy(update={"coding": "none", "readout": "none"})
+        self.trunk = Network(unlabelled, OptimizerConfig(), device)
+        self.device = device
+        inputs = self._activities(torch.zeros(1, network.width, device=device)).shape[1]
+        self.weight = torch.zeros(network.labels, inputs, device=device)
+        self.rule = Adam(Nearest(self.weight), rate, BETAS)
+        self.rate = rate
+        self.parameters = self.weight.numel()
+
+    def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+        inputs = self._activities(rows)
+        delta = (inputs @ self.weight.T).softmax(1) - functional.one_hot(labels, len(self.weight))
+        self.rule.apply(Factors(delta / len(rows), inputs))
+
+    def predict(self, rows: Tensor) -> Tensor:
+        return (self._activities(rows) @ self.weight.T).argmax(1)
+
+    def anneal(self, share: float) -> None:
+        self.rule.rate = share * self.rate
+
+    def state(self) -> dict[str, Tensor]:
+        return {"weight": self.weight, **self.rule.state()}
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.state().items():
+            tensor.copy_(saved[name])
+
+    def _activities(self, rows: Tensor) -> Tensor:
+        """Return the normalised activities of every layer side by side, and a 1; (n, f)."""
+        found = [normalise(activities[:, 0]) for _, activities in self.trunk.look(rows)]
+        # One input more, always 1, is the bias.
+        return torch.cat([*found, torch.ones(len(rows), 1, device=self.device)], 1)
+
+
+def make(row: Row, seed: int, device: torch.device) -> Method:
+    """Make what a row declares, with the first weights of a seed."""
+    network = row.network.model_copy(update={"seed": seed})
+    if row.method == "backprop":
+        return OfBackprop(network, row.rate, device)
+    if row.method == "frozen":
+        return Frozen(network, row.rate, device)
+    if row.method == "recurrent":
+        return Recurrent(network, row.optimizer, row.iterations, device)
+    return Forward(network, row.optimizer, device)

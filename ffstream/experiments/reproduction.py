@@ -1,0 +1,125 @@
+"""The reproduction table: our test errors beside the published ones."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ffstream.data import datasets
+from ffstream.data.datasets import Dataset
+from ffstream.experiments.images import enlarged
+from ffstream.experiments.row import Row
+from ffstream.experiments.run import Record, Watcher, carry_out
+
+# A quick run shows that every row works, offline and within a minute; its figures mean nothing.
+QUICK_TRAIN, QUICK_TEST = 256, 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rows, how often, and with what.
+
+    Attributes
+    ----------
+    rows
+        To be reproduced.
+    data_root
+        Folder of the data sets.
+    runs
+        Folder in which runs are kept, so that they can go on.
+    device
+        Where they learn.
+    seeds
+        Runs of each row, where not as many as the row says.
+    quick
+        One pass over a few bundled digits, resized to the network's shape, instead of the row's data.
+    """
+
+    rows: Sequence[Row]
+    data_root: Path
+    runs: Path
+    device: torch.device
+    seeds: int | None = None
+    quick: bool = False
+
+    def times(self, row: Row) -> int:
+        """Return how many seeds a row gets."""
+        return self.seeds or (1 if self.quick else row.seeds)
+
+    @property
+    def total(self) -> int:
+        """Runs in all."""
+        return sum(map(self.times, self.rows))
+
+
+def reproduce(plan: Plan, watcher: Watcher) -> Iterator[list[dict[str, Any]]]:
+    """Carry out every run of a plan; yield, after each, the rows of ``results.json`` so far.
+
+    Test error is that after the last pass, never the best of several.
+    """
+    load = cache(lambda name: datasets.load(name, plan.data_root))
+    done: list[dict[str, Any]] = []
+    for declared in plan.rows:
+        row = declared.model_copy(update={"passes": 1}) if plan.quick else declared
+        data = _few(row) if plan.quick else load(row.dataset)
+        records: list[Record] = []
+        for seed in range(plan.times(row)):
+            records.append(carry_out(row, seed, data, plan.device, plan.runs, watcher))
+            yield [*done, summary(row, records)]
+        done.append(summary(row, records))
+
+
+def summary(row: Row, records: Sequence[Record]) -> dict[str, Any]:
+    """Return what ``results.json`` says of a row: errors in percent, seconds of learning, the mean over seeds."""
+    last = [record.errors[-1] for record in records]
+    told = row.model_dump(
+        mode="json", include={"name", "title", "published_error", "source", "dataset", "method", "passes", "batch"}
+    )
+    return told | {
+        "units": [layer.units for layer in row.network.stack],
+        "error_mean": statistics.fmean(last),
+        "error_std": statistics.stdev(last) if len(last) > 1 else None,
+        "seeds": len(records),
+        "seconds": statistics.fmean(record.seconds for record in records),
+        "device": records[-1].device,
+        "parameters": records[-1].parameters,
+        "samples": records[-1].samples,
+        "errors": last,
+        "errors_by_pass": [record.errors for record in records],
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the rows as they are shown: ours beside published, in percent."""
+    return [
+        {
+            "row": row["name"],
+            "what": row["title"],
+            "method": row["method"],
+            "published error, %": "–" if row["published_error"] is None else f"{row['published_error']:g}",
+            "our error, %": mean_and_deviation(row["error_mean"], row["error_std"]),
+            "seeds": str(row["seeds"]),
+            "passes": str(row["passes"]),
+            "s a run": f"{row['seconds']:,.0f}",
+            "source": row["source"] or "–",
+        }
+        for row in rows
+    ]
+
+
+def mean_and_deviation(mean: float, deviation: float | None) -> str:
+    """Say a mean with its standard deviation over seeds, where there are several."""
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _few(row: Row) -> Dataset:
+    data = enlarged(datasets.load("digits", Path()), row.network.shape)
+    (images, labels), (test, answers) = data.train, data.test
+    few = (images[:QUICK_TRAIN], labels[:QUICK_TRAIN]), (test[:QUICK_TEST], answers[:QUICK_TEST])
+    return replace(data, train=few[0], test=few[1])

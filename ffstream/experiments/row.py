@@ -1,0 +1,162 @@
+"""A row of the reproduction table: one published figure, or one figure to hold it against, declared as a TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ffstream.config import NetworkConfig, OptimizerConfig, read, validate
+from ffstream.config.section import Count, Positive
+from ffstream.data import datasets
+from ffstream.errors import ConfigError
+from ffstream.experiments.recurrent import JUDGED
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+# What a row is called and where it is from changes nothing of what it measures.
+PROSE = {"name", "title", "published_error", "source", "seeds"}
+# Methods that learn by the rule of [optimizer].
+RULED = ("forward", "recurrent")
+# What the recurrent network takes of [network]; it has dense layers, and its label is the layer on top.
+RECURRENT = {
+    *("shape", "labels", "hidden", "activation", "goodness", "top_share", "temperature", "threshold"),
+    *("negatives", "readout_rate", "precision", "seed"),
+}
+
+
+class Row(BaseModel):
+    """What is learned, how, and which figure was published for it.
+
+    Attributes
+    ----------
+    name
+        That of its file.
+    published_error, source
+        Test error in percent where one was published, and where.
+    method
+        ``forward``: the sweep, both signs in each step. ``backprop``: a multilayer perceptron of the same widths, with
+        cross-entropy and Adam. ``frozen``: the same net, its weights never changed from the first ones, and a linear
+        softmax read-out learned from its normalised activities. ``recurrent``: layers see the layers above them too
+        (``ffstream.experiments.recurrent``).
+    passes, batch, seeds
+        Passes over the training images, images a step, and runs with seeds 0, 1, …
+    jitter, flip
+        How far each image is shifted at random, in pixels either way, and whether half of them are mirrored.
+    decay
+        Share of the passes, at the end, over which the step size falls linearly to 0 (the paper: the second half).
+    rate
+        Step size of Adam under ``backprop`` and ``frozen``.
+    iterations
+        How often the layers of ``recurrent`` move while a batch is learned.
+    network, optimizer
+        Those sections of ``ffstream.toml``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str = Field(min_length=1)
+    published_error: Percent | None = None
+    source: str = ""
+    dataset: str
+    method: Literal["forward", "backprop", "frozen", "recurrent"] = "forward"
+    passes: Count
+    batch: Count
+    seeds: Count = 5
+    jitter: int = Field(0, ge=0)
+    flip: bool = False
+    decay: float = Field(0.5, ge=0, le=1)
+    rate: Positive = 1e-3
+    iterations: int = Field(8, ge=JUDGED[-1])
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.dataset not in datasets.NAMES:
+            raise ValueError(f"dataset {self.dataset!r} is unknown; there are {', '.join(datasets.NAMES)}")
+        if self.published_error is not None and not self.source:
+            raise ValueError("published_error needs a source: the paper and its section, or a URL")
+        if self.method in RULED and "rate" in self.model_fields_set:
+            raise ValueError(f"rate is of backprop and frozen; {self.method} takes that of [optimizer]")
+        if self.method not in RULED and "optimizer" in self.model_fields_set:
+            raise ValueError(f"[optimizer] is of {' and '.join(RULED)}; {self.method} learns by Adam, at rate")
+        if self.method != "recurrent" and "iterations" in self.model_fields_set:
+            raise ValueError(f"iterations is of recurrent; {self.method} goes through its layers once")
+        if self.method == "backprop" and any(layer.kind != "dense" for layer in self.network.stack):
+            raise ValueError("backprop has dense layers only: give network.hidden")
+        if (self.jitter or self.flip) and len(self.network.shape) < 2:
+            raise ValueError("jitter and flip need images: a network.shape of height and width")
+        return self
+
+    @model_validator(mode="after")
+    def _recurs(self) -> Self:
+        if self.method != "recurrent":
+            return self
+        alien = self.network.model_fields_set - RECURRENT
+        if alien:
+            raise ValueError(f"recurrent knows nothing of network.{', network.'.join(sorted(alien))}; leave it out")
+        if self.network.threshold == "running" or self.network.corruption:
+            raise ValueError("recurrent needs a threshold that stays, and wrong labels as negatives")
+        return self
+
+    def stamp(self, seed: int, labels: Iterable[bytes]) -> str:
+        """Return what tells one run from another: everything that its figures depend on, hashed.
+
+        Parameters
+        ----------
+        seed
+            Of the run.
+        labels
+            Of the images that are learned and tested.
+        """
+        told = json.dumps([self.model_dump(mode="json", exclude=PROSE), seed], sort_keys=True)
+        return hashlib.sha256(b"".join([told.encode(), *labels])).hexdigest()
+
+
+def load(file: Path) -> Row:
+    """Read a row.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the key, and what was expected.
+    """
+    row = validate(Row, read(file), str(file))
+    if row.name != file.stem:
+        raise ConfigError(f"{file}: name: is {row.name!r}; a row is called as its file, {file.stem!r}")
+    return row
+
+
+def find(folder: Path | None = None, names: Sequence[str] = ()) -> list[Row]:
+    """Read the bundled rows, those of a folder after them, and keep those that are asked for.
+
+    Parameters
+    ----------
+    folder
+        Of the user's own rows; one of the name of a bundled row takes its place.
+    names
+        Which rows, in which order; all of them where none is named.
+
+    Raises
+    ------
+    ConfigError
+        If a row cannot be read, or there is none of a name.
+    """
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"--rows-dir {folder}: is no folder")
+    with resources.as_file(resources.files("ffstream.experiments") / "rows") as bundled:
+        files = sorted(bundled.glob("*.toml")) + sorted(folder.glob("*.toml") if folder else ())
+        rows = {row.name: row for row in map(load, files)}
+    for name in names:
+        if name not in rows:
+            near = difflib.get_close_matches(name, rows, n=1, cutoff=0.5)
+            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(rows)}"
+            raise ConfigError(f"--rows {name}: there is no such row; {advice}")
+    return [rows[name] for name in names] if names else list(rows.values())
