@@ -162,7 +162,9 @@ def judge(
     shown = felt.gather(1, targets)
     threshold = running.thresholds.mean() if form.threshold is None else form.threshold
     judgement = form.criterion(goodness, targets, signs, threshold)
-    delta, label_weights = _slopes(form, pool, activation, targets, judgement, teaching, running)
+    # The path of a read-out, which comes last, is no label's.
+    paths = activation[:, : form.labels]
+    delta, label_weights = _slopes(form, pool, paths, targets, judgement, teaching, running)
     if form.threshold is None:
         _run_along(running.thresholds, shown, teaching)
     trunk = hidden if hypotheses is activation else form.activation.value(activation)

@@ -1,0 +1,175 @@
+"""One layer by plain formula, apart from the source: a loop over labels, over regions, and over places."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ffstream.config import NetworkConfig
+from ffstream.ff.layers import CENTRING, PEERING
+
+
+def activate(name: str, a: Tensor) -> Tensor:
+    match name:
+        case "relu":
+            return a.clamp(min=0)
+        case "leaky_relu":
+            return torch.where(a > 0, a, 0.01 * a)
+        case "gelu":
+            return a * (1 + torch.erf(a / math.sqrt(2))) / 2
+        case "tanh":
+            return (a.exp() - (-a).exp()) / (a.exp() + (-a).exp())
+        case "softplus":
+            return (1 + a.exp()).log()
+        case _:
+            return a.clamp(min=0) ** 2
+
+
+def normalised(rows: Tensor) -> Tensor:
+    """Divide by the root mean square; a row of zeros stays one."""
+    return rows / (rows**2).mean(-1, keepdim=True).sqrt().clamp(min=1e-10)
+
+
+def levels(network: NetworkConfig) -> list[tuple[tuple[int, int, int], tuple[int, int]]]:
+    """Return, of each layer, the channels, height and width of what it sees, and the height and width of its places."""
+    shape = network.shape
+    below = {1: (shape[0], 1, 1), 2: (1, *shape[-2:]), 3: shape}[len(shape)]
+    found = []
+    for layer in network.stack:
+        places = (1, 1)
+        if layer.kind != "dense":
+            places = tuple((side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in below[1:])
+        found.append((below, places))
+        below = (layer.units, places[0] // layer.pool, places[1] // layer.pool)
+    return found
+
+
+class PlainLayer:
+    """One layer of a configuration, with the tensors of its state; rows are (n, i), place by place."""
+
+    def __init__(self, network: NetworkConfig, depth: int, tensors: dict[str, Tensor]) -> None:
+        self.network, self.config, self.tensors = network, network.stack[depth], tensors
+        self.below, self.places = levels(network)[depth]
+        self.labels = 1 if network.coding == "none" else network.labels
+
+    def activations(self, x: Tensor) -> Tensor:
+        """Return what the weights make of rows (n, i); (n, height, width, units)."""
+        layer, weight, (channels, height, width) = self.config, self.tensors["weight"], self.below
+        if layer.kind == "dense":
+            return (x @ weight.T).view(len(x), 1, 1, -1)
+        images = x.view(len(x), height, width, channels).permute(0, 3, 1, 2)
+        if layer.kind == "convolution":
+            kernels = weight.view(-1, channels, layer.kernel, layer.kernel)
+            made = functional.conv2d(images, kernels, stride=layer.stride, padding=layer.padding)
+            return made.permute(0, 2, 3, 1)
+        windows = functional.unfold(images, layer.kernel, padding=layer.padding, stride=layer.stride)
+        each = weight.view(windows.shape[2], layer.units, -1)
+        made = torch.stack([windows[:, :, place] @ each[place].T for place in range(len(each))], 1)
+        return made.view(len(x), *self.places, layer.units)
+
+    def hidden(self, x: Tensor, label: int) -> Tensor:
+        """Return the activities by which a label is judged; (n, height, width, units)."""
+        a = self.activations(x)
+        if self.network.coding == "context":
+            a = a + self.tensors["context"][label]
+        return activate(self.config.activation, a)
+
+    def share(self, label: int) -> Tensor:
+        """Return each unit's share (u,) in the mean of a label; 0 of units that do not count."""
+        units, labels = self.config.units, self.network.labels
+        if self.network.coding == "assembly":
+            if self.network.assemblies == "learned":
+                shares = self.tensors["affinity"][label].exp()
+            elif self.network.assemblies == "random":
+                shares = (self.tensors["membership"][label] > 0).double()
+            else:
+                run = units // labels
+                shares = torch.tensor([float(label * run <= unit < (label + 1) * run) for unit in range(units)])
+        else:
+            half = units // 2 if self.config.goodness == "ratio" else units
+            shares = torch.tensor([float(unit < half) for unit in range(units)])
+        return (shares / shares.sum()).to(self.tensors["weight"].device)
+
+    def regions(self) -> list[tuple[slice, slice]]:
+        """Return the rows and the columns of each region."""
+        rows, columns = self.places
+        side = self.config.regions
+        tall, wide = (1, 1) if side == 0 else (rows // side, columns // side)
+        corners = [(top, left) for top in range(0, rows, tall) for left in range(0, columns, wide)]
+        return [(slice(top, top + tall), slice(left, left + wide)) for top, left in corners]
+
+    def scale(self) -> float:
+        """Return the goodness where the mean is one."""
+        if self.config.temperature != "width":
+            return float(self.config.temperature)
+        rows, columns = self.regions()[0]
+        return int((self.share(0) > 0).sum()) * (rows.stop - rows.start) * (columns.stop - columns.start)
+
+    def threshold(self) -> float:
+        if self.config.threshold == "running":
+            return float(self.tensors["thresholds"].mean())
+        threshold = self.scale() if self.config.threshold == "width" else self.config.threshold
+        return -threshold if self.config.goodness == "minimised" else threshold
+
+    def goodness(self, x: Tensor, label: int) -> Tensor:
+        """Return the goodness of a label in every region; (n, r)."""
+        h, share = self.hidden(x, label), self.share(label)
+        parts = [h[:, rows, columns].flatten(1, 2) for rows, columns in self.regions()]
+        return self.scale() * torch.stack([self.mean(part, share) for part in parts], 1)
+
+    def mean(self, h: Tensor, share: Tensor) -> Tensor:
+        """Return what goodness is at temperature 1, of the activities (n, places, units) of a region; (n,)."""
+        own = share > 0
+        match self.config.goodness:
+            case "mean":
+                return (h @ share.to(h.dtype)).mean(1)
+            case "ratio":
+                positive, other = ((h[:, :, units] ** 2).mean((1, 2)) for units in (own, ~own))
+                return positive / (positive + other + 1e-20)
+            case "topk":
+                squares = (h[:, :, own] ** 2).flatten(1).sort(descending=True).values
+                return squares[:, : max(1, round(self.config.top_share * squares.shape[1]))].mean(1)
+            case name:
+                squares = ((h**2) @ share.to(h.dtype)).mean(1)
+                return -squares if name == "minimised" else squares
+
+    def loss(self, goodness: Tensor, targets: Tensor, signs: Tensor) -> Tensor:
+        """Return the loss of rows with goodness (n, r, C) at one target each (n,), of sign 1 or 0; (n,)."""
+        losses = []
+        for row, target, sign in zip(goodness, targets.tolist(), signs.tolist(), strict=True):
+            against = torch.as_tensor(self.threshold())
+            if self.config.against == "labels":
+                against = row[:, [c for c in range(self.labels) if c != target]].logsumexp(1)
+            z = row[:, target] - against
+            losses.append(functional.softplus(-z if sign else z).mean())
+        return torch.stack(losses)
+
+    def active(self, h: Tensor) -> Tensor:
+        """Return the activity (n, c) of each unit, or of each channel of a convolution, its mean over places."""
+        return h.mean((1, 2)) if self.config.kind == "convolution" else h.flatten(1)
+
+    def peers(self, raised: list[tuple[Tensor, float]]) -> tuple[Tensor, Tensor]:
+        """Return the loss of peers, and the running activity after it, of real activities (n, c) and their weights."""
+        total = sum(weight for _, weight in raised)
+        with torch.no_grad():
+            mean = sum(weight * row for row, weight in raised) / total
+            running = self.tensors["activity"] + PEERING * (mean - self.tensors["activity"])
+        rows = [weight * ((running - running.mean()) * row).sum() for row, weight in raised]
+        return self.network.peer * torch.stack(rows).sum(), running
+
+    def onward(self, x: Tensor) -> Tensor:
+        """Return the next layer's inputs (n, i): pooled, normalised and less the running mean."""
+        h = activate(self.config.activation, self.activations(x)).permute(0, 3, 1, 2)
+        rows = normalised(functional.max_pool2d(h, self.config.pool).permute(0, 2, 3, 1).flatten(1))
+        if not self.network.centring:
+            return rows
+        centre = self.tensors["centre"]
+        return rows - centre.repeat(rows.shape[1] // len(centre))
+
+    def centre_after(self, onward: Tensor, share: float) -> Tensor:
+        """Return the running mean after inputs (m, i) that the layer sent on, of which each teaches a share."""
+        centre = self.tensors["centre"]
+        return centre + CENTRING * share * onward.view(len(onward), -1, len(centre)).mean(1).sum(0)
