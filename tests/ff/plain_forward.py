@@ -41,8 +41,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "images": {**CODED["disjoint"], "shape": (3, 3), "layers": IMAGE_LAYERS, "activation": "leaky_relu"},
     "overlaid images": {
         **CODED["overlay"],
-        **{"shape": (3, 3), "layers": IMAGE_LAYERS, "against": "labels"},
-        **{"readout": "upper", "prediction": "cascade", "shortlist": 2},
+        "shape": (3, 3),
+        "layers": IMAGE_LAYERS,
+        "against": "labels",
+        "readout": "upper",
     },
     "channels": {**CODED["random"], "shape": (3, 1, 3), "layers": IMAGE_LAYERS[:1], "against": "labels"},
     "against labels": {**CODED["context"], "against": "labels", "activation": "gelu", "peer": 0.1},
@@ -98,11 +100,17 @@ def make_layer(name: str, **network: Any) -> Layer:
 
 
 def make_network(
-    name: str, rule: str = "in_place", *, device: str = "cpu", rate: float = 0.01, rounding: str = "nearest", **keys: Any
+    name: str,
+    rule: str = "in_place",
+    *,
+    device: str = "cpu",
+    rate: float = 0.01,
+    rounding: str = "nearest",
+    **network: Any,
 ) -> Network:
     """Make a network, float32 unless told otherwise."""
     optimizer = OptimizerConfig(rule=rule, rate=rate, rounding=rounding)
-    return Network(configure(name, **keys), optimizer, torch.device(device))
+    return Network(configure(name, **network), optimizer, torch.device(device))
 
 
 def make_rows(count: int, seed: int = 1) -> Tensor:

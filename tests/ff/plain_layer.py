@@ -138,14 +138,31 @@ class PlainLayer:
 
     def loss(self, goodness: Tensor, targets: Tensor, signs: Tensor) -> Tensor:
         """Return the loss of rows with goodness (n, r, C) at one target each (n,), of sign 1 or 0; (n,)."""
-        losses = []
-        for row, target, sign in zip(goodness, targets.tolist(), signs.tolist(), strict=True):
-            against = torch.as_tensor(self.threshold())
-            if self.config.against == "labels":
-                against = row[:, [c for c in range(self.labels) if c != target]].logsumexp(1)
-            z = row[:, target] - against
-            losses.append(functional.softplus(-z if sign else z).mean())
-        return torch.stack(losses)
+        rows = torch.arange(len(goodness))
+        against = torch.as_tensor(self.threshold())
+        if self.config.against == "labels":
+            others = goodness.clone()
+            others[rows, :, targets] = -torch.inf
+            against = others.logsumexp(2)
+        z = goodness[rows, :, targets] - against
+        return functional.softplus(torch.where(signs[:, None] > 0, -z, z)).mean(1)
+
+    def lesson(
+        self, paths: list[Tensor], targets: Tensor, signs: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the loss of a lesson, and the running activity of the units after it where peers pull.
+
+        Rows come by each label's path, (m, i) each; targets and signs are (m, t), weights (m,).
+        """
+        goodness = torch.stack([self.goodness(path, c) for c, path in enumerate(paths)], 2)
+        losses = [self.loss(goodness, at, sign) for at, sign in zip(targets.T, signs.T, strict=True)]
+        loss = (torch.stack(losses, 1) * weights[:, None]).sum()
+        if not self.network.peer or not (signs > 0).any():
+            return loss, None
+        active = torch.stack([self.active(self.hidden(path, c)) for c, path in enumerate(paths)], 1)
+        raised = [(active[row, targets[row, t]], float(weights[row])) for row, t in (signs > 0).nonzero().tolist()]
+        pull, running = self.peers(raised)
+        return loss + pull, running
 
     def active(self, h: Tensor) -> Tensor:
         """Return the activity (n, c) of each unit, or of each channel of a convolution, its mean over places."""

@@ -67,23 +67,6 @@ def judged(layer: Layer, x: Tensor, teaching: Teaching) -> Verdict:
     return layer.judge(Kernels(), x, believed, torch.tensor(0.0), noise, teaching)
 
 
-def plain_loss(plain: PlainLayer, x: Tensor, targets: Tensor, signs: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return the loss of a layer on its lesson, and the running activity of its units where peers pull."""
-    paths = [x[:LEARNING, c % x.shape[1]] for c in range(plain.labels)]
-    goodness = torch.stack([plain.goodness(path, c) for c, path in enumerate(paths)], 2)
-    losses = [plain.loss(goodness, at, sign) for at, sign in zip(targets.T, signs[:LEARNING].T, strict=True)]
-    loss, activity = (torch.stack(losses, 1) * WEIGHTS[:, None]).sum(), None
-    if plain.network.peer:
-        raised = [
-            (plain.active(plain.hidden(paths[targets[row, t]], int(targets[row, t])))[row], float(WEIGHTS[row]))
-            for row, t in (signs[:LEARNING] > 0).nonzero().tolist()
-        ]
-        if raised:
-            pull, activity = plain.peers(raised)
-            loss = loss + pull
-    return loss, activity
-
-
 def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
     """Return how far what a layer learns is from autograd's, by tensor."""
     config, layer = configure(coding, **keys), make_layer(coding, **keys)
@@ -96,7 +79,9 @@ def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
     learned = ("weight", *layer.form.coding.parameters())
     for name in learned:
         tensors[name].requires_grad_()
-    loss, activity = plain_loss(PlainLayer(config, 0, tensors), x, targets, teaching.signs)
+    plain = PlainLayer(config, 0, tensors)
+    paths = [x[:LEARNING, c % x.shape[1]] for c in range(plain.labels)]
+    loss, activity = plain.lesson(paths, targets, teaching.signs[:LEARNING], WEIGHTS)
     loss.backward()
     gradient = layer.gradient(judged(layer, x, teaching), x, LEARNING)
     formed = torch.zeros_like(layer.weight)
