@@ -171,15 +171,17 @@ def plain_inputs(network: Network, rows: Tensor, label: int | None) -> list[Tens
     return inputs
 
 
-def plain_regions(network: Network, rows: Tensor) -> list[Tensor]:
-    """Return the goodness (n, r, C) in each layer, one label after another."""
+def plain_scores(network: Network, rows: Tensor) -> Tensor:
+    """Return the goodness (n, layers, C), one label and one layer after another, each its mean over regions."""
     paths = [plain_inputs(network, rows, label) for label in range(network.config.labels)]
-    return [
-        torch.stack([layer.goodness(paths[c][depth], c) for c in range(layer.labels)], 2)
+    columns = [
+        torch.stack([layer.goodness(paths[c][depth], c).mean(1) for c in range(layer.labels)], 1)
         for depth, layer in enumerate(plain_layers(network))
     ]
+    return torch.stack(columns, 1)
 
 
-def plain_scores(network: Network, rows: Tensor) -> Tensor:
-    """Return the goodness (n, layers, C), each its mean over regions."""
-    return torch.stack([goodness.mean(1) for goodness in plain_regions(network, rows)], 1)
+def plain_activities(network: Network, rows: Tensor) -> Tensor:
+    """Return what a read-out reads of rows, (n, activities) of all layers that it reads, one after another."""
+    first = 1 + (network.config.readout == "upper")
+    return torch.cat(plain_inputs(network, rows, None)[first:], 1)
