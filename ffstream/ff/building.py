@@ -74,18 +74,18 @@ def _layer(
         make_rule(optimizer, adder, optimizer.rate),
         learned[0] if learned else None,
         adder if network.homeostasis else None,
-        _running(layer, form, _sign(layer) * _counted(layer, coding, grid), device),
+        _running(form, _sign(layer) * _counted(layer, coding, grid), device),
     )
 
 
-def _running(layer: LayerConfig, form: Form, threshold: float, device: torch.device) -> Running:
+def _running(form: Form, threshold: float, device: torch.device) -> Running:
     """Make the running means of a layer, whose running threshold begins where the mean that goodness takes is 1."""
-    grid, alike = form.grid, layer.kind == "convolution"
+    grid = form.grid
     onward = (grid.height // form.pool) * (grid.width // form.pool) * grid.units
     return Running(
-        torch.zeros(grid.units if alike else onward, device=device),
+        torch.zeros(grid.units if grid.alike else onward, device=device),
         torch.full((2,), 0.0 if form.threshold is not None else threshold, device=device),
-        torch.zeros(grid.units if alike else grid.size, device=device),
+        torch.zeros(grid.units if grid.alike else grid.size, device=device),
     )
 
 

@@ -210,11 +210,12 @@ def _peers(
         raised = raised.sum(1)
     raised = raised.amax(1, keepdim=True) if hidden.shape[1] == 1 else raised
     counts = (raised * teaching.weight)[..., None]
-    rows = form.grid.join(hidden).view(*hidden.shape[:2], -1, len(running.activity))
+    rows = form.grid.join(form.coding.part(hidden)).view(*hidden.shape[:2], -1, len(running.activity))
     mean = (rows.mean(2) * counts).sum((0, 1)) / counts.sum().clamp(min=1e-12)
     running.activity.lerp_(mean, PEERING * (counts.sum() > 0).to(mean.dtype))
     pull = (running.activity - running.activity.mean()) * (form.peer / rows.shape[2])
-    return form.grid.part(pull.repeat(rows.shape[2])[None, None]) * counts[..., None, None]
+    pulls = form.grid.part(pull.repeat(rows.shape[2])[None, None])
+    return form.coding.lay(pulls) * counts[..., None, None]
 
 
 def _run_along(thresholds: Tensor, shown: Tensor, teaching: Teaching) -> None:

@@ -14,7 +14,8 @@ from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.ff.building import make_layers
 from ffstream.ff.layers import Layer
 from ffstream.ff.lesson import Lesson, Phase
-from ffstream.ff.network import Network, Scores
+from ffstream.ff.network import Network
+from ffstream.ff.scores import Scores
 
 PHASES = tuple(Phase)
 RULES = ("in_place", "unit", "factored", "momentum", "adam")

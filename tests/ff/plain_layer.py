@@ -70,27 +70,35 @@ class PlainLayer:
         made = torch.stack([windows[:, :, place] @ each[place].T for place in range(len(each))], 1)
         return made.view(len(x), *self.places, layer.units)
 
-    def hidden(self, x: Tensor, label: int) -> Tensor:
-        """Return the activities by which a label is judged; (n, height, width, units)."""
-        a = self.activations(x)
-        if self.network.coding == "context":
-            a = a + self.tensors["context"][label]
-        return activate(self.config.activation, a)
+    def hidden(self, x: Tensor, label: int) -> list[Tensor]:
+        """Return the activities by which a label is judged, (n, places, units) of each region.
+
+        Units of receptive fields are each one of its own, so such a region has one place.
+        """
+        a, parts = self.activations(x), []
+        for rows, columns in self.regions():
+            part = a[:, rows, columns].flatten(1, 2)
+            if self.config.kind == "local":
+                part = part.flatten(1).unsqueeze(1)
+            if self.network.coding == "context":
+                part = part + self.tensors["context"][label]
+            parts.append(activate(self.config.activation, part))
+        return parts
 
     def share(self, label: int) -> Tensor:
-        """Return each unit's share (u,) in the mean of a label; 0 of units that do not count."""
-        units, labels = self.config.units, self.network.labels
+        """Return each unit's share (u,) in the mean of a label, in any region; 0 of units that do not count."""
+        rows, columns = self.regions()[0]
+        places = (rows.stop - rows.start) * (columns.stop - columns.start)
+        units = self.config.units * (places if self.config.kind == "local" else 1)
         if self.network.coding == "assembly":
-            if self.network.assemblies == "learned":
-                shares = self.tensors["affinity"][label].exp()
-            elif self.network.assemblies == "random":
-                shares = (self.tensors["membership"][label] > 0).double()
-            else:
-                run = units // labels
-                shares = torch.tensor([float(label * run <= unit < (label + 1) * run) for unit in range(units)])
+            run = units // self.network.labels
+            own = [label * run <= unit < (label + 1) * run for unit in range(units)]
+            if self.network.assemblies == "random" or self.config.kind == "local":
+                own = (self.tensors["membership"][label] > 0).tolist()
         else:
             half = units // 2 if self.config.goodness == "ratio" else units
-            shares = torch.tensor([float(unit < half) for unit in range(units)])
+            own = [unit < half for unit in range(units)]
+        shares = torch.tensor([float(unit) for unit in own], dtype=self.tensors["weight"].dtype)
         return (shares / shares.sum()).to(self.tensors["weight"].device)
 
     def regions(self) -> list[tuple[slice, slice]]:
@@ -106,7 +114,14 @@ class PlainLayer:
         if self.config.temperature != "width":
             return float(self.config.temperature)
         rows, columns = self.regions()[0]
-        return int((self.share(0) > 0).sum()) * (rows.stop - rows.start) * (columns.stop - columns.start)
+        places = 1 if self.config.kind == "local" else (rows.stop - rows.start) * (columns.stop - columns.start)
+        if self.learned:
+            return self.tensors["assemblies"].shape[1] * places
+        return int((self.share(0) > 0).sum()) * places
+
+    @property
+    def learned(self) -> bool:
+        return self.network.coding == "assembly" and self.network.assemblies == "learned"
 
     def threshold(self) -> float:
         if self.config.threshold == "running":
@@ -115,26 +130,37 @@ class PlainLayer:
         return -threshold if self.config.goodness == "minimised" else threshold
 
     def goodness(self, x: Tensor, label: int) -> Tensor:
-        """Return the goodness of a label in every region; (n, r)."""
-        h, share = self.hidden(x, label), self.share(label)
-        parts = [h[:, rows, columns].flatten(1, 2) for rows, columns in self.regions()]
+        """Return the goodness of a label in every region; (n, r), or (n, 1) where a label weighs units of all."""
+        parts = self.hidden(x, label)
+        if self.learned:
+            weights = self.tensors["assemblies"][label].view(len(parts), -1)
+            felt = [(self.measure(part) @ row).mean(1) for part, row in zip(parts, weights, strict=True)]
+            return self.scale() * torch.stack(felt, 1).sum(1, keepdim=True) / weights.numel()
+        share = self.share(label)
         return self.scale() * torch.stack([self.mean(part, share) for part in parts], 1)
+
+    def measure(self, h: Tensor) -> Tensor:
+        """Return what a mean over units is taken of."""
+        match self.config.goodness:
+            case "mean":
+                return h
+            case "minimised":
+                return -(h**2)
+            case _:
+                return h**2
 
     def mean(self, h: Tensor, share: Tensor) -> Tensor:
         """Return what goodness is at temperature 1, of the activities (n, places, units) of a region; (n,)."""
         own = share > 0
         match self.config.goodness:
-            case "mean":
-                return (h @ share.to(h.dtype)).mean(1)
             case "ratio":
                 positive, other = ((h[:, :, units] ** 2).mean((1, 2)) for units in (own, ~own))
                 return positive / (positive + other + 1e-20)
             case "topk":
                 squares = (h[:, :, own] ** 2).flatten(1).sort(descending=True).values
                 return squares[:, : max(1, round(self.config.top_share * squares.shape[1]))].mean(1)
-            case name:
-                squares = ((h**2) @ share.to(h.dtype)).mean(1)
-                return -squares if name == "minimised" else squares
+            case _:
+                return (self.measure(h) @ share).mean(1)
 
     def loss(self, goodness: Tensor, targets: Tensor, signs: Tensor) -> Tensor:
         """Return the loss of rows with goodness (n, r, C) at one target each (n,), of sign 1 or 0; (n,)."""
@@ -164,9 +190,14 @@ class PlainLayer:
         pull, running = self.peers(raised)
         return loss + pull, running
 
-    def active(self, h: Tensor) -> Tensor:
+    def active(self, parts: list[Tensor]) -> Tensor:
         """Return the activity (n, c) of each unit, or of each channel of a convolution, its mean over places."""
-        return h.mean((1, 2)) if self.config.kind == "convolution" else h.flatten(1)
+        if self.config.kind != "local":
+            return torch.cat(parts, 1).mean(1)
+        image = parts[0].new_zeros(len(parts[0]), *self.places, self.config.units)
+        for part, (rows, columns) in zip(parts, self.regions(), strict=True):
+            image[:, rows, columns] = part.view(len(part), rows.stop - rows.start, columns.stop - columns.start, -1)
+        return image.flatten(1)
 
     def peers(self, raised: list[tuple[Tensor, float]]) -> tuple[Tensor, Tensor]:
         """Return the loss of peers, and the running activity after it, of real activities (n, c) and their weights."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plain_forward import LABELS, UNITS, make_layer, make_network, seeded
+from plain_forward import CODED, LABELS, TEMPERATURE, UNITS, make_layer, make_network, seeded
 
 from ffstream.ff.assemblies import disjoint_assemblies, random_assemblies, whole
 
@@ -57,16 +57,41 @@ def test_assemblies_are_those_of_the_configuration(coding, owners):
     assert (coding == "disjoint") == ((membership > 0).sum(0) <= 1).all()
 
 
-def test_learned_assemblies_begin_near_random_ones():
-    layer = make_network("learned", assembly_share=0.3).layers[0]
-    share = layer.form.coding.pool().share
-    torch.testing.assert_close(share.sum(1), torch.ones(LABELS))
-    most = share >= share.amax(1, keepdim=True)
-    assert (most.sum(1) == round(0.3 * UNITS)).all()
-    assert float((share * most).sum(1).min()) > 0.9
+@pytest.mark.parametrize(("regions", "count"), [(1, 1), (2, 4), (0, 8)])
+@pytest.mark.parametrize("kind", ["local", "convolution"])
+def test_learned_assemblies_begin_as_disjoint_ones_in_each_region(kind, regions, count):
+    layer = {"kind": kind, "units": 9, "kernel": 2, "regions": regions}
+    (made,) = make_network("learned", shape=(2, 3, 5), layers=(layer,)).layers
+    units = 9 * (8 // count if kind == "local" else 1)
+    weights = made.state()["assemblies"].view(LABELS, count, units)
+    for region in range(count):
+        # A mean over the run that a label owns is the plain mean times what makes up for its share.
+        torch.testing.assert_close(weights[:, region] / units, disjoint_assemblies(LABELS, units))
 
 
-def test_learned_assemblies_share_by_the_softmax_of_their_affinity():
+def test_a_learned_assembly_may_speak_against_a_label():
     layer = make_layer("learned")
-    affinity = layer.state()["affinity"]
-    torch.testing.assert_close(layer.form.coding.pool().share, affinity.exp() / affinity.exp().sum(1, keepdim=True))
+    weights = layer.state()["assemblies"]
+    hidden = torch.rand(3, 1, 1, 1, UNITS, generator=seeded(), dtype=torch.float64)
+    weights[0] = -1
+    goodness = layer.form.goodness.read(hidden, layer.form.coding.pool())[:, 0, 0]
+    torch.testing.assert_close(goodness, -TEMPERATURE * hidden.square().flatten(1).mean(1))
+
+
+@pytest.mark.parametrize("regions", [1, 2, 0])
+def test_the_units_of_receptive_fields_are_dealt_so_that_no_label_owns_a_part_of_the_image(regions):
+    layer = {"kind": "local", "units": 40, "kernel": 2, "regions": regions}
+    (made,) = make_network("disjoint", shape=(2, 3, 5), layers=(layer,)).layers
+    owned = made.form.coding.membership > 0
+    places = {1: 8, 2: 2, 0: 1}[regions]
+    assert owned.sum(1).tolist() == [40 * places // LABELS] * LABELS
+    assert (owned.sum(0) <= 1).all()
+    assert owned.view(LABELS, places, 40).any(2).all()
+
+
+def test_what_a_coding_lays_out_it_can_part_again():
+    layer = {"kind": "convolution", "units": 9, "kernel": 2, "regions": 2}
+    for coding in CODED:
+        form = make_layer(coding, shape=(2, 3, 5), layers=(layer,)).form
+        parts = torch.randn(3, 1, 4, 2, 9, generator=seeded())
+        assert torch.equal(form.coding.part(form.coding.lay(parts)), parts)

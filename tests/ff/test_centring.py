@@ -19,7 +19,8 @@ from plain_forward import (
 )
 
 from ffstream.ff.layers import CENTRING, Kernels
-from ffstream.ff.network import FULL_STEP, Network
+from ffstream.ff.lesson import FULL_STEP
+from ffstream.ff.network import Network
 
 LEARNING, QUERIES = 8, 5
 

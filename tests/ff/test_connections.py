@@ -77,7 +77,7 @@ def test_the_gradient_is_that_of_autograd(kind, geometry):
     delta = drawn(*made.shape, seed=2)
     (made * delta).sum().backward()
     found = torch.zeros_like(connection.weight)
-    connection.gradient(delta, x, None, None).accumulate(found, 0.0, 1.0)
+    connection.gradient(delta, x, None).accumulate(found, 0.0, 1.0)
     assert relative_error(found, weight.grad) < 1e-12
 
 
@@ -85,15 +85,8 @@ def test_a_dense_layer_is_one_product_of_which_each_path_teaches():
     connection, x, delta = Dense(drawn(UNITS, 6)), drawn(ROWS, PATHS, 6, seed=1), drawn(ROWS, PATHS, UNITS, seed=2)
     torch.testing.assert_close(connection.forward(x), torch.einsum("npi,ui->npu", x, connection.weight))
     found = torch.ones_like(connection.weight)
-    connection.gradient(delta, x, None, None).accumulate(found, 0.5, 2.0)
+    connection.gradient(delta, x, None).accumulate(found, 0.5, 2.0)
     torch.testing.assert_close(found, 0.5 + 2 * torch.einsum("npu,npi->ui", delta, x))
-
-
-@pytest.mark.parametrize("kind", PLAIN)
-def test_label_weights_travel_with_the_gradient(kind):
-    connection, _ = make(kind, (3, 1, 0))
-    x, label_weights = drawn(ROWS, PATHS, 3 * 5 * 7), drawn(2, UNITS)
-    assert connection.gradient(connection.forward(x), x, label_weights, None).label_weights is label_weights
 
 
 def test_a_place_of_a_local_layer_sees_its_window_alone():

@@ -22,9 +22,10 @@ from plain_forward import (
 from torch import Tensor
 
 from ffstream.ff.layers import CENTRING
-from ffstream.ff.lesson import Lesson, Phase
+from ffstream.ff.lesson import FULL_STEP, Lesson, Phase
 from ffstream.ff.negatives import Corruption, corrupt
-from ffstream.ff.network import FULL_STEP, Network, Scores
+from ffstream.ff.network import Network
+from ffstream.ff.scores import Scores
 
 LEARNING, QUERIES = 8, 5
 KINDS = get_args(Corruption)
@@ -45,7 +46,7 @@ def make(name: str, **network: object) -> Network:
 
 
 def corrupted(network: Network, rows: Tensor, seed: int = 3) -> Tensor:
-    return corrupt(network.config.negatives, rows, network.config.shape, seeded(seed))
+    return corrupt(network.config.corruption, rows, network.config.shape, seeded(seed))
 
 
 def labels_of(network: Network, m: int) -> Tensor:

@@ -26,6 +26,7 @@ IMAGE = {"kind": "convolution", "units": 9, "kernel": 2}
 KINDS: dict[str, dict[str, Any]] = {
     "dense": {"shape": (12,), "hidden": (9,)},
     "local": {"shape": (2, 3, 5), "layers": ({**IMAGE, "kind": "local"},)},
+    "local by region": {"shape": (2, 3, 5), "layers": ({**IMAGE, "kind": "local", "regions": 2},)},
     "convolution": {"shape": (2, 3, 5), "layers": (IMAGE,)},
     "convolution by region": {"shape": (2, 3, 5), "layers": ({**IMAGE, "regions": 2},)},
     "convolution by place": {"shape": (2, 3, 5), "layers": ({**IMAGE, "regions": 0},)},
@@ -47,7 +48,7 @@ def goes_with(coding: str, form: dict[str, str]) -> bool:
 def lesson(config: NetworkConfig, phase: Phase) -> tuple[Teaching, Tensor]:
     """Teach the first rows, and return the targets (m, t) beside it; the noise of ``judged`` draws ``NEGATIVES``."""
     labelled = torch.zeros_like(LABELLED) if config.coding == "none" else LABELLED
-    if not config.corrupts:
+    if config.corruption is None:
         signs = torch.tensor(SIGNS[phase], dtype=torch.float64).expand(ROWS, -1)
         targets = torch.stack([LABELLED if sign else NEGATIVES for sign in SIGNS[phase]], 1)
     else:
@@ -83,13 +84,13 @@ def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
     paths = [x[:LEARNING, c % x.shape[1]] for c in range(plain.labels)]
     loss, activity = plain.lesson(paths, targets, teaching.signs[:LEARNING], WEIGHTS)
     loss.backward()
-    gradient = layer.gradient(judged(layer, x, teaching), x, LEARNING)
+    verdict = judged(layer, x, teaching)
     formed = torch.zeros_like(layer.weight)
-    gradient.accumulate(formed, 0.0, 1.0)
+    layer.gradient(verdict, x, LEARNING).accumulate(formed, 0.0, 1.0)
     found = {"weight": relative_error(formed, tensors["weight"].grad)}
     for name in learned[1:]:
-        found[name] = relative_error(gradient.label_weights, tensors[name].grad)
-    assert (gradient.label_weights is None) == (len(learned) == 1)
+        found[name] = relative_error(verdict.label_weights, tensors[name].grad)
+    assert (verdict.label_weights is None) == (len(learned) == 1)
     if config.peer:
         activity = tensors["activity"] if activity is None else activity
         found["activity"] = relative_error(layer.running.activity, activity)

@@ -132,6 +132,6 @@ def test_places_that_no_pool_covers_whole_are_left_out(pool):
 
 
 def test_a_flat_sample_under_a_local_layer_is_one_place():
-    network = make(shape=(9,), layers=({"kind": "local", "units": 8, "kernel": 1},))
-    dense = make(shape=(9,), layers=({"units": 8},))
+    network = make(shape=(9,), layers=({"kind": "local", "units": 8, "kernel": 1},), coding="context")
+    dense = make(shape=(9,), layers=({"units": 8},), coding="context")
     torch.testing.assert_close(network.sweep(make_rows(5)).total, dense.sweep(make_rows(5)).total)

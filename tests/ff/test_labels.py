@@ -60,7 +60,7 @@ def test_what_goes_on_to_the_next_layer_is_free_of_labels(coding):
     [
         ("disjoint", set(), {"membership"}),
         ("random", set(), {"membership"}),
-        ("learned", {"affinity"}, set()),
+        ("learned", {"assemblies"}, set()),
         ("context", {"context"}, set()),
         ("overlay", set(), set()),
         ("none", set(), set()),

@@ -8,10 +8,11 @@ from plain_forward import LABELS, learn, make_network, make_rows, plain_activiti
 from torch import Tensor
 
 from ffstream.ff.lesson import Phase
-from ffstream.ff.network import Network, Scores
+from ffstream.ff.network import Network
+from ffstream.ff.scores import Scores
 
 LEARNING, QUERIES, LISTED = 8, 6, 2
-RULES = ("goodness", "upper_goodness", "readout", "cascade")
+RULES = ("goodness", "upper_goodness", "top_goodness", "readout", "cascade")
 NAMES = ("disjoint", "context", "overlay", "images", "overlaid images")
 
 
@@ -36,6 +37,8 @@ def plain_evidence(network: Network, rows: Tensor) -> Tensor:
             return goodness.mean(1)
         case "upper_goodness":
             return goodness[:, 1:].mean(1)
+        case "top_goodness":
+            return goodness[:, -1]
         case "readout":
             return logits
         case _:
@@ -104,6 +107,14 @@ class TestLookingUpUnderOverlay:
         rows[2] = torch.nan
         others = torch.arange(QUERIES) != 2
         assert torch.equal(network.sweep(rows).evidence[others], expected.evidence[others])
+
+
+def test_upper_goodness_of_three_layers_is_the_mean_of_the_last_two_and_top_goodness_the_last():
+    network, rows = make_network("disjoint", hidden=(14, 12, 10)), make_rows(QUERIES)
+    goodness = plain_scores(network, rows)
+    for rule, expected in (("upper_goodness", goodness[:, 1:].mean(1)), ("top_goodness", goodness[:, 2])):
+        network.prediction = rule
+        torch.testing.assert_close(network.sweep(rows).evidence, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_upper_goodness_and_goodness_differ():

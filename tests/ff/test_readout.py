@@ -19,8 +19,8 @@ from plain_forward import (
 )
 from torch.nn import functional
 
-from ffstream.ff.lesson import Lesson, Phase
-from ffstream.ff.network import FULL_STEP, Network
+from ffstream.ff.lesson import FULL_STEP, Lesson, Phase
+from ffstream.ff.network import Network
 from ffstream.ff.readout import Readout
 
 LEARNING, QUERIES = 8, 5

@@ -35,7 +35,7 @@ def accuracy(coding: str, rule: str, phases: list[Phase], steps: int = 300, **ne
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("phases", [[Phase.TOGETHER], ALTERNATING], ids=["together", "alternating"])
 def test_a_small_network_learns_a_separable_problem(coding, rule, phases):
-    assert accuracy(coding, rule, phases) > 0.9
+    assert accuracy(coding, rule, phases) > 0.85
 
 
 @pytest.mark.parametrize("phases", [[Phase.TOGETHER], ALTERNATING], ids=["together", "alternating"])
