@@ -67,34 +67,41 @@ def _layer(
         make_rule(optimizer, Nearest(tensor), optimizer.rate * optimizer.label_rate)
         for tensor in coding.parameters().values()
     ]
-    channels = layer.units if layer.kind == "convolution" else grid.size
     form = _form(network, layer, coding, grid)
-    start = 0.0 if form.threshold is not None else _counted(layer, coding, grid)
-    running = Running(
-        torch.zeros(channels, device=device),
-        torch.full((2,), start, device=device),
-        torch.zeros(channels, device=device),
-    )
     return Layer(
         _connection(layer, below, adder.weight),
         form,
         make_rule(optimizer, adder, optimizer.rate),
         learned[0] if learned else None,
         adder if network.homeostasis else None,
-        running,
+        _running(form, _sign(layer) * _counted(layer, coding, grid), device),
     )
+
+
+def _running(form: Form, threshold: float, device: torch.device) -> Running:
+    """Make the running means of a layer, whose running threshold begins where the mean that goodness takes is 1."""
+    grid = form.grid
+    onward = (grid.height // form.pool) * (grid.width // form.pool) * grid.units
+    return Running(
+        torch.zeros(grid.units if grid.alike else onward, device=device),
+        torch.full((2,), 0.0 if form.threshold is not None else threshold, device=device),
+        torch.zeros(grid.units if grid.alike else grid.size, device=device),
+    )
+
+
+def _sign(layer: LayerConfig) -> float:
+    return -1.0 if layer.goodness == "minimised" else 1.0
 
 
 def _form(network: NetworkConfig, layer: LayerConfig, coding: Coding, grid: Grid) -> Form:
     at_one = _counted(layer, coding, grid)
-    sign = -1 if layer.goodness == "minimised" else 1
     threshold = at_one if layer.threshold == "width" else layer.threshold
     return Form(
         coding,
         ACTIVATIONS[layer.activation or network.activation],
         make_goodness(layer.goodness or network.goodness, at_one, layer.top_share or network.top_share),
         CRITERIA[layer.against or network.against],
-        sign * threshold if isinstance(threshold, float) else None,
+        _sign(layer) * threshold if isinstance(threshold, float) else None,
         grid,
         layer.pool,
         1 if network.coding == "none" else network.labels,

@@ -141,8 +141,11 @@ class Ratio(NamedTuple):
 
     def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
         positive, other = (pool.of(moved, squares) for squares in self._squares(hidden, pool))
-        scale = slope * (2 * self.temperature / hidden.shape[3]) / (positive + other + EPSILON).square()
-        up, down = pool.spread(moved, scale * other), pool.rest().spread(moved, scale * positive)
+        # Divided twice, because the square of the least sum is no float32: a row that silences all units has no slope.
+        both = positive + other + EPSILON
+        scale = slope * (2 * self.temperature / hidden.shape[3])
+        up = pool.spread(moved, scale * (other / both) / both)
+        down = pool.rest().spread(moved, scale * (positive / both) / both)
         return hidden * (up - down)
 
     def _squares(self, hidden: Tensor, pool: Pool) -> tuple[Tensor, Tensor]:

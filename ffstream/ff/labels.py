@@ -47,6 +47,12 @@ class Coding(Protocol):
     def at(self, activation: Tensor, moved: Tensor | None) -> Tensor:
         """Return the activations that labels ``moved`` (n, t) are judged by; (n, 1, r, l, u) or (n, t, r, l, u)."""
 
+    def lay(self, parts: Tensor) -> Tensor:
+        """Lay what is of units (n, q, r, l, u) out as ``at`` lays activations out."""
+
+    def part(self, laid: Tensor) -> Tensor:
+        """Undo ``lay``."""
+
     def collect(
         self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
     ) -> tuple[Tensor, Tensor | None]:
@@ -92,6 +98,12 @@ class _Plain:
 
     def at(self, activation: Tensor, moved: Tensor | None) -> Tensor:
         return activation if activation.shape[1] == 1 else path_of(activation, moved)
+
+    def lay(self, parts: Tensor) -> Tensor:
+        return parts
+
+    def part(self, laid: Tensor) -> Tensor:
+        return laid
 
     def collect(
         self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
@@ -169,12 +181,18 @@ class LearnedAssembly(_Plain):
         return Pool(self.weights / self.weights.shape[1], self.weights.shape[1])
 
     def hypotheses(self, activation: Tensor) -> Tensor:
-        # The units of all regions are judged as those of one.
-        return activation.transpose(2, 3).flatten(3).unsqueeze(2)
+        return self.lay(activation)
 
     def at(self, activation: Tensor, moved: Tensor | None) -> Tensor:
         del moved
-        return self.hypotheses(activation)
+        return self.lay(activation)
+
+    def lay(self, parts: Tensor) -> Tensor:
+        # The units of all regions are judged as those of one.
+        return parts.transpose(2, 3).flatten(3).unsqueeze(2)
+
+    def part(self, laid: Tensor) -> Tensor:
+        return laid[:, :, 0].view(*laid.shape[:2], laid.shape[3], self._regions, -1).transpose(2, 3)
 
     def collect(
         self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
@@ -184,8 +202,7 @@ class LearnedAssembly(_Plain):
         if moved is not None:
             slope = slope @ functional.one_hot(moved, len(self.weights)).to(slope.dtype)
         gradient = slope[:, 0].T @ goodness.by_unit(hidden)[:, 0] / self.weights.shape[1]
-        parted = delta[:, :, 0].view(*delta.shape[:2], delta.shape[3], self._regions, -1)
-        return parted.transpose(2, 3), gradient
+        return self.part(delta), gradient
 
     def parameters(self) -> dict[str, Tensor]:
         return {"assemblies": self.weights}

@@ -162,7 +162,9 @@ def judge(
     shown = felt.gather(1, targets)
     threshold = running.thresholds.mean() if form.threshold is None else form.threshold
     judgement = form.criterion(goodness, targets, signs, threshold)
-    delta, label_weights = _slopes(form, pool, activation, targets, judgement, teaching, running)
+    # The path of a read-out, which comes last, is no label's.
+    paths = activation[:, : form.labels]
+    delta, label_weights = _slopes(form, pool, paths, targets, judgement, teaching, running)
     if form.threshold is None:
         _run_along(running.thresholds, shown, teaching)
     trunk = hidden if hypotheses is activation else form.activation.value(activation)
@@ -208,11 +210,12 @@ def _peers(
         raised = raised.sum(1)
     raised = raised.amax(1, keepdim=True) if hidden.shape[1] == 1 else raised
     counts = (raised * teaching.weight)[..., None]
-    rows = form.grid.join(hidden).view(*hidden.shape[:2], -1, len(running.activity))
+    rows = form.grid.join(form.coding.part(hidden)).view(*hidden.shape[:2], -1, len(running.activity))
     mean = (rows.mean(2) * counts).sum((0, 1)) / counts.sum().clamp(min=1e-12)
     running.activity.lerp_(mean, PEERING * (counts.sum() > 0).to(mean.dtype))
     pull = (running.activity - running.activity.mean()) * (form.peer / rows.shape[2])
-    return form.grid.part(pull.repeat(rows.shape[2])[None, None]) * counts[..., None, None]
+    pulls = form.grid.part(pull.repeat(rows.shape[2])[None, None])
+    return form.coding.lay(pulls) * counts[..., None, None]
 
 
 def _run_along(thresholds: Tensor, shown: Tensor, teaching: Teaching) -> None:

@@ -141,7 +141,7 @@ class Network:
     def dead_units(self, rows: Tensor) -> list[int]:
         """Count, a layer, the units, or channels of a convolution, that no row of (n, i) activates."""
         return [
-            int((activities.view(-1, len(layer.running.centre)) <= 0).all(0).sum())
+            int((activities.view(-1, len(layer.running.activity)) <= 0).all(0).sum())
             for layer, (_, activities) in zip(self.layers, self.look(rows), strict=True)
         ]
 

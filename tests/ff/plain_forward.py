@@ -1,54 +1,107 @@
-"""The forward pass by plain formula, apart from the source, and the small networks that the tests use.
-
-A coding is called by the name of its assemblies where it has them: ``disjoint`` and ``random`` are both assembly.
-"""
+"""The forward pass by plain formula, apart from the source, and the small networks that the tests use."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from plain_layer import PlainLayer, levels, normalised
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from ffstream.config import NetworkConfig, OptimizerConfig
-from ffstream.ff.labels import Assembly, Coding, Context, Overlay, disjoint_assemblies, random_assemblies
-from ffstream.ff.layers import Layer, Lesson, Phase
-from ffstream.ff.network import Network, Scores
-from ffstream.ff.optim import InPlace
-from ffstream.ff.rounding import Nearest
+from ffstream.ff.building import make_layers
+from ffstream.ff.layers import Layer
+from ffstream.ff.lesson import Lesson, Phase
+from ffstream.ff.network import Network
+from ffstream.ff.scores import Scores
 
-CODINGS = ("disjoint", "random", "context", "overlay")
 PHASES = tuple(Phase)
 RULES = ("in_place", "unit", "factored", "momentum", "adam")
 # Two units of each layer are left over by the disjoint assemblies.
 WIDTH, UNITS, LABELS, TEMPERATURE = 9, 14, 4, 3.0
+
+UNLABELLED = {"coding": "none", "negatives": "shuffled", "readout": "all", "prediction": "readout"}
+IMAGE_LAYERS = (
+    {"kind": "convolution", "units": 6, "kernel": 2, "padding": 1, "pool": 2, "regions": 2},
+    {"kind": "local", "units": 5, "kernel": 2, "goodness": "topk", "top_share": 0.5},
+)
+# A coding is called by the name of its assemblies where it has them: ``disjoint`` and ``random`` are both assembly.
+CODED: dict[str, dict[str, Any]] = {
+    "disjoint": {"coding": "assembly", "assemblies": "disjoint"},
+    "random": {"coding": "assembly", "assemblies": "random"},
+    "context": {"coding": "context"},
+    "overlay": {"coding": "overlay"},
+    "learned": {"coding": "assembly", "assemblies": "learned"},
+    "none": UNLABELLED,
+}
+CODINGS = ("disjoint", "random", "context", "overlay", "learned")
+# Networks that between them have each option.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "images": {**CODED["disjoint"], "shape": (3, 3), "layers": IMAGE_LAYERS, "activation": "leaky_relu"},
+    "overlaid images": {
+        **CODED["overlay"],
+        "shape": (3, 3),
+        "layers": IMAGE_LAYERS,
+        "against": "labels",
+        "readout": "upper",
+    },
+    "channels": {**CODED["random"], "shape": (3, 1, 3), "layers": IMAGE_LAYERS[:1], "against": "labels"},
+    "against labels": {**CODED["context"], "against": "labels", "activation": "gelu", "peer": 0.1},
+    "running": {**CODED["random"], "threshold": "running", "goodness": "ratio", "peer": 0.1, "activation": "softplus"},
+    "by width": {**CODED["learned"], "temperature": "width", "threshold": "width", "goodness": "mean"},
+    "minimised": {**CODED["overlay"], "goodness": "minimised", "activation": "tanh", "centring": False},
+    "held": {**CODED["disjoint"], "homeostasis": True, "activation": "squared_relu", "readout": "all"},
+    "upper": {**CODED["context"], "prediction": "upper_goodness", "threshold": "running", "goodness": "topk"},
+}
+NETWORKS = (*CODINGS, *OPTIONS)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def make_layer(coding: str, threshold: float = 2.0) -> Layer:
-    """Make one float64 layer, whose outputs have a mean that is not zero."""
-    generator = seeded()
-    weight = torch.randn(UNITS, WIDTH, generator=generator, dtype=torch.float64) / WIDTH**0.5
-    made: Coding
-    if coding == "context":
-        made = Context(torch.randn(LABELS, UNITS, generator=generator, dtype=torch.float64), TEMPERATURE)
-    elif coding == "overlay":
-        made = Overlay(TEMPERATURE)
-    elif coding == "disjoint":
-        made = Assembly(disjoint_assemblies(LABELS, UNITS).double(), TEMPERATURE, run=UNITS // LABELS)
-    else:
-        made = Assembly(random_assemblies(LABELS, UNITS, 0.4, generator).double(), TEMPERATURE)
-    layer = Layer(weight, made, InPlace(Nearest(weight), made.parameters().get("context"), 0.1), threshold)
-    layer.centre.uniform_(0, 0.5, generator=generator)
+@contextlib.contextmanager
+def float64() -> Iterator[None]:
+    """Make new tensors float64 for a while."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def configure(name: str, **network: Any) -> NetworkConfig:
+    """Configure a network of two layers by its name among codings or options, with some keys changed."""
+    values = {
+        "shape": (WIDTH,),
+        "labels": LABELS,
+        "hidden": (UNITS, UNITS),
+        "temperature": TEMPERATURE,
+        "threshold": 1.0,
+        "precision": "float32",
+        **{**CODED, **OPTIONS}[name],
+        **network,
+    }
+    return NetworkConfig(**values)
+
+
+def make_layer(name: str, **network: Any) -> Layer:
+    """Make the first layer of a network in float64, none of whose running means is zero."""
+    with float64():
+        layer = make_layers(configure(name, **network), OptimizerConfig(), torch.device("cpu"), torch.float64)[0]
+    generator = seeded(7)
+    layer.running.centre.uniform_(0, 0.5, generator=generator)
+    layer.running.activity.uniform_(0, 2, generator=generator)
+    layer.running.thresholds.add_(torch.tensor([0.5, -0.25]))
+    for learned in layer.form.coding.parameters().values():
+        learned.add_(torch.randn(learned.shape, generator=generator, dtype=learned.dtype) / 4)
     return layer
 
 
 def make_network(
-    coding: str,
+    name: str,
     rule: str = "in_place",
     *,
     device: str = "cpu",
@@ -56,21 +109,9 @@ def make_network(
     rounding: str = "nearest",
     **network: Any,
 ) -> Network:
-    """Make a network of two layers, float32 unless told otherwise."""
-    assembly = coding in ("disjoint", "random")
-    values = {
-        "shape": (WIDTH,),
-        "labels": LABELS,
-        "hidden": (UNITS, UNITS),
-        "coding": "assembly" if assembly else coding,
-        "assemblies": coding if assembly else "disjoint",
-        "temperature": TEMPERATURE,
-        "threshold": 1.0,
-        "precision": "float32",
-        **network,
-    }
+    """Make a network, float32 unless told otherwise."""
     optimizer = OptimizerConfig(rule=rule, rate=rate, rounding=rounding)
-    return Network(NetworkConfig(**values), optimizer, torch.device(device))
+    return Network(configure(name, **network), optimizer, torch.device(device))
 
 
 def make_rows(count: int, seed: int = 1) -> Tensor:
@@ -98,65 +139,50 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-def normalised(rows: Tensor) -> Tensor:
-    """Divide by the root mean square; a row of zeros stays one."""
-    return rows / (rows**2).mean(-1, keepdim=True).sqrt().clamp(min=1e-10)
-
-
-def plain_goodness(coding: Coding, weight: Tensor, x: Tensor, label: int) -> Tensor:
-    """Return the goodness (n,) that a layer gives a label for inputs (n, i), which carry it under overlay."""
-    activation = torch.einsum("ni,ui->nu", x, weight)
-    if isinstance(coding, Assembly):
-        return coding.temperature * (torch.relu(activation) ** 2 * coding.membership[label]).sum(-1)
-    if isinstance(coding, Context):
-        activation = activation + coding.top_down[label]
-    return coding.temperature * (torch.relu(activation) ** 2).mean(-1)
-
-
-def plain_loss(goodness: Tensor, threshold: float, phase: Phase, labels: Tensor, negatives: Tensor) -> Tensor:
-    """Return the loss of a layer that gives its learning rows a goodness (m, C), summed over them."""
-    rows, loss = torch.arange(len(labels)), goodness.new_zeros(len(labels))
-    if phase.raises:
-        loss = loss + softplus(threshold - goodness[rows, labels])
-    if phase.lowers:
-        loss = loss + softplus(goodness[rows, negatives] - threshold)
-    return loss.sum()
-
-
 def plain_negative(logits: list[float], label: int, noise: list[float]) -> int:
     """Return the wrong label with the largest logit, each less the logarithm of its noise."""
     wrong = [c for c in range(len(logits)) if c != label]
     return max(wrong, key=lambda c: logits[c] - float(torch.tensor(noise[c]).log()))
 
 
-def written_over(rows: Tensor, label: int, labels: int) -> Tensor:
-    """Write one label over the first pixels."""
-    written = rows.clone()
-    written[:, :labels] = 0
-    written[:, label] = rows.max(-1).values
+def written_over(rows: Tensor, label: int | None, labels: int) -> Tensor:
+    """Write one label over the first pixels, or all labels in equal parts."""
+    written, brightest = rows.clone(), rows.max(-1).values
+    written[:, :labels] = 0 if label is not None else brightest.unsqueeze(1) / labels
+    if label is not None:
+        written[:, label] = brightest
     return written
 
 
-def plain_inputs(network: Network, rows: Tensor, label: int) -> list[Tensor]:
-    """Return what a label's path brings to each layer, and last what leaves the last one; (n, i) each."""
-    labels = network.config.labels
-    x = normalised(written_over(rows, label, labels) if network.config.coding == "overlay" else rows) - network.centre
-    inputs = [x]
-    for layer in network.layers:
+def plain_layers(network: Network) -> list[PlainLayer]:
+    return [PlainLayer(network.config, depth, layer.state()) for depth, layer in enumerate(network.layers)]
+
+
+def plain_inputs(network: Network, rows: Tensor, label: int | None) -> list[Tensor]:
+    """Return what the path of a label, or the neutral one, brings to each layer, and last what leaves the last one."""
+    config = network.config
+    x = written_over(rows, label, config.labels) if config.coding == "overlay" else rows
+    if config.stack[0].kind != "dense":
+        channels = levels(config)[0][0][0]
+        x = x.view(len(x), channels, -1).transpose(1, 2).flatten(1)
+    inputs = [normalised(x) - network.centre if config.centring else normalised(x)]
+    for layer in plain_layers(network):
         # Layers learn one by one: what goes on is an input to the next, and no part of its loss.
-        x = (normalised(torch.relu(x @ layer.weight.T)) - layer.centre).detach()
-        inputs.append(x)
+        inputs.append(layer.onward(inputs[-1]).detach())
     return inputs
 
 
 def plain_scores(network: Network, rows: Tensor) -> Tensor:
-    """Return the goodness (n, layers, C), one label and one layer after another."""
-    columns = []
-    for label in range(network.config.labels):
-        inputs = plain_inputs(network, rows, label)
-        column = [
-            plain_goodness(layer.coding, layer.weight, x, label)
-            for layer, x in zip(network.layers, inputs, strict=False)
-        ]
-        columns.append(torch.stack(column, 1))
-    return torch.stack(columns, 2)
+    """Return the goodness (n, layers, C), one label and one layer after another, each its mean over regions."""
+    paths = [plain_inputs(network, rows, label) for label in range(network.config.labels)]
+    columns = [
+        torch.stack([layer.goodness(paths[c][depth], c).mean(1) for c in range(layer.labels)], 1)
+        for depth, layer in enumerate(plain_layers(network))
+    ]
+    return torch.stack(columns, 1)
+
+
+def plain_activities(network: Network, rows: Tensor) -> Tensor:
+    """Return what a read-out reads of rows, (n, activities) of all layers that it reads, one after another."""
+    first = 1 + (network.config.readout == "upper")
+    return torch.cat(plain_inputs(network, rows, None)[first:], 1)

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plain_forward import LABELS, PHASES, UNITS, copy_of, learn, make_labels, make_network, make_rows, relative_error
+from plain_forward import (
+    IMAGE_LAYERS,
+    LABELS,
+    PHASES,
+    UNITS,
+    copy_of,
+    learn,
+    make_labels,
+    make_network,
+    make_rows,
+    relative_error,
+)
 
 from ffstream.ff import labels
-from ffstream.ff.labels import Block
+from ffstream.ff.assemblies import disjoint_assemblies
+from ffstream.ff.gradients import Block, Factors
 from ffstream.ff.lesson import Phase
 
 RUN = UNITS // LABELS
@@ -85,7 +97,7 @@ def test_a_label_that_no_row_has_is_no_block(monkeypatch, blocks_seen):
     assert [units for _, units in blocks_seen[0]] == [slice(c * RUN, (c + 1) * RUN) for c in taught]
 
 
-@pytest.mark.parametrize("coding", ["random", "context", "overlay"])
+@pytest.mark.parametrize("coding", ["random", "context", "overlay", "learned"])
 def test_only_disjoint_assemblies_are_taught_in_blocks(monkeypatch, coding):
     monkeypatch.setattr(labels, "BLOCK_COST", FREE)
     network = make_network(coding)
@@ -98,6 +110,18 @@ def test_only_disjoint_assemblies_are_taught_in_blocks(monkeypatch, coding):
 
 def test_a_wide_layer_taught_many_rows_is_taught_in_blocks_and_a_small_one_is_not():
     targets = torch.arange(64).remainder(10).unsqueeze(1)
-    wide, narrow = (labels.Assembly(labels.disjoint_assemblies(10, units), 8.0, units // 10) for units in (4_000, 40))
-    assert len(wide.blocks(targets, torch.zeros(64, 4_000))) == 10
-    assert narrow.blocks(targets, torch.zeros(64, 40)) is None
+    wide, narrow = (labels.Assembly(disjoint_assemblies(10, units), units // 10, units // 10) for units in (4_000, 40))
+    assert len(wide.blocks(targets, torch.zeros(64, 1, 4_000))) == 10
+    assert narrow.blocks(targets, torch.zeros(64, 1, 40)) is None
+
+
+@pytest.mark.parametrize("options", [{"against": "labels"}, {"shape": (3, 3), "layers": IMAGE_LAYERS}], ids=str)
+def test_layers_that_move_all_labels_or_lie_in_images_are_taught_at_once(monkeypatch, options):
+    monkeypatch.setattr(labels, "BLOCK_COST", FREE)
+    network = make_network("disjoint", **options)
+    gradients = []
+    for layer in network.layers:
+        monkeypatch.setattr(layer.rule, "apply", gradients.append)
+    learn(network, make_rows(23), 20)
+    assert len(gradients) == 2
+    assert not any(isinstance(gradient, Factors) and gradient.blocks for gradient in gradients)

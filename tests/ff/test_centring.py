@@ -7,6 +7,7 @@ import torch
 from plain_forward import (
     CODINGS,
     LABELS,
+    NETWORKS,
     PHASES,
     RULES,
     copy_of,
@@ -18,25 +19,35 @@ from plain_forward import (
 )
 
 from ffstream.ff.layers import CENTRING, Kernels
-from ffstream.ff.network import FULL_STEP
+from ffstream.ff.lesson import FULL_STEP
+from ffstream.ff.network import Network
 
 LEARNING, QUERIES = 8, 5
 
 
+def paths(network: Network) -> list[int | None]:
+    """Return the label of each path that a row takes; ``None`` is the neutral one, for a read-out."""
+    if network.config.coding != "overlay":
+        return [0]
+    return [*range(LABELS), *([None] if network.readout else [])]
+
+
 @pytest.mark.parametrize("m", [1, LEARNING, 2 * FULL_STEP])
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("coding", CODINGS)
-def test_every_centre_moves_towards_the_rows_learned_from(coding, phase, m):
-    network = make_network(coding, rate=1e-3)
-    paths = range(LABELS) if coding == "overlay" else [0]
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "minimised"])
+def test_every_centre_moves_towards_the_rows_learned_from(name, phase, m):
+    network = make_network(name, rate=1e-3)
     for seed in range(3):
         rows = make_rows(m + QUERIES, seed)
-        centres = [network.centre, *(layer.centre for layer in network.layers)]
-        onward = [
-            torch.stack(inputs).mean(0) for inputs in zip(*(plain_inputs(network, rows, c) for c in paths), strict=True)
-        ]
+        centres = [network.centre, *(layer.running.centre for layer in network.layers)]
+        by_path = [plain_inputs(network, rows, label) for label in paths(network)]
+        onward = [torch.stack(inputs) for inputs in zip(*by_path, strict=True)]
         share = CENTRING * min(1, FULL_STEP / m)
-        expected = [centre + share * x[:m].sum(0) for centre, x in zip(centres, onward, strict=True)]
+        expected = [
+            # Each path of a row, and each place that shares a centre, counts alike.
+            centre + share * x[:, :m].unflatten(2, (-1, len(centre))).mean((0, 2)).sum(0)
+            for centre, x in zip(centres, onward, strict=True)
+        ]
         before = [centre.clone() for centre in centres]
         learn(network, rows, m, phase)
         for i, centre in enumerate(centres):
@@ -44,14 +55,19 @@ def test_every_centre_moves_towards_the_rows_learned_from(coding, phase, m):
             assert not torch.equal(centre, before[i])
 
 
+def test_without_centring_rows_are_normalised_alone():
+    network = make_network("minimised")
+    learn(network, make_rows(LEARNING), LEARNING)
+    assert not any(centre.any() for centre in (network.centre, *(layer.running.centre for layer in network.layers)))
+
+
 @pytest.mark.parametrize("coding", CODINGS)
 def test_the_centre_comes_to_lie_in_the_middle_of_the_rows(coding):
     network = make_network(coding)
     for seed in range(100):
         learn(network, make_rows(32, seed) + 3, 32)
-    paths = range(LABELS) if coding == "overlay" else [0]
-    middle = torch.stack([plain_inputs(network, make_rows(1_000) + 3, label)[0] for label in paths]).mean((0, 1))
-    assert middle.abs().max() < 0.1
+    middle = torch.stack([plain_inputs(network, make_rows(1_000) + 3, label)[0] for label in paths(network)])
+    assert middle.mean((0, 1)).abs().max() < 0.1
     assert network.centre.abs().min() > 0.1
 
 
@@ -66,9 +82,9 @@ def test_the_share_of_a_row_is_its_weight():
 @pytest.mark.parametrize("lesson", [True, False])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("coding", CODINGS)
-def test_a_query_that_is_not_finite_reaches_no_tensor_of_the_network(coding, phase, value, lesson):
-    asked, unasked = make_network(coding), make_network(coding)
+@pytest.mark.parametrize("name", [*NETWORKS, "none"])
+def test_a_query_that_is_not_finite_reaches_no_tensor_of_the_network(name, phase, value, lesson):
+    asked, unasked = make_network(name), make_network(name)
     rows = make_rows(LEARNING + QUERIES)
     spoilt = rows.clone()
     spoilt[LEARNING] = value
@@ -90,12 +106,13 @@ def test_no_rule_remembers_a_query_that_is_not_finite(coding, rule):
     assert equal(copy_of(asked), copy_of(unasked))
 
 
-@pytest.mark.parametrize("coding", CODINGS)
-def test_a_query_that_is_not_finite_spoils_no_other_answer(coding):
+@pytest.mark.parametrize("name", [*NETWORKS, "none"])
+def test_a_query_that_is_not_finite_spoils_no_other_answer(name):
     rows = make_rows(LEARNING + QUERIES)
-    expected = make_network(coding).sweep(rows)
+    expected = make_network(name).sweep(rows)
     rows[LEARNING + 2] = torch.nan
-    found = make_network(coding).sweep(rows)
+    found = make_network(name).sweep(rows)
     others = torch.arange(len(rows)) != LEARNING + 2
     assert torch.equal(found.total[others], expected.total[others])
+    assert torch.equal(found.evidence[others], expected.evidence[others])
     assert torch.equal(found.goodness[others], expected.goodness[others])

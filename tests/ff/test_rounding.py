@@ -165,3 +165,37 @@ def test_a_network_with_master_weights_learns_as_a_float32_one_does(coding):
     }
     assert errors["master"] < 0.1
     assert errors["nearest"] > 0.2
+
+
+def formed(adder: Adder, step: float) -> None:
+    """Add the same matrix as ``add`` does, formed."""
+    adder.add_formed(torch.ones(UNITS, INPUTS, dtype=adder.weight.dtype), step)
+
+
+@pytest.mark.parametrize("name", ROUNDINGS)
+def test_adding_a_matrix_rounds_as_adding_its_factors_does(name):
+    one, other = ones(name), ones(name)
+    for _ in range(5):
+        add(one, ULP / 3)
+        formed(other, ULP / 3)
+    assert torch.equal(one.weight, other.weight)
+    assert all(torch.equal(tensor, other.state()[key]) for key, tensor in one.state().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ROUNDINGS)
+def test_holding_scales_each_unit_to_its_norm(name, dtype):
+    weight = torch.randn(UNITS, INPUTS, generator=seeded())
+    norms = torch.linspace(0.5, 20, UNITS)
+    adder = make_adder(weight.clone(), dtype, name, 0)
+    adder.hold(norms)
+    expected = weight * (norms / weight.norm(dim=1))[:, None]
+    torch.testing.assert_close(adder.weight.float(), expected, rtol=3 * torch.finfo(dtype).eps, atol=1e-6)
+    torch.testing.assert_close(adder.weight.float().norm(dim=1), norms, rtol=torch.finfo(dtype).eps, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ROUNDINGS)
+def test_a_unit_without_weights_is_left_without(name):
+    adder = ones(name, value=0.0)
+    adder.hold(torch.ones(UNITS))
+    assert not adder.weight.any()
