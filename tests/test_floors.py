@@ -70,7 +70,7 @@ HOUSE = {
     "client": allowed(below(3) - {"ff", "stream", "config"}, "numpy zmq"),
     "experiments": allowed(below(4), "numpy torch sklearn matplotlib river rich"),
     "bench": allowed(below(4), "numpy torch sklearn matplotlib rich"),
-    "inspection": allowed(below(4), "torch", lazily="matplotlib"),
+    "inspection": allowed(below(4), "torch", lazily="matplotlib sklearn"),
     "cli": allowed(below(5), "numpy typer rich"),
     "__main__": allowed({"cli"}),
 }
