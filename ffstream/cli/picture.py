@@ -11,8 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Generator
-
     from ffstream.ff.network import Network
     from ffstream.inspection.probe import Samples
     from ffstream.stream.snapshot import Snapshot
@@ -61,12 +59,13 @@ def activities(
         ffstream picture activities ffstream-state/before-drift --dataset digits --out before.svg
     """
     from ffstream.inspection import activities as measuring
+    from ffstream.inspection import probe
 
     title, snapshot, network = _network(directory, out)
-    generator = _generator(seed)
+    generator = probe.seeded(seed)
     samples = _samples(snapshot, network, dataset, data_root).draw(COMPANY, generator)
     versions = measuring.compare(network, samples, generator)
-    _save(measuring.draw(network, versions, f"{title}: a sample of {samples.source}"), out)
+    _save(measuring.draw(network, versions, f"{title}; one of the {samples.source}"), out)
     numbers = [version.numbers() for version in versions]
     for version in numbers:
         found = ", ".join(f"{layer['goodness']:.3g}" for layer in version["layers"])
@@ -97,13 +96,14 @@ def goodness(
     from dataclasses import asdict
 
     from ffstream.inspection import goodness as measuring
+    from ffstream.inspection import probe
 
     title, snapshot, network = _network(directory, out)
-    generator = _generator(seed)
+    generator = probe.seeded(seed)
     shown = _samples(snapshot, network, dataset, data_root).draw(samples, generator)
     found = measuring.by_sign(network, shown.rows, shown.labels, generator)
     rows = measuring.separations(network, found)
-    _save(measuring.draw(found, rows, f"{title}: {len(found):,} samples of {shown.source}"), out)
+    _save(measuring.draw(found, rows, f"{title}; {len(found):,} {shown.source}"), out)
     for row in rows:
         d_prime = "none, goodness does not vary" if row.d_prime is None else f"{row.d_prime:.2f}"
         typer.echo(
@@ -138,8 +138,8 @@ def fields(
     title, _, network = _network(directory, out)
     tiles = measuring.images(network)
     chosen = measuring.choose(network, units, seed)
-    how = "of the largest weights" if seed is None else "at random"
-    _save(measuring.draw(tiles, chosen, f"{title}: {len(chosen)} of {len(tiles)} units of layer 1, {how}"), out)
+    how = "those of the largest weights" if seed is None else "drawn at random"
+    _save(measuring.draw(tiles, chosen, f"{title}; {len(chosen)} of {len(tiles)} units of layer 1, {how}"), out)
     _write(json_file, title, units=[asdict(field) for field in chosen])
 
 
@@ -157,12 +157,6 @@ def _samples(snapshot: Snapshot, network: Network, dataset: str | None, root: Pa
     from ffstream.inspection import probe
 
     return probe.remembered(snapshot) if dataset is None else probe.of_dataset(dataset, root, network.config)
-
-
-def _generator(seed: int) -> Generator:
-    import torch
-
-    return torch.Generator().manual_seed(seed)
 
 
 def _save(figure: Figure, out: Path) -> None:

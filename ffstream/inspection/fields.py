@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ffstream.errors import CheckpointError
 from ffstream.ff.network import Network
-from ffstream.inspection.probe import shares
+from ffstream.inspection.probe import members, seeded
 from ffstream.inspection.style import montage
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def images(network: Network) -> Tensor:
     tiles = tiles.movedim(1, -1) if channels == 3 else tiles[:, 0]
     if layer.kind != "local":
         return tiles
-    by_unit = tiles.unflatten(0, (grid.places, grid.units)).transpose(0, 1)
+    by_unit = tiles.view(grid.places, grid.units, *tiles.shape[1:]).transpose(0, 1)
     return torch.stack([montage(patches, grid.width) for patches in by_unit])
 
 
@@ -74,8 +74,8 @@ def choose(network: Network, count: int, seed: int | None) -> list[Field]:
     first, kind = network.layers[0], network.config.stack[0].kind
     units = first.form.grid.units
     norms = first.weight.float().view(-1, units, first.weight.shape[1]).square().sum((0, 2)).sqrt()
-    order = norms.argsort(descending=True) if seed is None else _shuffled(units, seed)
-    owned = shares(first)[:, :units] > 0
+    order = norms.argsort(descending=True) if seed is None else torch.randperm(units, generator=seeded(seed))
+    owned = members(first)[:, :units]
     # Units of receptive fields belong to different labels at different places.
     alone = len(owned) > 1 and kind != "local" and int(owned.sum(0).max()) == 1
     chosen = [
@@ -94,7 +94,7 @@ def draw(tiles: Tensor, chosen: Sequence[Field], title: str) -> Figure:
     columns = min(COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
     tall = shown.shape[1] / shown.shape[2]
-    made = Figure(figsize=(0.95 * columns + 1.3, (0.95 * tall + 0.25) * rows + 0.7), layout="constrained")
+    made = Figure(figsize=(0.95 * columns + 1.3, (0.87 * tall + 0.22) * rows + 0.5), layout="constrained")
     made.suptitle(title, fontsize="medium")
     axes = made.subplots(rows, columns, squeeze=False)
     for ax, field, tile in zip(axes.flat, chosen, shown, strict=False):
@@ -104,12 +104,10 @@ def draw(tiles: Tensor, chosen: Sequence[Field], title: str) -> Figure:
             image = ax.imshow(tile.numpy(), cmap="RdBu_r", vmin=-scale, vmax=scale)
         name = f"unit {field.unit}" if field.label is None else f"{field.unit}: label {field.label}"
         ax.set_title(name, fontsize="x-small", pad=2)
-    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set(color="lightgrey")
+    for ax in axes.flat[len(chosen) :]:
         ax.axis("off")
     if shown.ndim == 3:
         made.colorbar(image, ax=axes, shrink=0.8, aspect=30, label="weight")
     return made
-
-
-def _shuffled(units: int, seed: int) -> Tensor:
-    return torch.randperm(units, generator=Generator().manual_seed(seed))

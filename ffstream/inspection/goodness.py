@@ -71,7 +71,7 @@ def by_sign(network: Network, rows: Tensor, labels: Tensor, generator: Generator
     Tensor
         (n, layers, 2): real, negative.
     """
-    parts = zip(rows.split(CHUNK), labels.split(CHUNK), strict=True)
+    parts = zip(torch.split(rows, CHUNK), torch.split(labels, CHUNK), strict=True)
     return torch.cat([_by_sign(network, *part, generator) for part in parts])
 
 
@@ -145,11 +145,15 @@ def _histograms(ax: Axes, goodness: Tensor, separation: Separation) -> None:
     plain_axes(ax)
     span = (float(goodness.min()), float(goodness.max()))
     for sign, values in zip(("real", "negative"), goodness.T, strict=True):
-        style = {"bins": BINS, "range": span, "color": COLOURS[sign]}
-        ax.hist(values.numpy(), **style, histtype="stepfilled", alpha=0.35, label=sign)
-        ax.hist(values.numpy(), **style, histtype="step")
+        colour, shown = COLOURS[sign], values.numpy()
+        ax.hist(shown, BINS, range=span, color=colour, histtype="stepfilled", alpha=0.35, label=sign)
+        ax.hist(shown, BINS, range=span, color=colour, histtype="step")
     if separation.threshold is not None:
         ax.axvline(separation.threshold, color="black", linestyle="--", linewidth=1, label="threshold")
     d_prime = "–" if separation.d_prime is None else f"{separation.d_prime:.2f}"
+    # Room for what is written above the bars.
+    ax.margins(y=0.3)
     ax.set(xlabel="goodness", title=f"layer {separation.layer}")
-    ax.text(0.98, 0.96, f"ROC area {separation.roc_area:.3f}\nd′ {d_prime}", transform=ax.transAxes, ha="right", va="top")
+    ax.text(
+        0.98, 0.96, f"ROC area {separation.roc_area:.3f}\nd′ {d_prime}", transform=ax.transAxes, ha="right", va="top"
+    )

@@ -25,7 +25,7 @@ class Samples:
     rows, labels
         (n, i) float32, and (n,) int64, -1 where there is none.
     source
-        Where they are from.
+        What they are, in the plural.
     """
 
     rows: Tensor
@@ -71,7 +71,7 @@ def remembered(snapshot: Snapshot) -> Samples:
             "the checkpoint remembers no sample, since none was fed before it; name a data set to show, as "
             "--dataset digits"
         )
-    return Samples(memory["rows"], memory["labels"], "remembered")
+    return Samples(memory["rows"], memory["labels"], "remembered samples")
 
 
 def of_dataset(name: str, root: Path, network: NetworkConfig) -> Samples:
@@ -90,13 +90,21 @@ def of_dataset(name: str, root: Path, network: NetworkConfig) -> Samples:
             f"and {network.labels}; name the data set that it learned"
         )
     images, labels = (torch.from_numpy(array) for array in data.test)
-    return Samples(images.flatten(1).float() / 255, labels, f"{name} test")
+    return Samples(images.flatten(1).float() / 255, labels, f"test images of {name}")
 
 
-def shares(layer: Layer) -> Tensor:
-    """Return how much each unit counts for each label; (C, places * units), (1, …) where all labels have the same."""
+def seeded(seed: int) -> Generator:
+    """Return what draws samples and negatives, so that a picture can be drawn again."""
+    return Generator().manual_seed(seed)
+
+
+def members(layer: Layer) -> Tensor:
+    """Return which units count for which label; (C, places * units), (1, …) where all labels have the same.
+
+    Where labels learn how much a unit counts, those are meant that count at least half as much as the first of all.
+    """
     grid, share = layer.form.grid, layer.form.coding.pool().share
+    counts = share > share.amax(1, keepdim=True) / 2
     places, units = grid.region
-    regions = grid.places * grid.units // (places * units)
-    parts = share.view(len(share), 1, -1, 1, units).expand(-1, -1, regions, places, -1)
-    return grid.join(parts)[:, 0]
+    regions = grid.size // (places * units)
+    return grid.join(counts.view(len(share), 1, -1, 1, units).expand(-1, -1, regions, places, -1))[:, 0]

@@ -26,5 +26,5 @@ def montage(tiles: Tensor, columns: int) -> Tensor:
     rows = -(-count // columns)
     made = tiles.new_full((rows * columns, height + 1, width + 1, *channels), torch.nan)
     made[:count, :height, :width] = tiles
-    laid = made.unflatten(0, (rows, columns)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    laid = made.view(rows, columns, *made.shape[1:]).transpose(1, 2).flatten(2, 3).flatten(0, 1)
     return laid[:-1, :-1]
