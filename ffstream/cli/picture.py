@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
     from ffstream.ff.network import Network
     from ffstream.inspection.probe import Samples
     from ffstream.stream.snapshot import Snapshot
