@@ -71,7 +71,7 @@ HOUSE = {
     "measuring": allowed(below(3), "numpy torch rich", lazily="matplotlib"),
     "experiments": allowed(below(4), "numpy pydantic torch safetensors", lazily="matplotlib"),
     "bench": allowed(below(4), "numpy torch sklearn matplotlib rich"),
-    "inspection": allowed(below(4), "torch", lazily="matplotlib"),
+    "inspection": allowed(below(4), "torch", lazily="matplotlib sklearn"),
     "cli": allowed(below(5), "numpy typer rich"),
     "__main__": allowed({"cli"}),
 }

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ffstream import __version__
-from ffstream.cli import bench, config, ctl, demo, experiment, feed, inspect, predict, serve, watch
+from ffstream.cli import bench, config, ctl, demo, experiment, feed, inspect, picture, predict, serve, watch
 from ffstream.errors import FFStreamError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(predict.predict)
 app.command()(watch.watch)
 app.command()(ctl.ctl)
 app.command()(inspect.inspect)
+app.add_typer(picture.picture)
 app.add_typer(bench.bench)
 app.add_typer(experiment.experiment)
 

@@ -314,13 +314,20 @@ class Layer:
         activation = self.connection.forward(x)
         return kernels.judge(self.form, activation, believed, trust, noise, teaching, self.running)
 
-    def read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Read inputs (n, p, i), of any paths, and learn nothing.
+
+        Parameters
+        ----------
+        x
+            Inputs.
+        labels
+            (n, t) int64: where a label has activities of its own, whose to return; ``None``: those that go on.
 
         Returns
         -------
         tuple
-            Goodness, (n, C) or of each path (n, p); activities (n, p, places * units); the next layer's inputs.
+            Goodness, (n, C) or of each path (n, p); activities (n, p or t, places * units); the next layer's inputs.
         """
         activation = self.connection.forward(x)
         activation = activation.to(torch.promote_types(activation.dtype, torch.float32))
@@ -328,8 +335,10 @@ class Layer:
         hidden = form.activation.value(form.coding.hypotheses(parted))
         goodness = form.goodness.read(hidden, form.coding.pool()).mean(1)
         trunk = form.activation.value(activation)
+        shared = labels is None or hidden.shape[1] == 1
+        activities = trunk if shared else form.grid.join(path_of(hidden, labels))
         nothing = torch.zeros(len(x), 1, device=x.device)
-        return goodness, trunk, send_on(form, trunk, self.running.centre, nothing).to(x.dtype)
+        return goodness, activities, send_on(form, trunk, self.running.centre, nothing).to(x.dtype)
 
     def gradient(self, verdict: Verdict, x: Tensor, m: int) -> LocalGradient:
         """Return the gradient of this layer's loss, summed over the first m rows, for inputs (n, p, i)."""

@@ -128,14 +128,15 @@ class Network:
         logits = self._read_out(found.activities, lesson, teaching)
         return self._scores(found, m, None if logits is None else without_copies(logits, m, taught))
 
-    def look(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def look(self, rows: Tensor, labels: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Send rows (n, i) through the layers and learn nothing; of each layer goodness and activities.
 
-        Goodness is (n, C), (n, p) where labels are paths; activities are (n, p, places * units).
+        Goodness is (n, C), (n, p) where labels are paths; activities are (n, p, places * units), or where labels (n, t)
+        are given and have activities of their own, those (n, t, places * units).
         """
         x = self._enter(self._paths_of(rows), torch.zeros(len(rows), 1, device=self.device))
         for layer in self.layers:
-            goodness, activities, x = layer.read(x)
+            goodness, activities, x = layer.read(x, labels)
             yield goodness, activities
 
     def dead_units(self, rows: Tensor) -> list[int]:

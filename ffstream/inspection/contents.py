@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ffstream.errors import StateError
+from ffstream.errors import CheckpointError, StateError
 from ffstream.stream import snapshot as folders
 from ffstream.stream.checkpoint import CheckpointStore
-from ffstream.stream.snapshot import Snapshot
+from ffstream.stream.snapshot import MANIFEST, Snapshot
 
 # What a manifest says of the network and of learning, apart from its counters.
 CONFIGURATION = ("network", "rule", "rounding")
@@ -25,6 +25,29 @@ def store_of(directory: Path) -> CheckpointStore:
     if not directory.is_dir():
         raise StateError(f"{directory}: no such directory; name the state.directory of a daemon")
     return CheckpointStore(directory, keep=1)
+
+
+def snapshot_at(path: Path) -> tuple[str, Snapshot]:
+    """Return the name and the content of a checkpoint: of the folder itself, or the newest of a state directory.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or the newest is damaged.
+    StateError
+        If there is no such directory, it is of another format, or the disk refuses.
+    """
+    if (path / MANIFEST).exists():
+        return path.resolve().name, folders.read(path)
+    store = store_of(path)
+    entries = store.listing()
+    if not entries:
+        raise CheckpointError(
+            f"{path}: there is no checkpoint in it yet; a daemon saves one when it stops, or at once when told to: "
+            "ffstream ctl checkpoint"
+        )
+    newest = store.entry(entries[-1].name)
+    return newest.name, folders.read(path / newest.name)
 
 
 def of_directory(store: CheckpointStore) -> dict[str, Any]:

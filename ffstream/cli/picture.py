@@ -1,0 +1,173 @@
+"""``ffstream picture``: what a network has learned, to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ffstream.ff.network import Network
+    from ffstream.inspection.probe import Samples
+    from ffstream.stream.snapshot import Snapshot
+
+picture = typer.Typer(
+    name="picture",
+    no_args_is_help=True,
+    help="Draw what a network has learned.\n\nOf a state directory, the newest checkpoint; or of one checkpoint, a "
+    "folder in it. It only reads, so that of a running daemon may be drawn.",
+)
+
+Directory = Annotated[Path, typer.Argument(help="The state.directory of a daemon, running or not, or a checkpoint.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers behind the picture to this file.")]
+DatasetName = Annotated[
+    str | None,
+    typer.Option(
+        help="Show test images of digits (bundled), mnist, fashion-mnist, kmnist, cifar10, cifar100 or usps instead of "
+        "what the checkpoint remembers."
+    ),
+]
+DataRoot = Annotated[Path, typer.Option(help="Folder of torchvision's data sets; cifar10 also as JPEGs.")]
+DATA = Path("data")
+# Samples from which the one that is compared is drawn, and with which a mask may mix it.
+COMPANY = 64
+DOTS_PER_INCH = 200
+
+
+@picture.command()
+def activities(
+    directory: Directory,
+    out: Annotated[Path, typer.Option(help="The PNG, SVG or PDF file.")] = Path("activities.png"),
+    dataset: DatasetName = None,
+    data_root: DataRoot = DATA,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the input, and its negative.")] = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Compare the activities of one input in every layer with those of a negative version of it.
+
+    The negative is as the network learns it: the same input under a wrong label that it finds likely, or a corrupted
+    copy (network.negatives). Coloured are the units whose activity counts in the goodness that is written above. Where
+    each label owns units (coding assembly), both versions have the same activities, and what counts are the units of
+    the true label, and of the wrong one.
+
+        ffstream picture activities ffstream-state --seed 3
+
+        ffstream picture activities ffstream-state/before-drift --dataset digits --out before.svg
+    """
+    from ffstream.inspection import activities as measuring
+    from ffstream.inspection import probe
+
+    title, snapshot, network = _network(directory, out)
+    generator = probe.seeded(seed)
+    samples = _samples(snapshot, network, dataset, data_root).draw(COMPANY, generator)
+    versions = measuring.compare(network, samples, generator)
+    _save(measuring.draw(network, versions, f"{title}; one of the {samples.source}"), out)
+    numbers = [version.numbers() for version in versions]
+    for version in numbers:
+        found = ", ".join(f"{layer['goodness']:.3g}" for layer in version["layers"])
+        typer.echo(f"{version['sign']} ({version['said']}): goodness {found}")
+    _write(json_file, title, versions=numbers)
+
+
+@picture.command()
+def goodness(
+    directory: Directory,
+    out: Annotated[Path, typer.Option(help="The PNG, SVG or PDF file.")] = Path("goodness.png"),
+    dataset: DatasetName = None,
+    data_root: DataRoot = DATA,
+    samples: Annotated[int, typer.Option(min=2, help="Samples to show; all, if there are fewer.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the samples, and their negatives.")] = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Draw how goodness is distributed in each layer, of real samples and of their negatives.
+
+    The further apart the two, the better the layer knows what is real: ROC area is the chance that a real sample has
+    more goodness than a negative (0.5 if it knows nothing), d′ the difference of the means in standard deviations.
+    Negatives are drawn as in learning; where that is from the network's belief, they get harder as it learns.
+
+        ffstream picture goodness ffstream-state
+
+        ffstream picture goodness ffstream-state --dataset mnist --json goodness.json
+    """
+    from dataclasses import asdict
+
+    from ffstream.inspection import goodness as measuring
+    from ffstream.inspection import probe
+
+    title, snapshot, network = _network(directory, out)
+    generator = probe.seeded(seed)
+    shown = _samples(snapshot, network, dataset, data_root).draw(samples, generator)
+    found = measuring.by_sign(network, shown.rows, shown.labels, generator)
+    rows = measuring.separations(network, found)
+    _save(measuring.draw(found, rows, f"{title}; {len(found):,} {shown.source}"), out)
+    for row in rows:
+        d_prime = "none, goodness does not vary" if row.d_prime is None else f"{row.d_prime:.2f}"
+        typer.echo(
+            f"layer {row.layer}: goodness {row.real_mean:.3g} of real samples, {row.negative_mean:.3g} of negatives; "
+            f"ROC area {row.roc_area:.3f}, d′ {d_prime}"
+        )
+    _write(json_file, title, samples=len(found), source=shown.source, layers=[asdict(row) for row in rows])
+
+
+@picture.command()
+def fields(
+    directory: Directory,
+    out: Annotated[Path, typer.Option(help="The PNG, SVG or PDF file.")] = Path("fields.png"),
+    units: Annotated[int, typer.Option(min=1, help="Units to show; all, if there are fewer.")] = 60,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Draw the units with this seed; without it, those of the largest weights.")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Draw the receptive fields of units of the first layer: their weights, as images.
+
+    Red raises a unit's activity, blue lowers it; of colour images, a weight is added to grey. Convolutions show their
+    kernels, receptive fields that share no weights a patch at each place. Where each label owns units, its units stand
+    together.
+
+        ffstream picture fields ffstream-state --units 100 --seed 0
+    """
+    from dataclasses import asdict
+
+    from ffstream.inspection import fields as measuring
+
+    title, _, network = _network(directory, out)
+    tiles = measuring.images(network)
+    chosen = measuring.choose(network, units, seed)
+    how = "those of the largest weights" if seed is None else "drawn at random"
+    _save(measuring.draw(tiles, chosen, f"{title}; {len(chosen)} of {len(tiles)} units of layer 1, {how}"), out)
+    _write(json_file, title, units=[asdict(field) for field in chosen])
+
+
+def _network(directory: Path, out: Path) -> tuple[str, Snapshot, Network]:
+    """Read a checkpoint; return what to call it in a picture, its content, and its network."""
+    if out.suffix not in (".png", ".svg", ".pdf"):
+        raise typer.BadParameter(f"--out: {out.name!r} is not the name of a .png, .svg or .pdf file")
+    from ffstream.inspection import contents, probe
+
+    name, snapshot = contents.snapshot_at(directory)
+    return f"{name}, version {snapshot.version:,}", snapshot, probe.network_of(snapshot)
+
+
+def _samples(snapshot: Snapshot, network: Network, dataset: str | None, root: Path) -> Samples:
+    from ffstream.inspection import probe
+
+    return probe.remembered(snapshot) if dataset is None else probe.of_dataset(dataset, root, network.config)
+
+
+def _save(figure: Figure, out: Path) -> None:
+    try:
+        figure.savefig(out, dpi=DOTS_PER_INCH)
+    except OSError as error:
+        raise typer.BadParameter(f"--out: {out} cannot be written: {error.strerror}") from error
+    typer.echo(f"drawn to {out}")
+
+
+def _write(file: Path | None, title: str, **numbers: int | str | Sequence[Any]) -> None:
+    if file is not None:
+        file.write_text(json.dumps({"checkpoint": title, **numbers}, indent=1) + "\n")
