@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from conftest import starter
+from daemons import starter
 from plain_client import CONTROL, EVENTS, PUSH, QUERIES, SAMPLES, Feeder, Line, command, unpack
 from test_protocol_document import DOCUMENT, fields_of
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import starter
+from daemons import starter
 from prometheus_client.parser import text_string_to_metric_families
 
 from ffstream import Client, ports
