@@ -66,7 +66,7 @@ class Forward:
         self.parameters = sum(tensor.numel() for tensor in (*weights, *layers, *readout))
 
     def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
-        self.network.sweep(rows, Lesson(labels, Phase.TOGETHER), generator)
+        self.network.sweep(rows, Lesson(labels, Phase.TOGETHER, scored=False), generator)
 
     def predict(self, rows: Tensor) -> Tensor:
         return self.network.sweep(rows).labels()

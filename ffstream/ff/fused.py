@@ -61,7 +61,7 @@ def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
             torch._dynamo.mark_dynamic(tensor, 0)  # noqa: SLF001  has no public name
         return tensor
 
-    paths, labels = network.paths, network.config.labels
+    paths = network.paths
     signs = blank(1) if network.config.corruption and phase.lowers else network.signs(phase)
     teaching = Teaching(blank(1, dtype=torch.int64), signs, blank(1))
     x = blank(paths, network.config.width)
@@ -69,7 +69,9 @@ def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
     for layer, trust in zip(network.layers, network.trust, strict=True):
         _multiply(blank(paths, layer.weight.shape[1], dtype=network.dtype), layer.weight)
         activation = blank(paths, layer.form.grid.size, dtype=network.dtype)
-        kernels.judge(layer.form, activation, blank(layer.form.labels), trust, blank(labels), teaching, layer.running)
+        kernels.judge(
+            layer.form, activation, blank(layer.form.labels), trust, blank(layer.form.labels), teaching, layer.running
+        )
 
 
 def _multiply(x: Tensor, weight: Tensor) -> Tensor:

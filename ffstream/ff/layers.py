@@ -150,7 +150,7 @@ def judge(
     activation = form.grid.part(activation.to(torch.promote_types(dtype, torch.float32)))
     pool, hypotheses = form.coding.pool(), form.coding.hypotheses(activation)
     hidden = form.activation.value(hypotheses)
-    goodness = form.goodness.read(hidden, pool)[..., : form.labels]
+    goodness = form.goodness.read(hidden, pool)[..., : believed.shape[1]]
     felt = goodness.mean(1)
     believed = believed + felt
     signs = teaching.signs.expand(len(activation), -1)
@@ -206,7 +206,7 @@ def _peers(
     """
     raised = teaching.signs
     if judgement.moved is None:
-        raised = functional.one_hot(targets, form.labels).to(raised.dtype) * raised.unsqueeze(2)
+        raised = functional.one_hot(targets, judgement.slope.shape[2]).to(raised.dtype) * raised.unsqueeze(2)
         raised = raised.sum(1)
     raised = raised.amax(1, keepdim=True) if hidden.shape[1] == 1 else raised
     counts = (raised * teaching.weight)[..., None]

@@ -47,10 +47,14 @@ class Lesson:
         (m,) int64: true labels; -1 where a sample has none, which only coding ``none`` learns from.
     phase
         Whether real goodness rises, negative goodness falls, or both.
+    scored
+        Whether the lesson's own rows are to be predicted too. Under ``overlay`` coding that takes a path a label; where
+        it is not needed, and wrong labels are drawn alike, a row takes two, and its scores are of those.
     """
 
     labels: Tensor
     phase: Phase
+    scored: bool = True
 
 
 class Teaching(NamedTuple):

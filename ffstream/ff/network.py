@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.config.network import Precision, Prediction
 from ffstream.ff.building import make_layers
 from ffstream.ff.fused import fuse
 from ffstream.ff.goodness import normalise
-from ffstream.ff.labels import write_labels
+from ffstream.ff.labels import path_of, write_labels
 from ffstream.ff.layers import Kernels
 from ffstream.ff.lesson import Lesson, Phase, Teaching, beside_copies, lay_out, without_copies
+from ffstream.ff.negatives import wrong_labels
 from ffstream.ff.readout import Readout
 from ffstream.ff.scores import Scores, listed_first, weigh
 
@@ -110,9 +112,12 @@ class Network:
             return self._look_up(rows, self.readout)
         m = 0 if lesson is None else len(lesson.labels)
         rows, teaching, taught = lay_out(rows, lesson, self.config, self.signs, generator)
-        noise = torch.ones(len(rows), self.config.labels, device=self.device)
-        believed, found = torch.zeros_like(noise[:, : self._hypotheses]), _Findings()
-        x = self._enter(self._paths_of(rows), teaching.weight)
+        paths = self._paths_of(rows)
+        if lesson is not None and not lesson.scored and m == len(rows):
+            paths, teaching = self._taught_paths(paths, teaching, generator)
+        believed = torch.zeros(len(rows), self._hypotheses(paths), device=self.device)
+        noise, found = torch.ones_like(believed), _Findings()
+        x = self._enter(paths, teaching.weight)
         for depth, (layer, trust) in enumerate(zip(self.layers, self.trust, strict=True)):
             if lesson is not None and lesson.phase.lowers:
                 noise[:m].exponential_(generator=generator)
@@ -161,10 +166,24 @@ class Network:
         named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
         return {"centre": self.centre, **named}
 
-    @property
-    def _hypotheses(self) -> int:
-        """Labels that goodness tells apart."""
+    def _hypotheses(self, paths: Tensor) -> int:
+        """Return how many labels goodness tells apart."""
+        if self.config.coding == "overlay":
+            return paths.shape[1] - (self.readout is not None)
         return 1 if self.config.coding == "none" else self.config.labels
+
+    def _taught_paths(
+        self, paths: Tensor, teaching: Teaching, generator: torch.Generator | None
+    ) -> tuple[Tensor, Teaching]:
+        """Keep of the paths (n, p, i) those of the true label and of a wrong one, and the neutral one, where two do."""
+        config = self.config
+        if config.coding != "overlay" or config.negatives != "uniform":
+            return paths, teaching
+        noise = torch.ones(len(paths), config.labels, device=self.device).exponential_(generator=generator)
+        kept = torch.cat([teaching.labels, wrong_labels(torch.zeros_like(noise), teaching.labels, noise)], 1)
+        if self.readout is not None:
+            kept = functional.pad(kept, (0, 1), value=config.labels)
+        return path_of(paths, kept), teaching._replace(labels=torch.zeros_like(teaching.labels))
 
     def _reads(self, depth: int) -> bool:
         """Whether the read-out reads the layer at a depth."""

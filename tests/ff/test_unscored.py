@@ -1,0 +1,54 @@
+"""A lesson whose rows need not be predicted takes two paths a row under overlay coding, and teaches the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from plain_forward import LABELS, copy_of, equal, make_labels, make_network, make_rows, seeded
+
+from ffstream.ff.lesson import Lesson, Phase
+from ffstream.ff.network import Network
+
+LEARNING, QUERIES = 12, 3
+
+
+def taught(network: Network, rows: torch.Tensor, phase: Phase, *, scored: bool) -> dict[str, torch.Tensor]:
+    network.sweep(rows, Lesson(make_labels(LEARNING), phase, scored), seeded(4))
+    return copy_of(network)
+
+
+@pytest.mark.parametrize("readout", ["none", "all"])
+def test_awake_it_moves_every_weight_as_a_scored_one_does(readout):
+    one, other = (make_network("overlay", negatives="uniform", readout=readout) for _ in range(2))
+    rows = make_rows(LEARNING)
+    expected, found = taught(one, rows, Phase.WAKE, scored=True), taught(other, rows, Phase.WAKE, scored=False)
+    for name, tensor in expected.items():
+        # The running means are of the paths that were sent.
+        if "centre" not in name:
+            torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("phase", [Phase.SLEEP, Phase.TOGETHER])
+def test_the_wrong_label_falls_and_is_never_the_true_one(phase):
+    network, rows = make_network("overlay", negatives="uniform", rate=0.05), make_rows(LEARNING)
+    lesson = Lesson(make_labels(LEARNING), phase, scored=False)
+    first = network.sweep(rows, lesson, seeded(4)).shown[:, :, -1].mean()
+    for _ in range(30):
+        last = network.sweep(rows, lesson, seeded(4)).shown[:, :, -1].mean()
+    assert last < first
+    assert set(network.sweep(rows).labels().tolist()) <= set(range(LABELS))
+
+
+@pytest.mark.parametrize(
+    ("coding", "negatives"), [("disjoint", "uniform"), ("context", "uniform"), ("overlay", "belief")]
+)
+def test_where_all_labels_are_needed_it_is_as_any_lesson(coding, negatives):
+    one, other = (make_network(coding, negatives=negatives) for _ in range(2))
+    rows = make_rows(LEARNING)
+    assert equal(taught(one, rows, Phase.TOGETHER, scored=True), taught(other, rows, Phase.TOGETHER, scored=False))
+
+
+def test_beside_queries_it_is_as_any_lesson():
+    one, other = (make_network("overlay", negatives="uniform") for _ in range(2))
+    rows = make_rows(LEARNING + QUERIES)
+    assert equal(taught(one, rows, Phase.WAKE, scored=True), taught(other, rows, Phase.WAKE, scored=False))
