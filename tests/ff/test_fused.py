@@ -9,13 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_forward import CODINGS, PHASES, copy_of, learn, make_labels, make_network, make_rows, relative_error
+from plain_forward import CODINGS, OPTIONS, PHASES, copy_of, learn, make_labels, make_network, make_rows, relative_error
 
 from ffstream.ff import fused
-from ffstream.ff.layers import Kernels, Lesson, Phase, judge
+from ffstream.ff.layers import Kernels, judge
+from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 
 PRECISIONS = ("float32", "bfloat16")
+# Networks that between them have each option, and those that learn corrupted inputs.
+MORE = {name: {} for name in OPTIONS} | {
+    "none": {"negatives": "blur"},
+    "disjoint": {"negatives": "shuffled"},
+    "context": {"homeostasis": True, "peer": 0.1, "readout": "upper"},
+}
 # Of the distance that the weights moved. In bfloat16 one rounding that falls the other way is seen in what follows.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
 STEPS = [(1, 0), (6, 0), (1, 1), (6, 5), (2, 0), (40, 30)]
@@ -23,10 +30,10 @@ STEPS = [(1, 0), (6, 0), (1, 1), (6, 5), (2, 0), (40, 30)]
 pytestmark = pytest.mark.timeout(600)
 
 
-def make_fused(coding: str, **network: str) -> Network:
+def make_fused(coding: str, *phases: Phase, **network: str) -> Network:
     """Compile a small network; graphs of the same shapes are compiled once a process."""
     made = make_network(coding, **network)
-    made.fuse(8, PHASES)
+    made.fuse(8, phases or PHASES)
     return made
 
 
@@ -59,6 +66,28 @@ def test_fused_sweeps_score_and_learn_as_eager_ones_do(coding, precision, phase,
         else:
             assert torch.equal(found[name], step), name
     assert expected["0.weight"].any()
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_compile_nothing_again(name):
+    fused, eager = make_fused(name, Phase.TOGETHER, **MORE[name]), make_network(name, **MORE[name])
+    with torch.compiler.set_stance("fail_on_recompile"):
+        found, scores = moved(fused, Phase.TOGETHER, STEPS)
+        fused.sweep(make_rows(300))
+    expected, eager_scores = moved(eager, Phase.TOGETHER, STEPS)
+    assert fused.kernels.judge is not judge
+    assert relative_error(scores, eager_scores) < 1e-4
+    for key, step in expected.items():
+        assert relative_error(found[key], step) < 1e-3 if step.any() else torch.equal(found[key], step), key
+
+
+@pytest.mark.parametrize("phase", [Phase.WAKE, Phase.SLEEP])
+@pytest.mark.parametrize("name", ["none", "running", "images", "overlaid images"])
+def test_awake_and_asleep_nothing_is_compiled_again(name, phase):
+    network = make_fused(name, phase)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for m, queries in STEPS:
+            learn(network, make_rows(m + queries), m, phase)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -125,7 +154,7 @@ def test_rows_are_multiplied_alike_whichever_way_is_fastest(monkeypatch, dtype, 
     monkeypatch.setattr(fused, "WIDE", wide)
     generator = torch.Generator().manual_seed(n)
     x, weight = (torch.randn(*shape, generator=generator).to(dtype) for shape in ((n, paths, 30), (17, 30)))
-    found, exact = make_fused("disjoint").kernels.multiply(x, weight), x.double() @ weight.double().T
+    found, exact = fused._multiply(x, weight), x.double() @ weight.double().T
     assert found.dtype == dtype
     assert found.is_contiguous()
     torch.testing.assert_close(found.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
