@@ -6,6 +6,7 @@ connection, its weights are one matrix, a row for each set of weights (u, i), so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -103,11 +104,12 @@ class Local:
 
     def forward(self, x: Tensor) -> Tensor:
         windows, weights = self._windows(x), self._by_place(self.weight)
-        return torch.bmm(windows, weights.transpose(1, 2)).transpose(0, 1).reshape(*x.shape[:2], -1)
+        return torch.bmm(windows, weights.transpose(1, 2)).transpose(0, 1).reshape(*x.shape[:2], len(self.weight))
 
     def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
         windows = self._windows(x)
-        slopes = delta.reshape(windows.shape[1], len(windows), -1).permute(1, 2, 0)
+        units = delta.shape[2] // len(windows)
+        slopes = delta.reshape(windows.shape[1], len(windows), units).permute(1, 2, 0)
         return Formed(torch.bmm(slopes, windows).flatten(0, 1))
 
     def _windows(self, x: Tensor) -> Tensor:
@@ -115,7 +117,7 @@ class Local:
         field = self.field
         images = functional.pad(field.images(x), (field.padding,) * 4)
         windows = images.unfold(2, field.kernel, field.stride).unfold(3, field.kernel, field.stride)
-        return windows.permute(2, 3, 0, 1, 4, 5).reshape(-1, len(images), field.inputs)
+        return windows.permute(2, 3, 0, 1, 4, 5).reshape(math.prod(field.places), len(images), field.inputs)
 
     def _by_place(self, weight: Tensor) -> Tensor:
         rows, columns = self.field.places
@@ -142,7 +144,7 @@ class Convolution:
         made = functional.conv2d(
             field.images(x), self._kernels(self.weight), stride=field.stride, padding=field.padding
         )
-        return made.permute(0, 2, 3, 1).reshape(*x.shape[:2], -1)
+        return made.permute(0, 2, 3, 1).reshape(*x.shape[:2], math.prod(made.shape[1:]))
 
     def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
         field, (rows, columns) = self.field, self.field.places

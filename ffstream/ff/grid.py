@@ -50,7 +50,8 @@ class Grid:
             side = self.regions
             grid = rows.view(n, paths, side, self.height // side, side, self.width // side, self.units)
             rows = grid.transpose(3, 4)
-        return rows.reshape(n, paths, -1, *self.region)
+        places, units = self.region
+        return rows.reshape(n, paths, self.size // (places * units), places, units)
 
     def join(self, parts: Tensor) -> Tensor:
         """Lay what ``part`` made flat again."""

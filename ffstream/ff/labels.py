@@ -192,7 +192,8 @@ class LearnedAssembly(_Plain):
         return parts.transpose(2, 3).flatten(3).unsqueeze(2)
 
     def part(self, laid: Tensor) -> Tensor:
-        return laid[:, :, 0].view(*laid.shape[:2], laid.shape[3], self._regions, -1).transpose(2, 3)
+        n, paths, _, places, units = laid.shape
+        return laid[:, :, 0].view(n, paths, places, self._regions, units // self._regions).transpose(2, 3)
 
     def collect(
         self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness

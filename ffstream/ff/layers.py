@@ -6,6 +6,7 @@ that a compiler fuses into a single pass over the activations (``ffstream.ff.fus
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -210,7 +211,7 @@ def _peers(
         raised = raised.sum(1)
     raised = raised.amax(1, keepdim=True) if hidden.shape[1] == 1 else raised
     counts = (raised * teaching.weight)[..., None]
-    rows = form.grid.join(form.coding.part(hidden)).view(*hidden.shape[:2], -1, len(running.activity))
+    rows = _by_channel(form.grid.join(form.coding.part(hidden)), len(running.activity))
     mean = (rows.mean(2) * counts).sum((0, 1)) / counts.sum().clamp(min=1e-12)
     running.activity.lerp_(mean, PEERING * (counts.sum() > 0).to(mean.dtype))
     pull = (running.activity - running.activity.mean()) * (form.peer / rows.shape[2])
@@ -232,7 +233,8 @@ def send_on(form: Form, rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
     if form.pool > 1:
         grid = form.grid
         images = rows.reshape(-1, grid.height, grid.width, grid.units).permute(0, 3, 1, 2)
-        rows = functional.max_pool2d(images, form.pool).permute(0, 2, 3, 1).reshape(*rows.shape[:2], -1)
+        pooled = functional.max_pool2d(images, form.pool).permute(0, 2, 3, 1)
+        rows = pooled.reshape(*rows.shape[:2], math.prod(pooled.shape[1:]))
     return enter(rows, centre, weight) if form.centring else normalise(rows)
 
 
@@ -249,10 +251,15 @@ def enter(rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
     weight
         (n, 1): how much each row teaches.
     """
-    x = normalise(rows).view(*rows.shape[:2], -1, len(centre)) - centre
+    x = _by_channel(normalise(rows), len(centre)) - centre
     # A query must not reach the mean even where it is not finite, and 0 times infinity is.
     centre.add_(torch.where(weight > 0, weight * x.mean((1, 2)), 0).sum(0), alpha=CENTRING)
     return x.flatten(2)
+
+
+def _by_channel(rows: Tensor, channels: int) -> Tensor:
+    """See flat rows (n, p, i) place by place; (n, p, i / channels, channels)."""
+    return rows.view(*rows.shape[:2], rows.shape[2] // channels, channels)
 
 
 class Kernels(NamedTuple):

@@ -205,7 +205,8 @@ class Network:
         channels = self.config.image[0]
         if channels == 1 or self.config.stack[0].kind == "dense":
             return paths
-        return paths.view(*paths.shape[:2], channels, -1).transpose(2, 3).flatten(2)
+        places = paths.shape[2] // channels
+        return paths.view(*paths.shape[:2], channels, places).transpose(2, 3).flatten(2)
 
     def _read_out(self, activities: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
         """Read all rows out, and let the read-out learn from those of a lesson that are real; (rows, C)."""

@@ -125,7 +125,7 @@ def swept() -> Swept:
         Phase.WAKE,
         2,
         0,
-        Scores(torch.zeros(3, 4), torch.zeros(1, 1, 4), torch.zeros(2, 1, 1)),
+        Scores(torch.zeros(3, 4), torch.zeros(3, 4), torch.zeros(1, 1, 4), *torch.zeros(2, 2, 1, 1)),
         np.array([1, 2]),
         np.array([1, 3]),
     )
