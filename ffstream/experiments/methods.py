@@ -54,10 +54,13 @@ class Method(Protocol):
 
 
 class Forward:
-    """The sweep, both signs in each step."""
+    """The sweep, in one phase all along."""
 
-    def __init__(self, network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device) -> None:
+    def __init__(
+        self, network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device, phase: Phase = Phase.TOGETHER
+    ) -> None:
         self.network = Network(network, optimizer, device)
+        self.phase = phase
         self.anneal = self.network.anneal
         self.state = self.network.state
         readout = self.network.readout.state().values() if self.network.readout else ()
@@ -66,7 +69,7 @@ class Forward:
         self.parameters = sum(tensor.numel() for tensor in (*weights, *layers, *readout))
 
     def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
-        self.network.sweep(rows, Lesson(labels, Phase.TOGETHER, scored=False), generator)
+        self.network.sweep(rows, Lesson(labels, self.phase, scored=False), generator)
 
     def predict(self, rows: Tensor) -> Tensor:
         return self.network.sweep(rows).labels()
@@ -142,4 +145,4 @@ def make(row: Row, seed: int, device: torch.device) -> Method:
         return Frozen(network, row.rate, device)
     if row.method == "recurrent":
         return Recurrent(network, row.optimizer, row.iterations, device)
-    return Forward(network, row.optimizer, device)
+    return Forward(network, row.optimizer, device, Phase(row.phase))

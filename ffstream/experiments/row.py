@@ -40,7 +40,7 @@ class Row(BaseModel):
     published_error, source
         Test error in percent where one was published, and where.
     method
-        ``forward``: the sweep, both signs in each step. ``backprop``: a multilayer perceptron of the same widths, with
+        ``forward``: the sweep. ``backprop``: a multilayer perceptron of the same widths, with
         cross-entropy and Adam. ``frozen``: the same net, its weights never changed from the first ones, and a linear
         softmax read-out learned from its normalised activities. ``recurrent``: layers see the layers above them too
         (``ffstream.experiments.recurrent``).
@@ -48,6 +48,9 @@ class Row(BaseModel):
         Passes over the training images, images a step, and runs with seeds 0, 1, …
     jitter, flip
         How far each image is shifted at random, in pixels either way, and whether half of them are mirrored.
+    phase
+        Under ``forward``: both signs in each step (together), or real data only (wake), which is enough where goodness
+        is held against that of the other labels.
     decay
         Share of the passes, at the end, over which the step size falls linearly to 0 (the paper: the second half).
     rate
@@ -71,6 +74,7 @@ class Row(BaseModel):
     seeds: Count = 5
     jitter: int = Field(0, ge=0)
     flip: bool = False
+    phase: Literal["together", "wake"] = "together"
     decay: float = Field(0.5, ge=0, le=1)
     rate: Positive = 1e-3
     iterations: int = Field(8, ge=JUDGED[-1])
@@ -89,6 +93,8 @@ class Row(BaseModel):
             raise ValueError(f"[optimizer] is of {' and '.join(RULED)}; {self.method} learns by Adam, at rate")
         if self.method != "recurrent" and "iterations" in self.model_fields_set:
             raise ValueError(f"iterations is of recurrent; {self.method} goes through its layers once")
+        if self.method != "forward" and "phase" in self.model_fields_set:
+            raise ValueError(f"phase is of forward; {self.method} has none")
         if self.method == "backprop" and any(layer.kind != "dense" for layer in self.network.stack):
             raise ValueError("backprop has dense layers only: give network.hidden")
         if (self.jitter or self.flip) and len(self.network.shape) < 2:

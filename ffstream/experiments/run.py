@@ -101,7 +101,7 @@ class Run:
         self.train, self.test = Labelled.on(device, *data.train), Labelled.on(device, *data.test)
         self.method = make(row, seed, device)
         if isinstance(self.method, Forward) and len(self.train) * row.passes >= FUSED_IMAGES:
-            self.method.network.fuse(row.batch, {Phase.TOGETHER, Phase.WAKE})
+            self.method.network.fuse(row.batch, {self.method.phase, Phase.WAKE})
         stamp = row.stamp(seed, (labels.tobytes() for _, labels in (data.train, data.test)))
         named = environment(device)["device"]
         self.record = Record(stamp, parameters=self.method.parameters, samples=len(self.train), device=named)

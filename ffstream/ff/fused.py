@@ -67,7 +67,10 @@ def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
     x = blank(paths, network.config.width)
     kernels.enter(x, network.centre, teaching.weight)
     for layer, trust in zip(network.layers, network.trust, strict=True):
-        _multiply(blank(paths, layer.weight.shape[1], dtype=network.dtype), layer.weight)
+        if not layer.compiles:
+            continue
+        if isinstance(layer.connection, Dense):
+            _multiply(blank(paths, layer.weight.shape[1], dtype=network.dtype), layer.weight)
         activation = blank(paths, layer.form.grid.size, dtype=network.dtype)
         kernels.judge(
             layer.form, activation, blank(layer.form.labels), trust, blank(layer.form.labels), teaching, layer.running
