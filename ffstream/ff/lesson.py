@@ -49,7 +49,7 @@ class Lesson:
         Whether real goodness rises, negative goodness falls, or both.
     scored
         Whether the lesson's own rows are to be predicted too. Under ``overlay`` coding that takes a path a label; where
-        it is not needed, and wrong labels are drawn alike, a row takes two, and its scores are of those.
+        it is not needed, a row takes two, and its scores are of those.
     """
 
     labels: Tensor

@@ -175,12 +175,19 @@ class Network:
     def _taught_paths(
         self, paths: Tensor, teaching: Teaching, generator: torch.Generator | None
     ) -> tuple[Tensor, Teaching]:
-        """Keep of the paths (n, p, i) those of the true label and of a wrong one, and the neutral one, where two do."""
+        """Keep of the paths (n, p, i) those of the true label and of a wrong one, and the neutral one, where two do.
+
+        All layers lower the same wrong label, drawn from what the first one believes: it alone sees every label.
+        """
         config = self.config
-        if config.coding != "overlay" or config.negatives != "uniform":
+        if config.coding != "overlay" or config.corruption:
             return paths, teaching
         noise = torch.ones(len(paths), config.labels, device=self.device).exponential_(generator=generator)
-        kept = torch.cat([teaching.labels, wrong_labels(torch.zeros_like(noise), teaching.labels, noise)], 1)
+        felt = torch.zeros_like(noise)
+        if config.negatives == "belief":
+            silent = torch.zeros_like(teaching.weight)
+            felt = self.layers[0].read(self._enter(paths[:, : config.labels], silent))[0]
+        kept = torch.cat([teaching.labels, wrong_labels(felt, teaching.labels, noise)], 1)
         if self.readout is not None:
             kept = functional.pad(kept, (0, 1), value=config.labels)
         return path_of(paths, kept), teaching._replace(labels=torch.zeros_like(teaching.labels))
