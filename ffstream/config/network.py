@@ -82,6 +82,9 @@ class NetworkConfig(Section):
         "overlay (written over the first pixels, as in Hinton's paper; one pass a label), "
         "none (layers learn without labels; a read-out learns from those samples that have one).",
     )
+    overlay_scale: Positive = Field(
+        1.0, description="Under overlay coding: the label's pixel, as a multiple of the row's largest value."
+    )
     assemblies: Literal["disjoint", "random", "learned"] = Field(
         "disjoint",
         description="Under assembly coding: each label owns units of its own, or a random share; or it learns, from "

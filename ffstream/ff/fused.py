@@ -62,7 +62,7 @@ def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
         return tensor
 
     paths = network.paths
-    signs = blank(1) if network.config.corruption and phase.lowers else network.signs(phase)
+    signs = blank(1) if network.config.corruption and phase is Phase.TOGETHER else network.signs(phase)
     teaching = Teaching(blank(1, dtype=torch.int64), signs, blank(1))
     x = blank(paths, network.config.width)
     kernels.enter(x, network.centre, teaching.weight)

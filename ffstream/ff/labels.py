@@ -278,15 +278,15 @@ def path_of(rows: Tensor, moved: Tensor | None) -> Tensor:
     return rows[torch.arange(len(rows), device=rows.device).unsqueeze(1), moved]
 
 
-def write_labels(rows: Tensor, labels: int, *, neutral: bool = False) -> Tensor:
+def write_labels(rows: Tensor, labels: int, *, scale: float = 1.0, neutral: bool = False) -> Tensor:
     """Write every label over the first pixels; (n, 1, i) -> (n, C, i) (the paper, section 3.3).
 
-    The pixel of the label takes the row's largest value and the other label pixels 0, as in the paper's images. A
-    neutral path, where asked for, comes last, (n, C + 1, i): all labels in equal parts.
+    The pixel of the label takes ``scale`` times the row's largest value and the other label pixels 0; in the paper's
+    images the scale is 1. A neutral path, where asked for, comes last, (n, C + 1, i): all labels in equal parts.
     """
     codes = torch.eye(labels, dtype=rows.dtype, device=rows.device)
     if neutral:
         codes = functional.pad(codes, (0, 0, 0, 1), value=1 / labels)
     paths = rows.repeat(1, len(codes), 1)
-    paths[:, :, :labels] = codes * rows.amax(-1, keepdim=True)
+    paths[:, :, :labels] = codes * (scale * rows.amax(-1, keepdim=True))
     return paths

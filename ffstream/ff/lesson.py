@@ -103,8 +103,9 @@ def lay_out(
         real = rows[:m] if lesson.phase.raises else rows[:0]
         labels = torch.cat([labels[: len(real)], labels])
         rows = torch.cat([real, corrupted, rows[m:]])
-        signs = torch.zeros(len(rows), 1, device=rows.device)
-        signs[: len(real)] = 1
+        if lesson.phase.raises:
+            signs = torch.zeros(len(rows), 1, device=rows.device)
+            signs[:m] = 1
     if network.coding == "none":
         labels = torch.zeros_like(labels)
     weight = torch.full((len(labels), 1), min(1.0, FULL_STEP / m), device=rows.device)

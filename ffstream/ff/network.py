@@ -203,9 +203,11 @@ class Network:
     def _paths_of(self, rows: Tensor) -> Tensor:
         """Make of rows (n, i), as they were sent, paths (n, p, i), as the first layer takes them."""
         paths = rows.unsqueeze(1)
-        if self.config.coding == "overlay":
-            paths = write_labels(paths, self.config.labels, neutral=self.readout is not None)
-        return self._by_place(paths)
+        return self._by_place(self._write_labels(paths) if self.config.coding == "overlay" else paths)
+
+    def _write_labels(self, rows: Tensor) -> Tensor:
+        config = self.config
+        return write_labels(rows, config.labels, scale=config.overlay_scale, neutral=self.readout is not None)
 
     def _by_place(self, paths: Tensor) -> Tensor:
         """Lay the channels of each place together, as layers with places have them."""
@@ -233,7 +235,7 @@ class Network:
 
     def _look_up(self, rows: Tensor, readout: Readout) -> Scores:
         """Predict by the read-out of one neutral path, and for the cascade by the paths of the labels that it lists."""
-        paths = write_labels(rows.unsqueeze(1), self.config.labels, neutral=True)
+        paths = self._write_labels(rows.unsqueeze(1))
         logits = readout.read(self._send(paths[:, -1:])[0])
         goodness = torch.full((len(rows), len(self.layers), self.config.labels), torch.nan, device=self.device)
         evidence, none = logits, torch.empty(0, len(self.layers), 0, device=self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_fused_sweeps_score_and_learn_as_eager_ones_do(coding, precision, phase,
 
 @pytest.mark.parametrize("name", MORE)
 def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_compile_nothing_again(name):
-    fused, eager = make_fused(name, Phase.TOGETHER, **MORE[name]), make_network(name, **MORE[name])
+    fused, eager = make_fused(name, Phase.WAKE, Phase.TOGETHER, **MORE[name]), make_network(name, **MORE[name])
     with torch.compiler.set_stance("fail_on_recompile"):
         found, scores = moved(fused, Phase.TOGETHER, STEPS)
         fused.sweep(make_rows(300))
@@ -81,12 +82,11 @@ def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_com
         assert relative_error(found[key], step) < 1e-3 if step.any() else torch.equal(found[key], step), key
 
 
-@pytest.mark.parametrize("phase", [Phase.WAKE, Phase.SLEEP])
-@pytest.mark.parametrize("name", ["none", "running", "images", "overlaid images"])
-def test_awake_and_asleep_nothing_is_compiled_again(name, phase):
-    network = make_fused(name, phase)
+@pytest.mark.parametrize("name", ["none", "running", "context"])
+def test_what_is_compiled_for_wake_serves_a_nap_too(name):
+    network = make_fused(name, Phase.WAKE, **MORE[name])
     with torch.compiler.set_stance("fail_on_recompile"):
-        for m, queries in STEPS:
+        for phase, (m, queries) in itertools.product([Phase.WAKE, Phase.SLEEP], STEPS):
             learn(network, make_rows(m + queries), m, phase)
 
 

@@ -69,3 +69,10 @@ def test_what_goes_on_to_the_next_layer_is_free_of_labels(coding):
 def test_a_coding_names_what_it_learns_and_what_a_checkpoint_must_hold(coding, parameters, buffers):
     made = make_layer(coding).form.coding
     assert (set(made.parameters()), set(made.buffers())) == (parameters, buffers)
+
+
+def test_a_scaled_label_is_so_many_times_as_bright_as_the_brightest_pixel():
+    rows = torch.rand(3, 1, 6, generator=seeded())
+    paths = write_labels(rows, 2, scale=3.0)
+    torch.testing.assert_close(paths[:, 1, 1], 3 * rows.amax((1, 2)))
+    torch.testing.assert_close(paths[:, :, 2:], rows[:, :, 2:].expand(-1, 2, -1))
