@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ffstream.config import NetworkConfig, OptimizerConfig
+from ffstream.config.network import Prediction
 from ffstream.experiments.recurrent import Recurrent
 from ffstream.experiments.row import Row
 from ffstream.ff.goodness import normalise
@@ -73,6 +74,17 @@ class Forward:
 
     def predict(self, rows: Tensor) -> Tensor:
         return self.network.sweep(rows).labels()
+
+    @property
+    def rules(self) -> tuple[Prediction, ...]:
+        """Ways of predicting that the network has."""
+        network = self.network.config
+        by_goodness: tuple[Prediction, ...] = ("goodness", "upper_goodness", "top_goodness")
+        by_readout: tuple[Prediction, ...] = ("readout",) if network.coding == "none" else ("readout", "cascade")
+        told = by_goodness if network.coding != "none" else ()
+        if len(network.stack) == 1:
+            told = told[:1]
+        return told + (by_readout if self.network.readout else ())
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
         for name, tensor in self.network.state().items():

@@ -90,6 +90,15 @@ def summary(row: Row, records: Sequence[Record]) -> dict[str, Any]:
         "device": records[-1].device,
         "parameters": records[-1].parameters,
         "samples": records[-1].samples,
+        "predictions": {
+            rule: {
+                "error_mean": statistics.fmean(record.predictions[rule]["error"] for record in records),
+                "seconds_per_1000": statistics.median(
+                    record.predictions[rule]["seconds_per_1000"] for record in records
+                ),
+            }
+            for rule in records[-1].predictions
+        },
         "errors": last,
         "errors_by_pass": [record.errors for record in records],
     }

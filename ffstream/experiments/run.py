@@ -63,6 +63,9 @@ class Record:
         Training images.
     device
         Where it learned last.
+    predictions
+        Of each way of predicting that the network has, at the end: test error in percent, and seconds that predicting
+        1,000 images takes.
     """
 
     stamp: str
@@ -71,6 +74,7 @@ class Record:
     parameters: int = 0
     samples: int = 0
     device: str = ""
+    predictions: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class Run:
@@ -139,6 +143,21 @@ class Run:
         self.record.seconds += time.perf_counter() - started
         self.record.errors.append(self._error())
         return self.record.errors[-1]
+
+    def compare_predictions(self) -> None:
+        """Test every way of predicting that the network has, and time it."""
+        if not isinstance(self.method, Forward):
+            return
+        network = self.method.network
+        declared = network.prediction
+        for rule in self.method.rules:
+            network.prediction = rule
+            self._error()  # The first time may compile.
+            started = time.perf_counter()
+            error = self._error()
+            seconds = 1_000 * (time.perf_counter() - started) / len(self.test)
+            self.record.predictions[rule] = {"error": error, "seconds_per_1000": seconds}
+        network.prediction = declared
 
     def _vary(self, shown: Tensor) -> Tensor:
         if self.row.jitter:
@@ -215,6 +234,7 @@ def carry_out(row: Row, seed: int, data: Dataset, device: torch.device, folder: 
         if time.monotonic() - saved >= SAVE_S and not run.finished:
             file.save(run)
             saved = time.monotonic()
+    run.compare_predictions()
     file.finish(run)
     return run.record
 

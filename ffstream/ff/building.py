@@ -15,8 +15,9 @@ from ffstream.ff.connections import Connection, Convolution, Dense, Field, Local
 from ffstream.ff.criteria import CRITERIA
 from ffstream.ff.goodness import make_goodness
 from ffstream.ff.grid import Grid
+from ffstream.ff.judging import Form, Running
 from ffstream.ff.labels import Assembly, Coding, Context, LearnedAssembly, Whole
-from ffstream.ff.layers import Form, Layer, Running
+from ffstream.ff.layers import Layer
 from ffstream.ff.optim import make_rule
 from ffstream.ff.rounding import LAYER_SEEDS, Nearest, make_adder
 

@@ -1,6 +1,6 @@
 """The work between a layer's two products, compiled into one pass over the activations.
 
-What is compiled is ``ffstream.ff.layers.judge`` and ``enter`` themselves, so the readable path and the fast one are
+What is compiled is ``ffstream.ff.judging.judge`` and ``enter`` themselves, so the readable path and the fast one are
 one text. Rows are a dynamic dimension: one row and several rows are compiled once each, before the first sample, and
 nothing is compiled again whatever rows a sweep brings.
 """
@@ -18,7 +18,7 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.nn import functional
 
 from ffstream.ff.connections import Dense
-from ffstream.ff.layers import Kernels, enter, judge
+from ffstream.ff.judging import Kernels, enter, judge
 from ffstream.ff.lesson import Phase, Teaching
 
 if TYPE_CHECKING:

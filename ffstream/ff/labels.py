@@ -11,7 +11,7 @@ none       over the layer; there is one goodness, of the input itself          o
 
 A coding belongs to one layer. It says what is to be judged for each label, and leads the slope of the layer's loss back
 to the activations. Nothing else in the package knows which coding is in use. All but ``blocks`` is pure, so that a
-compiler can fuse it with what surrounds it (``ffstream.ff.layers``).
+compiler can fuse it with what surrounds it (``ffstream.ff.judging``).
 
 Shapes: rows n, labels C, regions r, places of a region l, units of a place u, labels of a row that are moved t (1, or 2
 where both signs are learned at once, or all). The paths dimension p is 1 where the forward pass is label-free, and C

@@ -14,8 +14,8 @@ from ffstream.config.network import Precision, Prediction
 from ffstream.ff.building import make_layers
 from ffstream.ff.fused import fuse
 from ffstream.ff.goodness import normalise
+from ffstream.ff.judging import Kernels
 from ffstream.ff.labels import path_of, write_labels
-from ffstream.ff.layers import Kernels
 from ffstream.ff.lesson import Lesson, Phase, Teaching, beside_copies, lay_out, without_copies
 from ffstream.ff.negatives import wrong_labels
 from ffstream.ff.readout import Readout

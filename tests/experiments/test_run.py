@@ -116,6 +116,27 @@ def test_the_record_says_what_was_learned(tmp_path, declare, data):
     assert json.loads((tmp_path / "small-seed1.json").read_text())["errors"] == record.errors
 
 
+@pytest.mark.parametrize(
+    ("network", "rules"),
+    [
+        ({}, {"goodness", "upper_goodness", "top_goodness"}),
+        ({"hidden": [40]}, {"goodness"}),
+        (
+            {"coding": "overlay", "readout": "all", "prediction": "readout"},
+            {"goodness", "upper_goodness", "top_goodness", "readout", "cascade"},
+        ),
+        ({"coding": "none", "negatives": "masks", "readout": "all", "prediction": "readout"}, {"readout"}),
+    ],
+    ids=["assembly", "one layer", "overlay", "none"],
+)
+def test_every_way_of_predicting_is_tested_and_timed(tmp_path, declare, data, network, rules):
+    row = declare(network={**DECLARED["network"], **network})
+    record = carry_out(row, 0, data, CPU, tmp_path, Noting())
+    assert set(record.predictions) == rules
+    assert record.predictions[row.network.prediction]["error"] == record.errors[-1]
+    assert all(found["seconds_per_1000"] > 0 for found in record.predictions.values())
+
+
 def test_the_error_is_the_share_of_test_images_that_are_wrong(declare, data):
     run = Run(declare(), 0, data, CPU)
     answers = torch.from_numpy(data.test[1])

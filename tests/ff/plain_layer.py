@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ffstream.config import NetworkConfig
-from ffstream.ff.layers import CENTRING, PEERING
+from ffstream.ff.judging import CENTRING, PEERING
 
 
 def activate(name: str, a: Tensor) -> Tensor:

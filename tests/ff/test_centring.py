@@ -18,7 +18,7 @@ from plain_forward import (
     plain_inputs,
 )
 
-from ffstream.ff.layers import CENTRING, Kernels
+from ffstream.ff.judging import CENTRING, Kernels
 from ffstream.ff.lesson import FULL_STEP
 from ffstream.ff.network import Network
 

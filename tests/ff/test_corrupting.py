@@ -21,7 +21,7 @@ from plain_forward import (
 )
 from torch import Tensor
 
-from ffstream.ff.layers import CENTRING
+from ffstream.ff.judging import CENTRING
 from ffstream.ff.lesson import FULL_STEP, Lesson, Phase
 from ffstream.ff.negatives import Corruption, corrupt
 from ffstream.ff.network import Network

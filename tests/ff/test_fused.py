@@ -13,7 +13,7 @@ import torch
 from plain_forward import CODINGS, OPTIONS, PHASES, copy_of, learn, make_labels, make_network, make_rows, relative_error
 
 from ffstream.ff import fused
-from ffstream.ff.layers import Kernels, judge
+from ffstream.ff.judging import Kernels, judge
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 
@@ -172,7 +172,7 @@ import logging, sys, warnings
 sys.path.insert(0, {folder!r})
 import torch
 from plain_forward import copy_of, equal, learn, make_network, make_rows
-from ffstream.ff.layers import Kernels
+from ffstream.ff.judging import Kernels
 from ffstream.ff.lesson import Phase
 
 warnings.simplefilter("ignore")

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ffstream.config import NetworkConfig
 from ffstream.config.network import Activation, Against, Goodness
-from ffstream.ff.layers import Kernels, Layer, Verdict
+from ffstream.ff.judging import Kernels, Verdict
+from ffstream.ff.layers import Layer
 from ffstream.ff.lesson import Phase, Teaching
 
 LEARNING, ROWS = 5, 7

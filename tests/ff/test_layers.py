@@ -24,7 +24,8 @@ from plain_forward import (
 from plain_layer import PlainLayer
 from torch import Tensor
 
-from ffstream.ff.layers import PEERING, THRESHOLDING, Kernels, Layer, Verdict
+from ffstream.ff.judging import PEERING, THRESHOLDING, Kernels, Verdict
+from ffstream.ff.layers import Layer
 from ffstream.ff.lesson import Phase, Teaching
 
 LEARNING, QUERIES = 6, 3

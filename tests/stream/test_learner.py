@@ -10,7 +10,7 @@ import torch
 
 from ffstream.config import Config, parse
 from ffstream.errors import CheckpointError, ConfigError
-from ffstream.ff.layers import Kernels
+from ffstream.ff.judging import Kernels
 from ffstream.ff.lesson import Phase
 from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.learner import Learner
