@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ffstream.cli.options import DataRoot, DatasetName, Device, JsonFile, Quick
+from ffstream.cli.measuring import bar, goes_on, load_data, say, write
+from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Out, Quick, Seeds
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.progress import Progress
 
-    from ffstream.data.datasets import Dataset
     from ffstream.experiments.row import Row
 
 experiment = typer.Typer(
@@ -25,14 +22,8 @@ experiment = typer.Typer(
     "error is that after the last pass, never the best of several.",
 )
 
-Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")]
-Batch = Annotated[int, typer.Option(min=1, max=1024, help="Samples a step.")]
-Out = Annotated[Path, typer.Option(help="Folder for results.json, table.md and figures.")]
-
 # What `goodness` holds against each other, in [network].
 KEYS = ("goodness", "activation")
-# Columns of a table that are too wide for a terminal.
-PROSE = ("what", "source")
 
 
 @experiment.command()
@@ -62,13 +53,13 @@ def reproduce(
     chosen = find(rows_dir, [name.strip() for name in rows.split(",") if name.strip()])
     plan = reproduction.Plan(chosen, data_root, out / "runs", settle(device), seeds, quick)
     found: list[dict[str, Any]] = []
-    with _goes_on(), _bar() as progress:
+    with goes_on(), bar() as progress:
         watcher = _Watcher(progress, plan.total)
         for found in reproduction.reproduce(plan, watcher):
             watcher.over()
-            _write(out, json_file, plan.device, found)
+            write(out, json_file, plan.device, found)
     drawn = {"errors": figures.errors_by_pass(found), "beside-published": figures.beside_published(found)}
-    _say("Test error after the last pass", reproduction.table(found), out, drawn)
+    say("Test error after the last pass", reproduction.table(found), out, drawn)
 
 
 @experiment.command()
@@ -101,18 +92,18 @@ def prequential(
     from ffstream.experiments import prequential as measuring
     from ffstream.experiments.run import settle
 
-    data = _data(dataset, data_root, quick=quick)
+    data = load_data(dataset, data_root, quick=quick)
     place = settle(device)
     name, times = net or f"{math.prod(data.shape)}-512-512", seeds or (1 if quick else 3)
     rates = backprop_rate or list(measuring.RATES)
     plan = measuring.Plan(data, name, batch, times, rates, not quick, str(place))
     found: list[dict[str, Any]] = []
-    with _bar() as progress:
+    with bar() as progress:
         task = progress.add_task("streams", total=plan.total, error="")
         for row in measuring.measure(plan, lambda: progress.advance(task)):
             found.append(asdict(row))
-            _write(out, json_file, place, found, dataset=dataset, net=name, batch=batch)
-    _say(f"One pass over {dataset}", measuring.table(found), out, {"curves": figures.prequential(found)})
+            write(out, json_file, place, found, dataset=dataset, net=name, batch=batch)
+    say(f"One pass over {dataset}", measuring.table(found), out, {"curves": figures.prequential(found)})
 
 
 @experiment.command()
@@ -153,20 +144,20 @@ def goodness(
         rates=rate or ([1.5e-3] if quick else list(choices.RATES)),
         thresholds=[_number(value) for value in threshold or []],
         seeds=seeds or (1 if quick else 3),
-        data=_data(dataset, data_root, quick=quick),
+        data=load_data(dataset, data_root, quick=quick),
         dataset=dataset,
         batch=batch,
         runs=out / "runs",
         device=place,
     )
     found: list[dict[str, Any]] = []
-    with _goes_on(), _bar() as progress:
+    with goes_on(), bar() as progress:
         watcher = _Watcher(progress, plan.total)
         for found in choices.measure(plan, watcher):
             watcher.over()
-            _write(out, json_file, place, found, dataset=dataset, batch=batch)
+            write(out, json_file, place, found, dataset=dataset, batch=batch)
     drawn = {"heat-map": figures.heat_map(found, KEYS)}
-    _say(f"Test accuracy on {dataset}, %", choices.table(found, KEYS), out, drawn)
+    say(f"Test accuracy on {dataset}, %", choices.table(found, KEYS), out, drawn)
 
 
 @experiment.command()
@@ -202,20 +193,20 @@ def recurrent(
     from ffstream.measuring import report
 
     name, place = "digits" if quick else "mnist", settle(device)
-    data = _data(name, data_root, quick=quick)
+    data = load_data(name, data_root, quick=quick)
     given = _given(passes=passes, batch=batch, iterations=iterations)
     row = measuring.declare(data, name, given, network=_given(hidden=hidden), optimizer=_given(rate=rate))
     found: dict[str, Any] = {}
     times = seeds or (1 if quick else row.seeds)
-    with _bar() as progress:
+    with bar() as progress:
         watcher = _Watcher(progress, times)
         for found in measuring.measure(row, data, times, place, watcher):
             watcher.over()
-            _write(out, json_file, place, [found])
+            write(out, json_file, place, [found])
     by_iteration = measuring.table(found)
     report.show("By iteration", by_iteration, list(by_iteration[0]))
     drawn = {"errors": figures.errors_by_pass([found]), "iterations": figures.by_iteration(found)}
-    _say("Test error after the last pass", reproduction.table([found]), out, drawn)
+    say("Test error after the last pass", reproduction.table([found]), out, drawn)
 
 
 class _Watcher:
@@ -245,56 +236,6 @@ class _Watcher:
     def tested(self, error: float) -> None:
         """Show the test error after a pass."""
         self.progress.update(self.one, error=f"test error {error:.2f} %")
-
-
-def _bar() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[error]}"))
-
-
-@contextmanager
-def _goes_on() -> Iterator[None]:
-    """Say, when it is interrupted, that nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
-
-
-def _write(out: Path, json_file: Path | None, device: Any, rows: Sequence[Mapping[str, Any]], **beside: object) -> None:
-    """Write results.json, and the file that was asked for beside it, as far as they have come."""
-    from ffstream.measuring import report
-    from ffstream.measuring.environment import environment
-
-    out.mkdir(parents=True, exist_ok=True)
-    for file in (out / "results.json", json_file):
-        report.write(file, environment(device), **beside, rows=rows)
-
-
-def _say(title: str, table: Sequence[Mapping[str, str]], out: Path, drawn: Mapping[str, Figure]) -> None:
-    """Show a table, and write it and the figures."""
-    from ffstream.measuring import report
-
-    report.show(title, table, [column for column in table[0] if column not in PROSE])
-    (out / "table.md").write_text(report.markdown(table), "utf-8")
-    for name, figure in drawn.items():
-        figure.savefig(out / f"{name}.png", dpi=150)
-    typer.echo(f"results.json, table.md and figures are in {out}")
-
-
-def _data(name: str, root: Path, *, quick: bool) -> Dataset:
-    """Load a data set, or a few bundled digits for a quick run."""
-    from dataclasses import replace
-
-    from ffstream.data import datasets
-
-    if not quick:
-        return datasets.load(name, root)
-    digits = datasets.load("digits", root)
-    return replace(digits, train=(digits.train[0][:512], digits.train[1][:512]))
 
 
 def _given(**values: object) -> dict[str, object]:

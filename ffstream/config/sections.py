@@ -39,6 +39,13 @@ class OptimizerConfig(Section):
         (0.9, 0.99), description="Decay of the first moment (momentum, adam) and of the second (unit, factored, adam)."
     )
 
+    counter: bool = Field(
+        False,
+        description="For long phases: at each step of wake or sleep, make the other phase's mean move as well, as it "
+        "was when that phase last ran; and take smaller steps the longer phases last. Wants rounding = 'master', and "
+        "costs three numbers a weight.",
+    )
+
     @model_validator(mode="after")
     def _rounding_fits(self) -> Self:
         if self.rounding == "stochastic" and self.rule in ("momentum", "adam"):

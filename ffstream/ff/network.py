@@ -12,12 +12,14 @@ from torch.nn import functional
 from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.config.network import Precision, Prediction
 from ffstream.ff.building import make_layers
+from ffstream.ff.counter import Counter
 from ffstream.ff.fused import fuse
 from ffstream.ff.goodness import normalise
 from ffstream.ff.judging import Kernels
 from ffstream.ff.labels import path_of, write_labels
 from ffstream.ff.lesson import Lesson, Phase, Teaching, beside_copies, lay_out, without_copies
 from ffstream.ff.negatives import wrong_labels
+from ffstream.ff.optim import Rule
 from ffstream.ff.readout import Readout
 from ffstream.ff.scores import Scores, listed_first, weigh
 
@@ -73,6 +75,8 @@ class Network:
         believes = float(network.negatives == "belief")
         self.trust = [torch.tensor(believes / depth, device=device) for depth in range(1, len(self.layers) + 1)]
         self.optimizer = optimizer
+        self._annealed = 1.0
+        self.counter = Counter([rule.weight for rule, _ in self._rules()]) if optimizer.counter else None
         targets = 1 if network.corruption else 2
         self._signs = {phase: torch.tensor([signs[:targets]], device=device) for phase, signs in _SIGNS.items()}
         self.readout: Readout | None = None
@@ -86,10 +90,8 @@ class Network:
 
     def anneal(self, share: float) -> None:
         """Set the step size of every rule, and of the read-out, to a share of the configured one."""
-        for layer in self.layers:
-            layer.rule.rate = share * self.optimizer.rate
-            if layer.label_rule is not None:
-                layer.label_rule.rate = share * self.optimizer.rate * self.optimizer.label_rate
+        self._annealed = share
+        self._pace()
         if self.readout is not None:
             self.readout.rate = share * self.config.readout_rate
 
@@ -110,6 +112,9 @@ class Network:
         """
         if lesson is None and self.paths > 1 and self.readout and self.prediction in ("readout", "cascade"):
             return self._look_up(rows, self.readout)
+        if lesson is not None and self.counter is not None:
+            self.counter.step(lesson.phase)
+            self._pace()
         m = 0 if lesson is None else len(lesson.labels)
         rows, teaching, taught = lay_out(rows, lesson, self.config, self.signs, generator)
         paths = self._paths_of(rows)
@@ -163,8 +168,24 @@ class Network:
         parts = {str(i): layer.state() for i, layer in enumerate(self.layers)}
         if self.readout is not None:
             parts["readout"] = self.readout.state()
+        if self.counter is not None:
+            parts["counter"] = self.counter.state()
         named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
         return {"centre": self.centre, **named}
+
+    def _rules(self) -> Iterator[tuple[Rule, float]]:
+        """Go through the rules of all layers, each with its configured step size."""
+        rate = self.optimizer.rate
+        for layer in self.layers:
+            yield layer.rule, rate
+            if layer.label_rule is not None:
+                yield layer.label_rule, rate * self.optimizer.label_rate
+
+    def _pace(self) -> None:
+        """Set the step size of every rule: the configured one, annealed, and smaller where phases are long."""
+        share = self._annealed * (1.0 if self.counter is None else self.counter.share)
+        for rule, rate in self._rules():
+            rule.rate = share * rate
 
     def _hypotheses(self, paths: Tensor) -> int:
         """Return how many labels goodness tells apart."""

@@ -34,10 +34,13 @@ class Rule(Protocol):
 
     Attributes
     ----------
+    weight
+        How it adds to the matrix.
     rate
         Step size; whoever lowers it towards the end of a training sets it here.
     """
 
+    weight: Adder
     rate: float
 
     def apply(self, gradient: LocalGradient) -> None:
