@@ -153,7 +153,7 @@ class Engine:
         """Gather what waits, sweep once, reply; or wait a bounded time for something to come."""
         quiet_s = self.config.phases.quiet_ms / 1e3
         quiet = self.inbox.samples == 0 and time.monotonic() - self._sample_at > quiet_s
-        if (change := self.life.advance(quiet=quiet)) is not None:
+        if (change := self.life.advance(quiet=quiet, minute=_minute_of_the_day())) is not None:
             self.outbox.put(Changed(self.learner.version, change))
         most = self.config.engine.max_batch
         if self.life.attempt.suspicious:
@@ -218,7 +218,7 @@ class Engine:
 
     def _obey(self, command: Command) -> None:
         match command.name:
-            case "sleep" | "wake" | "auto" | "hold" | "resume":
+            case "sleep" | "wake" | "sham" | "auto" | "hold" | "resume":
                 self.life.obey(command.name)
                 reply_with(command, self._keeper.written(self.progress.lsn), lambda _: {})
             case "checkpoint":
@@ -276,3 +276,8 @@ class Engine:
         self._saved_at = time.monotonic()
         self._saved_written = self.journal.written
         return self._keeper.save(self.life.snapshot(), self.progress.lsn, name)
+
+
+def _minute_of_the_day() -> int:
+    now = time.localtime()
+    return 60 * now.tm_hour + now.tm_min

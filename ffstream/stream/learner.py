@@ -55,6 +55,8 @@ class Step:
         What the network made of every row, learning rows first.
     labels, predicted
         (learned,) true labels of the new samples, -1 where there is none, and those predicted before learning them.
+    sham
+        Whether it changed nothing: sleep under the override ``sham``.
     """
 
     version: int
@@ -64,6 +66,7 @@ class Step:
     scores: Scores
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
+    sham: bool = False
 
 
 class Learner:
@@ -73,6 +76,13 @@ class Learner:
     ----------
     config
         The whole configuration.
+
+    Attributes
+    ----------
+    version
+        Steps behind the weights; a sham step adds none.
+    phase_steps
+        Steps of each phase, sham steps among those asleep.
     """
 
     def __init__(self, config: Config) -> None:
@@ -102,9 +112,9 @@ class Learner:
         """Whether the next learning step takes its rows from memory."""
         return self.scheduler.phase is Phase.SLEEP and not self.scheduler.holding
 
-    def advance(self, *, quiet: bool) -> PhaseChange | None:
-        """Move the schedule on; ``quiet`` says that the stream is silent."""
-        return self.scheduler.advance(quiet=quiet, can_sleep=len(self.memory) > 0)
+    def advance(self, *, quiet: bool, minute: int = 0) -> PhaseChange | None:
+        """Move the schedule on, told whether the stream is silent, and the minute of the day (local time)."""
+        return self.scheduler.advance(quiet=quiet, minute=minute, can_sleep=len(self.memory) > 0)
 
     def step(self, samples: Sequence[NDArray[Any]], labels: NDArray[np.int64], queries: Sequence[NDArray[Any]]) -> Step:
         """Sweep once over learning rows and query rows.
@@ -121,7 +131,7 @@ class Learner:
         if not (self.asleep or len(labels)):
             return self.answer(queries)
         memory_draws = self._seed_draws()
-        version, phase = self.version, self.scheduler.phase
+        version, phase, sham = self.version, self.scheduler.phase, self.scheduler.shams
         if self.asleep:
             count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
             remembered, taught = self.memory.draw(count, memory_draws)
@@ -130,12 +140,15 @@ class Learner:
             taught = labels
             rows = self._stage([*samples, *queries])
         m = len(taught)
-        lesson = Lesson(torch.from_numpy(taught).to(self.device), phase)
+        lesson = Lesson(torch.from_numpy(taught).to(self.device), phase, sham=sham)
         scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
         predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
         self.scheduler.stepped(m)
+        if self.scheduler.feels:
+            wake_error, sleep_error = self.network.errors(scores, lesson)
+            self.scheduler.feel(_read(wake_error), _read(sleep_error), m)
         self.phase_steps[phase] += 1
-        self.version += 1
+        self.version += not sham
         if phase.raises:
             self._shown["real"] = scores.shown[:, :, 0], scores.real[:, :, 0]
         if phase.lowers:
@@ -145,7 +158,7 @@ class Learner:
             self.memory.add(rows[: len(labels)], labels, memory_draws)
             labelled = labels != UNLABELLED
             self.prequential.add(predicted[labelled] == labels[labelled])
-        return Step(version, phase, len(labels), m - len(labels), scores, labels, predicted)
+        return Step(version, phase, len(labels), m - len(labels), scores, labels, predicted, sham)
 
     def learn(self, batches: Sequence[SampleBatch], queries: Sequence[NDArray[Any]]) -> Step:
         """Make a ``step`` on samples as they came."""
@@ -255,9 +268,12 @@ class Learner:
     def _seed_draws(self) -> np.random.Generator:
         """Derive this step's randomness from the seed and the step, so that a replay repeats it.
 
+        A sham step leaves the version as it is, so shams are numbered, from 1, each to have draws of its own.
+
         Returns what the memory draws from; the network's generator is seeded from it.
         """
-        draws = np.random.default_rng((self.config.network.seed, self.version))
+        sham = (self.scheduler.sham_steps + 1,) if self.scheduler.shams else ()
+        draws = np.random.default_rng((self.config.network.seed, self.version, *sham))
         self._draws.manual_seed(int(draws.integers(2**63)))
         return draws
 
@@ -281,6 +297,10 @@ def device_of(name: str) -> torch.device:
 def threads_of(configured: int) -> int:
     """Return how many threads a product may take; 0 leaves one of the process's cores to the sockets."""
     return configured or max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def _read(error: Tensor | None) -> float | None:
+    return None if error is None else float(error)
 
 
 def _check_same(key: str, saved: Any, configured: Any) -> None:
