@@ -22,7 +22,7 @@ from ffstream.ff.network import Network
 from ffstream.ff.scores import Scores
 from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.memory import Memory
-from ffstream.stream.phases import PhaseChange, Scheduler
+from ffstream.stream.phases import Felt, PhaseChange, Scheduler
 from ffstream.stream.prequential import Prequential
 from ffstream.stream.snapshot import Snapshot
 from ffstream.wire import UNLABELLED
@@ -102,6 +102,9 @@ class Learner:
         # Goodness (m, layers) of the last rows that were raised ("real") and lowered ("negative"), and the probability
         # that they were called real.
         self._shown: dict[str, tuple[Tensor, Tensor]] = {}
+        # What the last step found of its lesson, and what was felt of it when a schedule that does not feel was asked.
+        self._found: tuple[Scores, Lesson] | None = None
+        self._felt = Felt()
         self._draws = torch.Generator(self.device)
         # Room for the largest sweep: a full batch of samples beside the largest query.
         largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
@@ -144,9 +147,9 @@ class Learner:
         scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
         predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
         self.scheduler.stepped(m)
+        self._found = scores, lesson
         if self.scheduler.feels:
-            wake_error, sleep_error = self.network.errors(scores, lesson)
-            self.scheduler.feel(_read(wake_error), _read(sleep_error), m)
+            self.scheduler.feel(*self._errors(), m)
         self.phase_steps[phase] += 1
         self.version += not sham
         if phase.raises:
@@ -176,6 +179,16 @@ class Learner:
             sign: SignScores(goodness.mean(0).tolist(), real.mean(0).tolist())
             for sign, (goodness, real) in self._shown.items()
         }
+
+    @property
+    def pressure(self) -> float:
+        """Sleep pressure, 0 … 1: as a schedule feels it at every step, or else as ``feel_pressure`` last found it."""
+        return self.scheduler.pressure if self.scheduler.feels else self._felt.pressure
+
+    def feel_pressure(self) -> None:
+        """Look at the last step, where the schedule does not look at every one: that may mean to wait for a GPU."""
+        if not self.scheduler.feels:
+            self._felt.move(*self._errors(), share=1.0)
 
     def dead_units(self) -> list[int]:
         """Count, a layer, the units that none of some remembered rows wakes; zeros before the first sample."""
@@ -216,7 +229,7 @@ class Learner:
         self.phase_steps = {phase: manifest["phase_steps"].get(phase.value, 0) for phase in Phase}
         self.samples_learned = manifest["samples_learned"]
         self.version = snapshot.version
-        self._shown = {}
+        self._shown, self._found, self._felt = {}, None, Felt()
 
     def roll_back(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot as ``restore`` does, but leave override and hold as the operator has them now."""
@@ -252,6 +265,16 @@ class Learner:
                 raise ValueError("a counter is no count")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"the checkpoint lacks what this ffstream needs: {error!r}") from error
+
+    def _errors(self) -> tuple[float | None, float | None]:
+        """Return what the last step showed of the errors that wake and sleep mend."""
+        if self._found is None:
+            return None, None
+        wake_error, sleep_error = self.network.errors(*self._found)
+        return (
+            None if wake_error is None else float(wake_error),
+            None if sleep_error is None else float(sleep_error),
+        )
 
     def _stage(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Copy arrays end to end into the staging rows, as float32; bytes become 0 … 1."""
@@ -297,10 +320,6 @@ def device_of(name: str) -> torch.device:
 def threads_of(configured: int) -> int:
     """Return how many threads a product may take; 0 leaves one of the process's cores to the sockets."""
     return configured or max(1, len(os.sched_getaffinity(0)) - 1)
-
-
-def _read(error: Tensor | None) -> float | None:
-    return None if error is None else float(error)
 
 
 def _check_same(key: str, saved: Any, configured: Any) -> None:

@@ -17,9 +17,18 @@ from typing import Any
 
 from ffstream.config import PhasesConfig
 from ffstream.ff.lesson import Phase
-from ffstream.stream.schedules import SCHEDULES, Counts, Override, Schedule, Told, pressure_of
+from ffstream.stream.schedules import SCHEDULES, Counts, Felt, Override, Schedule, Told
 
-__all__ = ["Override", "PhaseChange", "Scheduler"]
+__all__ = ["REASONS", "Felt", "Override", "PhaseChange", "Scheduler"]
+
+# Rows that the running means behind sleep pressure reach back, about.
+FELT_ROWS = 128
+# Why a phase may begin; see ``PhaseChange``.
+REASONS = {
+    Phase.WAKE: ("rested", "roused", "limit", "clock", "command", "schedule"),
+    Phase.SLEEP: ("due", "quiet", "pressure", "clock", "command"),
+    Phase.TOGETHER: ("schedule",),
+}
 
 
 @dataclass(frozen=True)
@@ -101,8 +110,8 @@ class Scheduler:
 
     @property
     def pressure(self) -> float:
-        """Sleep pressure, 0 … 1, as felt; see ``pressure_of``."""
-        return pressure_of(self._now.wake_error, self._now.sleep_error)
+        """Sleep pressure, 0 … 1, as the schedule feels it; 1/2 where it does not."""
+        return self._now.felt.pressure
 
     def obey(self, command: str) -> None:
         """Do what an operator says: ``sleep``, ``wake``, ``sham`` or ``auto``, ``hold`` or ``resume``."""
@@ -151,16 +160,8 @@ class Scheduler:
             now.owed = self._bounded(now.owed + self.config.sleep_steps)
 
     def feel(self, wake_error: float | None, sleep_error: float | None, rows: int) -> None:
-        """Take in the errors of one step, means over its rows; ``None``: it showed nothing of that sign.
-
-        Parameters
-        ----------
-        wake_error
-            1 - p(real data is real), 0 … 1.
-        sleep_error
-            p(a negative is real), 0 … 1.
-        """
-        self._now.feel(wake_error, sleep_error, rows)
+        """Take in the errors of a step of so many rows, means over them; ``None``: it showed nothing of that sign."""
+        self._now.felt.move(wake_error, sleep_error, 1 - (1 - 1 / FELT_ROWS) ** rows)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold."""
@@ -169,7 +170,8 @@ class Scheduler:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what ``state`` returned, under the present schedule; what it does not say is at its default."""
         known = {field.name: state[field.name] for field in fields(Counts) if field.name in state}
-        now = Counts(**{**known, "phase": Phase(state["phase"]), "override": Override(state["override"])})
+        phase, override, felt = Phase(state["phase"]), Override(state["override"]), Felt(**state.get("felt", {}))
+        now = Counts(**{**known, "phase": phase, "override": override, "felt": felt})
         now.owed = self._bounded(now.owed)
         self._now = now
 

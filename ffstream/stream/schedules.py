@@ -18,15 +18,12 @@ at most, under ``alternating`` one nap: being awake for years does not owe years
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from ffstream.config import PhasesConfig
 from ffstream.ff.lesson import Phase
-
-# Rows that the running means of the errors reach back, about.
-FELT_ROWS = 512
 
 
 class Override(StrEnum):
@@ -58,6 +55,35 @@ class Told:
 
 
 @dataclass
+class Felt:
+    """What makes up sleep pressure, 0 … 1 each.
+
+    Attributes
+    ----------
+    wake_error
+        Probability that real data is called negative: what wake mends.
+    sleep_error
+        Probability that a negative is called real: what sleep mends.
+    """
+
+    wake_error: float = 1.0
+    sleep_error: float = 1.0
+
+    @property
+    def pressure(self) -> float:
+        """Sleep pressure, 0 … 1: the share of the error that only sleep can mend; 0 where there is no error."""
+        error = self.wake_error + self.sleep_error
+        return self.sleep_error / error if error else 0.0
+
+    def move(self, wake_error: float | None, sleep_error: float | None, share: float) -> None:
+        """Move a share of the way to what a step showed; ``None``: it showed nothing of that sign."""
+        if wake_error is not None:
+            self.wake_error += share * (wake_error - self.wake_error)
+        if sleep_error is not None:
+            self.sleep_error += share * (sleep_error - self.sleep_error)
+
+
+@dataclass
 class Counts:
     """What the scheduler remembers; restored with a checkpoint.
 
@@ -75,8 +101,8 @@ class Counts:
         Sleep debt; ``wake_steps`` of these are one sleep step, so that it is exact.
     sham_steps
         Sleep steps that changed nothing, since the first start.
-    wake_error, sleep_error
-        Running means, over rows, of the probability that real data is called negative, and a negative real.
+    felt
+        Running means over rows; only of a schedule that looks at them.
     """
 
     phase: Phase = Phase.WAKE
@@ -88,22 +114,7 @@ class Counts:
     nap_rows: int = 1
     owed: int = 0
     sham_steps: int = 0
-    wake_error: float = 1.0
-    sleep_error: float = 1.0
-
-    def feel(self, wake_error: float | None, sleep_error: float | None, rows: int) -> None:
-        """Move the errors towards those of a step of so many rows; ``None``: it showed nothing of that sign."""
-        share = 1 - (1 - 1 / FELT_ROWS) ** rows
-        if wake_error is not None:
-            self.wake_error += share * (wake_error - self.wake_error)
-        if sleep_error is not None:
-            self.sleep_error += share * (sleep_error - self.sleep_error)
-
-
-def pressure_of(wake_error: float, sleep_error: float) -> float:
-    """Return sleep pressure, 0 … 1: the share of the error that only sleep can mend; 0 where there is no error."""
-    error = wake_error + sleep_error
-    return sleep_error / error if error else 0.0
+    felt: Felt = field(default_factory=Felt)
 
 
 class Schedule(Protocol):
@@ -136,11 +147,9 @@ class Together:
         self.most_owed = config.longest_sleep
 
     def why_sleep(self, now: Counts, told: Told) -> str:
-        del now, told
         return ""
 
     def why_wake(self, now: Counts, told: Told) -> str:
-        del now, told
         return "schedule"
 
 
@@ -159,7 +168,6 @@ class Alternating:
         return "quiet" if told.quiet and now.owed else ""
 
     def why_wake(self, now: Counts, told: Told) -> str:
-        del told
         return "" if now.owed else "rested"
 
 
@@ -214,14 +222,12 @@ class Homeostatic:
         self._config = config
 
     def why_sleep(self, now: Counts, told: Told) -> str:
-        del told
         # Where sleep cannot discharge it, the stream must still be learned.
         rested = now.awake_steps >= self._config.wake_steps
-        return "pressure" if rested and _pressure(now) > self._config.sleep_pressure else ""
+        return "pressure" if rested and now.felt.pressure > self._config.sleep_pressure else ""
 
     def why_wake(self, now: Counts, told: Told) -> str:
-        del told
-        if _pressure(now) < self._config.wake_pressure:
+        if now.felt.pressure < self._config.wake_pressure:
             return "rested"
         return "limit" if now.slept_steps >= self._config.longest_sleep else ""
 
@@ -233,10 +239,6 @@ SCHEDULES: dict[str, type[Together | Alternating | Quiet | Clock | Homeostatic]]
     "clock": Clock,
     "homeostatic": Homeostatic,
 }
-
-
-def _pressure(now: Counts) -> float:
-    return pressure_of(now.wake_error, now.sleep_error)
 
 
 def _minutes(time: str) -> int:
