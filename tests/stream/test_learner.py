@@ -313,3 +313,43 @@ def test_a_learner_restored_amid_sham_sleep_goes_on_with_the_same_draws():
     learner.step([], NONE, [])
     restored.restore(learner.snapshot())
     assert torch.equal(learner.step([], NONE, []).scores.shown, restored.step([], NONE, []).scores.shown)
+
+
+PRESSED = {"schedule": "homeostatic", "wake_steps": 1, "longest_sleep": 3, "sleep_pressure": 0.5, "wake_pressure": 0.3}
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6, 9])
+def test_a_learner_under_pressure_restored_from_its_state_sleeps_as_the_first_one_does(steps):
+    config = make_config(phases=PRESSED, network={"threshold": 0.2})
+    samples, again = stream(), stream()
+    first, restored = drive(Learner(config), samples, steps), Learner(config)
+    restored.restore(first.snapshot())
+    for _ in range(first.samples_learned // 5):
+        next(again)
+    drive(first, samples, RUN)
+    drive(restored, again, RUN)
+    assert same(first, restored)
+    assert first.snapshot().manifest == restored.snapshot().manifest
+    assert first.phase_steps[Phase.SLEEP] > 3
+    assert first.pressure == restored.pressure != 0.5
+
+
+@pytest.mark.parametrize("schedule", ["alternating", "homeostatic"])
+def test_pressure_is_felt_and_looking_at_it_changes_nothing(schedule):
+    watched, alone = (Learner(make_config(phases={"schedule": schedule})) for _ in range(2))
+    seen, unseen, felt = stream(), stream(), set()
+    for _ in range(RUN):
+        drive(watched, seen, 1)
+        watched.feel_pressure()
+        felt.add(watched.pressure)
+        drive(alone, unseen, 1)
+    assert len(felt) == RUN
+    assert all(0 < pressure < 1 for pressure in felt)
+    assert watched.snapshot().manifest == alone.snapshot().manifest
+    assert same(watched, alone)
+
+
+def test_pressure_before_the_first_step_is_undecided():
+    learner = Learner(make_config())
+    learner.feel_pressure()
+    assert learner.pressure == 0.5
