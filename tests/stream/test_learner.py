@@ -255,6 +255,9 @@ def test_a_compiled_learner_learns_as_an_uncompiled_one_does_and_compiles_nothin
             learner.step([inputs[1:2]], labels[1:2], [inputs[2:]])
             learner.step([], NONE, [inputs[:1]])
             learner.step([], NONE, [inputs])
+            learner.scheduler.override = Override.SHAM
+            drive(learner, samples, 8)
+            assert schedule == "together" or learner.scheduler.sham_steps > 0
     found = tensors(compiled)
     for name, tensor in tensors(uncompiled).items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
