@@ -112,7 +112,7 @@ class Network:
         """
         if lesson is None and self.paths > 1 and self.readout and self.prediction in ("readout", "cascade"):
             return self._look_up(rows, self.readout)
-        if lesson is not None and self.counter is not None:
+        if lesson is not None and self.counter is not None and not lesson.sham:
             self.counter.step(lesson.phase)
             self._pace()
         m = 0 if lesson is None else len(lesson.labels)

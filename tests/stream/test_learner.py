@@ -274,6 +274,7 @@ def sleeping(learner: Learner, samples: Iterator[tuple[np.ndarray, np.ndarray]])
 
 SHAMS: list[dict[str, Any]] = [
     *({"optimizer": {"rule": rule}} for rule in RULES),
+    {"optimizer": {"rule": "adam", "counter": True, "rounding": "master"}},
     {"network": {"coding": "context", "threshold": "running", "peer": 0.03, "homeostasis": True}},
     {"network": {"coding": "overlay", "readout": "all"}},
     {"network": {"coding": "none", "negatives": "noise", "readout": "all", "prediction": "readout"}},
