@@ -81,7 +81,8 @@ class PhasesConfig(Section):
     wake_pressure: Pressure = Field(0.4, description="homeostatic: wake when it is below this.")
     longest_sleep: Count = Field(
         256,
-        description="Sleep steps owed at most (under alternating one nap); homeostatic: slept at a stretch at most.",
+        description="Sleep steps owed at most (under alternating one nap); homeostatic: slept at a stretch at most, "
+        "and then as many steps awake.",
     )
 
     @model_validator(mode="after")

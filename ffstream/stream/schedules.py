@@ -9,7 +9,7 @@ quiet         the stream is quiet                         samples come, or nothi
 clock         in its window a nap is owed, or the stream  nothing is owed any more, or the window is over
               is quiet
 homeostatic   sleep pressure is above ``sleep_pressure``  it is below ``wake_pressure``, or after
-                                                          ``longest_sleep`` steps
+                                                          ``longest_sleep`` steps, then as long awake
 ============  ==========================================  ====================================================
 
 A wake step owes ``sleep_steps / wake_steps`` of a sleep step, a sleep step pays one. ``longest_sleep`` steps are owed
@@ -222,14 +222,18 @@ class Homeostatic:
         self._config = config
 
     def why_sleep(self, now: Counts, told: Told) -> str:
-        # Where sleep cannot discharge it, the stream must still be learned.
-        rested = now.awake_steps >= self._config.wake_steps
-        return "pressure" if rested and now.felt.pressure > self._config.sleep_pressure else ""
+        # Where sleep did not discharge it, the stream is learned for as long before sleep is tried again.
+        config = self._config
+        least = max(config.wake_steps, config.longest_sleep if self._spent(now) else 0)
+        return "pressure" if now.awake_steps >= least and now.felt.pressure > config.sleep_pressure else ""
 
     def why_wake(self, now: Counts, told: Told) -> str:
         if now.felt.pressure < self._config.wake_pressure:
             return "rested"
-        return "limit" if now.slept_steps >= self._config.longest_sleep else ""
+        return "limit" if self._spent(now) else ""
+
+    def _spent(self, now: Counts) -> bool:
+        return now.slept_steps >= self._config.longest_sleep
 
 
 SCHEDULES: dict[str, type[Together | Alternating | Quiet | Clock | Homeostatic]] = {

@@ -198,12 +198,12 @@ class TestHomeostatic:
         self.feel(scheduler, 0.3, 0.1)
         assert at(scheduler, NOON) == PhaseChange(WAKE, SLEEP, "rested")
 
-    def test_what_sleep_cannot_discharge_ends_it_and_some_of_the_stream_comes_first(self):
+    def test_what_sleep_cannot_discharge_ends_it_and_the_stream_is_learned_for_as_long(self):
         scheduler = awake(scheduler_of("homeostatic", longest_sleep=9), 4)
         self.feel(scheduler, 0.0, 1.0)
         at(scheduler, NOON)
         assert slept(scheduler) == (9, "limit")
-        assert phases(scheduler, 13) == [WAKE] * 4 + [SLEEP] * 9
+        assert phases(scheduler, 18) == [WAKE] * 9 + [SLEEP] * 9
 
     def test_an_error_that_a_step_did_not_show_stays_as_it_was(self):
         scheduler = scheduler_of("homeostatic")
