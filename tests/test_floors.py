@@ -81,6 +81,7 @@ WITHOUT = {
     "wire": {"asyncio", "socket", "threading", "time"},
     "stream": {"asyncio", "http", "socket"},
     "stream/phases.py": {"asyncio", "datetime", "http", "socket", "threading", "time"},
+    "stream/schedules.py": {"asyncio", "datetime", "http", "socket", "threading", "time"},
 }
 
 

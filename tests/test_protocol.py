@@ -16,7 +16,7 @@ from daemons import starter
 from plain_client import CONTROL, EVENTS, PUSH, QUERIES, SAMPLES, Feeder, Line, command, unpack
 from test_protocol_document import DOCUMENT, fields_of
 
-COMMANDS = ("status", "sleep", "wake", "auto", "hold", "resume", "checkpoints", "checkpoint")
+COMMANDS = ("status", "sleep", "wake", "sham", "auto", "hold", "resume", "checkpoints", "checkpoint")
 OF_CHECKPOINT = ("rollback", "pin", "unpin")
 
 
@@ -439,7 +439,8 @@ def test_the_document_lists_the_commands(daemon):
 
 
 def test_sleep_wake_and_auto_say_who_decides_on_the_phase(daemon):
-    assert [command(daemon, name)["override"] for name in ("sleep", "wake", "auto")] == ["sleep", "wake", "auto"]
+    names = ["sleep", "wake", "sham", "auto"]
+    assert [command(daemon, name)["override"] for name in names] == names
 
 
 def test_hold_stops_learning_until_resume_while_queries_are_answered(daemon, feeder, digits):

@@ -17,6 +17,7 @@ class CommandName(StrEnum):
     STATUS = "status"
     SLEEP = "sleep"
     WAKE = "wake"
+    SHAM = "sham"
     AUTO = "auto"
     HOLD = "hold"
     RESUME = "resume"
@@ -43,8 +44,9 @@ def ctl(
     """Tell a running daemon something, and print its status.
 
     [bold]sleep[/] and [bold]wake[/] override the schedule until [bold]auto[/] gives it back; `wake` deprives the
-    network of sleep. [bold]hold[/] stops learning, queries are answered all the same, [bold]resume[/] goes on.
-    [bold]shutdown[/] finishes the step, saves and stops.
+    network of sleep. [bold]sham[/] leaves the schedule as it is, but sleep is only shown, and changes nothing: what
+    sleep does is the difference. [bold]hold[/] stops learning, queries are answered all the same, [bold]resume[/] goes
+    on. [bold]shutdown[/] finishes the step, saves and stops.
 
     [bold]checkpoints[/] lists what can be gone back to. [bold]checkpoint[/] saves now; under a NAME it is pinned: kept
     until it is unpinned. [bold]rollback[/] NAME goes back to a checkpoint and learns on from there; what came in since

@@ -48,6 +48,7 @@ class View:
         phase = score["phase"]
         table = Table.grid(padding=(0, 2))
         table.add_row("phase", Text(phase, style=f"bold {_COLOURS[phase]}"))
+        table.add_row("sleep", f"pressure {score['pressure']:.2f}, {score['debt']:,.0f} steps owed")
         table.add_row("learned", f"{score['samples_learned']:,} samples, version {score['version']:,}")
         table.add_row(
             "prequential", f"{_share(score['prequential'])} in all, {_share(score['prequential_window'])} of late"

@@ -218,11 +218,11 @@ class Client:
     def control(self, name: str, *, checkpoint: str | None = None) -> dict[str, Any]:
         """Give a command and return the daemon's status after it.
 
-        ``sleep``, ``wake`` and ``auto`` override the schedule or give it back; ``hold`` and ``resume`` stop and
-        restart learning; ``checkpoints`` lists the checkpoints, newest first, under the key of that name;
-        ``checkpoint`` saves, under a name of its own if one is given, and returns when the checkpoint is on disk;
-        ``rollback`` goes back to a checkpoint, ``pin`` keeps one for good, ``unpin`` does so no longer; ``shutdown``
-        stops.
+        ``sleep``, ``wake`` and ``auto`` override the schedule or give it back, under ``sham`` it goes on and sleep
+        changes nothing; ``hold`` and ``resume`` stop and restart learning; ``checkpoints`` lists the checkpoints,
+        newest first, under the key of that name; ``checkpoint`` saves, under a name of its own if one is given, and
+        returns when the checkpoint is on disk; ``rollback`` goes back to a checkpoint, ``pin`` keeps one for good,
+        ``unpin`` does so no longer; ``shutdown`` stops.
 
         Parameters
         ----------

@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 from ffstream import ports
 from ffstream.config.section import Count, Positive, Rows, Section
 
+Pressure = Annotated[float, Field(ge=0, le=1)]
+TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
 
 class OptimizerConfig(Section):
     """The rule that changes the weights."""
@@ -56,14 +59,42 @@ class OptimizerConfig(Section):
 class PhasesConfig(Section):
     """Wake and sleep."""
 
-    schedule: Literal["alternating", "together"] = Field(
+    schedule: Literal["alternating", "together", "homeostatic", "quiet", "clock"] = Field(
         "alternating",
-        description="alternating (wake_steps of real data, then a nap of sleep_steps of negatives), "
-        "or together (both signs in each step).",
+        description="alternating (wake_steps of real data, then a nap of sleep_steps of negatives); together (both "
+        "signs in each step); homeostatic (sleep when pressure is high, until it is low); quiet (sleep only while no "
+        "samples come); clock (sleep in a window of the day).",
     )
-    wake_steps: Count = Field(4, description="Learning steps awake before a nap.")
+    wake_steps: Count = Field(
+        4, description="Learning steps awake before a nap, which owe sleep_steps asleep; homeostatic: at least."
+    )
     sleep_steps: Count = Field(4, description="Learning steps of a nap.")
-    quiet_ms: Positive = Field(50.0, description="A stream silent for this long lets the network nap early.")
+    quiet_ms: Positive = Field(
+        50.0, description="A stream silent for this long is quiet: alternating naps early, quiet sleeps."
+    )
+    sleep_from: TimeOfDay = Field("23:00", description="clock: when the window begins, local time.")
+    sleep_until: TimeOfDay = Field("07:00", description="clock: when it is over.")
+    sleep_pressure: Pressure = Field(
+        0.6,
+        description="homeostatic: sleep when pressure, the share of the error that only sleep can mend, is above this.",
+    )
+    wake_pressure: Pressure = Field(0.4, description="homeostatic: wake when it is below this.")
+    longest_sleep: Count = Field(
+        256,
+        description="Sleep steps owed at most (under alternating one nap); homeostatic: slept at a stretch at most, "
+        "and then as many steps awake.",
+    )
+
+    @model_validator(mode="after")
+    def _window_and_pressures_fit(self) -> Self:
+        if self.wake_pressure >= self.sleep_pressure:
+            raise ValueError(
+                f"wake_pressure {self.wake_pressure:g} must be below sleep_pressure {self.sleep_pressure:g}: "
+                "between the two the phase goes on"
+            )
+        if self.sleep_from == self.sleep_until:
+            raise ValueError(f"a window from {self.sleep_from} until {self.sleep_until} is empty")
+        return self
 
 
 class EngineConfig(Section):

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # Those that are about one checkpoint, which is named.
 OF_CHECKPOINT = ("rollback", "pin", "unpin")
-ENGINE_COMMANDS = ("sleep", "wake", "auto", "hold", "resume", "checkpoints", "checkpoint", *OF_CHECKPOINT)
+ENGINE_COMMANDS = ("sleep", "wake", "sham", "auto", "hold", "resume", "checkpoints", "checkpoint", *OF_CHECKPOINT)
 COMMANDS = ("status", *ENGINE_COMMANDS, "shutdown")
 ENGINE_S = 60.0
 POLL_MS = 100

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ffstream import wire
-from ffstream.stream.outbox import Report, Swept
+from ffstream.stream.outbox import Changed, Report, Swept
 from ffstream.wire import Frames
 
 TOPICS = ("phase", "score", "prediction", "checkpoint", "rollback", "recovery", "quarantine")
@@ -72,11 +72,27 @@ def prediction_fields(swept: Swept) -> dict[str, Any]:
     }
 
 
+def phase_fields(changed: Changed) -> dict[str, Any]:
+    """Return what a ``phase`` event tells."""
+    change = changed.change
+    return {
+        "version": changed.version,
+        "phase": change.phase.value,
+        "previous": change.previous.value,
+        "reason": change.reason,
+        "pressure": changed.pressure,
+        "debt": changed.debt,
+    }
+
+
 def score_fields(report: Report, sweeps: deque[float], latencies: deque[float]) -> dict[str, Any]:
     """Return what a ``score`` event tells; durations of the last sweeps and queries are in seconds."""
     return {
         "version": report.version,
         "phase": report.phase.value,
+        "override": report.override.value,
+        "pressure": report.pressure,
+        "debt": report.debt,
         "samples_learned": report.samples_learned,
         "prequential": report.prequential,
         "prequential_window": report.prequential_window,

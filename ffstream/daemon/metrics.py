@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from ffstream import __version__
 from ffstream.ff.lesson import Phase
 from ffstream.stream.outbox import Changed, Report, Saved, Swept
+from ffstream.stream.phases import REASONS, Override
 from ffstream.wire import UNLABELLED
 
 SECONDS = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3, 200e-3, 500e-3, 1.0, 5.0)
@@ -46,6 +47,10 @@ class Metrics:
         self.sweep_rows = self._histogram("sweep_rows", "Rows of a sweep, by kind.", ROWS, "kind")
         self.phase = self._add(Gauge, "phase", "1 for the phase that runs, 0 for the others.", "phase")
         self.phase_steps = self._add(Counter, "phase_steps", "Learning steps, by phase.", "phase")
+        self.sham_steps = self._add(Counter, "sham_steps", "Those of them asleep that changed nothing.")
+        self.override = self._add(Gauge, "override", "1 for who decides on the phase, 0 for the others.", "override")
+        self.pressure = self._add(Gauge, "sleep_pressure", "Share of the error that only sleep can mend (0…1).")
+        self.debt = self._add(Gauge, "sleep_debt_steps", "Sleep steps that are owed.")
         self.phase_changes = self._add(Counter, "phase_changes", "Phases begun, by reason.", "phase", "reason")
         self.goodness = self._add(Gauge, "goodness", "Mean goodness in the last step.", "layer", "sign")
         self.real = self._add(
@@ -70,6 +75,9 @@ class Metrics:
         ):
             for label in labels:
                 counter.labels(label)
+        for phase, reasons in REASONS.items():
+            for reason in reasons:
+                self.phase_changes.labels(phase.value, reason)
         # Looked up once: this is done at every sweep.
         self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "query")}
         self._steps = {phase: self.phase_steps.labels(phase.value) for phase in Phase}
@@ -90,6 +98,8 @@ class Metrics:
         self.sweep_seconds.observe(swept.seconds)
         if step.learned or step.replayed:
             self._steps[step.phase].inc()
+        if step.sham:
+            self.sham_steps.inc()
         if step.learned:
             self.learned.inc(step.learned)
             self.unlabelled.inc(int((step.labels == UNLABELLED).sum()))
@@ -106,6 +116,10 @@ class Metrics:
         """Refresh the gauges."""
         for phase in Phase:
             self.phase.labels(phase.value).set(report.phase is phase)
+        for override in Override:
+            self.override.labels(override.value).set(report.override is override)
+        self.pressure.set(report.pressure)
+        self.debt.set(report.debt)
         self.version.set(report.version)
         for over, accuracy in (("total", report.prequential), ("window", report.prequential_window)):
             if not math.isnan(accuracy):

@@ -16,7 +16,7 @@ import zmq
 
 from ffstream import wire
 from ffstream.config import ServerConfig
-from ffstream.daemon.events import REPLAY, EventLog, frames_of, prediction_fields, score_fields
+from ffstream.daemon.events import REPLAY, EventLog, frames_of, phase_fields, prediction_fields, score_fields
 from ffstream.daemon.intake import Intake
 from ffstream.daemon.metrics import Metrics
 from ffstream.daemon.sockets import Sockets
@@ -169,10 +169,8 @@ class Server:
                 self.metrics.quarantined.inc()
                 self._publish("quarantine", vars(output))
             case Changed():
-                change = output.change
                 self.metrics.on_changed(output)
-                fields = {"phase": change.phase.value, "previous": change.previous.value, "reason": change.reason}
-                self._publish("phase", {"version": output.version, **fields})
+                self._publish("phase", phase_fields(output))
             case Report():
                 self.metrics.on_report(output)
                 self.intake.refresh_gauges()

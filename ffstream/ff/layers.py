@@ -57,6 +57,11 @@ class Layer:
         return self.connection.weight
 
     @property
+    def threshold(self) -> float | Tensor:
+        """Goodness at which the layer calls a row real with probability one half, where it is held against one."""
+        return self.running.thresholds.mean() if self.form.threshold is None else self.form.threshold
+
+    @property
     def compiles(self) -> bool:
         """Whether what lies between its products is faster compiled; a convolution's takes 2 to 3 times as long."""
         return self.form.grid.places == 1 or not self.form.grid.alike

@@ -50,11 +50,14 @@ class Lesson:
     scored
         Whether the lesson's own rows are to be predicted too. Under ``overlay`` coding that takes a path a label; where
         it is not needed, a row takes two, and its scores are of those.
+    sham
+        Whether the rows are only scored as the lesson would: nothing changes, neither weights nor running means.
     """
 
     labels: Tensor
     phase: Phase
     scored: bool = True
+    sham: bool = False
 
 
 class Teaching(NamedTuple):
@@ -67,7 +70,7 @@ class Teaching(NamedTuple):
     signs
         (1, t), or (n, t) where rows differ: 1 for a target whose goodness rises, 0 for one whose goodness falls.
     weight
-        (n, 1): how much a row teaches; 0 on a query row.
+        (n, 1): how much a row teaches; 0 on a query row, and where the lesson is a sham.
     """
 
     labels: Tensor
@@ -108,7 +111,8 @@ def lay_out(
             signs[:m] = 1
     if network.coding == "none":
         labels = torch.zeros_like(labels)
-    weight = torch.full((len(labels), 1), min(1.0, FULL_STEP / m), device=rows.device)
+    teaches = 0.0 if lesson.sham else min(1.0, FULL_STEP / m)
+    weight = torch.full((len(labels), 1), teaches, device=rows.device)
     queries = (0, 0, 0, len(rows) - len(labels))
     return rows, Teaching(functional.pad(labels, queries), signs, functional.pad(weight, queries)), len(labels)
 

@@ -106,16 +106,17 @@ class Network:
         rows
             (n, i) float32 on the network's device, learning rows first.
         lesson
-            Labels and phase of the first m rows, or ``None`` to learn nothing.
+            Labels and phase of the first m rows, or ``None`` to learn nothing; a sham is scored and not learned.
         generator
             Draws the negatives; needed where a lesson lowers goodness.
         """
         if lesson is None and self.paths > 1 and self.readout and self.prediction in ("readout", "cascade"):
             return self._look_up(rows, self.readout)
-        if lesson is not None and self.counter is not None:
+        if lesson is not None and self.counter is not None and not lesson.sham:
             self.counter.step(lesson.phase)
             self._pace()
         m = 0 if lesson is None else len(lesson.labels)
+        learns = lesson is not None and m > 0 and not lesson.sham
         rows, teaching, taught = lay_out(rows, lesson, self.config, self.signs, generator)
         paths = self._paths_of(rows)
         if lesson is not None and not lesson.scored and m == len(rows):
@@ -127,7 +128,7 @@ class Network:
             if lesson is not None and lesson.phase.lowers:
                 noise[:m].exponential_(generator=generator)
             verdict = layer.judge(self.kernels, x, believed, trust, noise, teaching)
-            if m:
+            if learns:
                 layer.learn(layer.gradient(verdict, x, taught), verdict.label_weights)
             found.goodness.append(without_copies(verdict.goodness, m, taught))
             found.shown.append(beside_copies(verdict.shown, m, taught))
@@ -148,6 +149,25 @@ class Network:
         for layer in self.layers:
             goodness, activities, x = layer.read(x, labels)
             yield goodness, activities
+
+    def errors(self, scores: Scores, lesson: Lesson) -> tuple[Tensor | None, Tensor | None]:
+        """Return how wrong a sweep found its lesson's rows: 1 - p(real data is real), and p(a negative is real).
+
+        Both are means over rows, scalars. Where a negative is another label, both signs are seen in every phase: the
+        goodness of a label is its mean over layers, held against the layers' mean threshold (against the other labels
+        where the last layer is), and the negative is the wrong label most believed. Where negatives are other inputs,
+        only what the lesson moves was seen; ``None`` stands for the rest.
+        """
+        if self.config.corruption:
+            wrong = scores.real[:, :, 0].mean(), scores.real[:, :, -1].mean()
+            return 1 - wrong[0] if lesson.phase.raises else None, wrong[1] if lesson.phase.lowers else None
+        felt = scores.total[: len(lesson.labels)] / len(self.layers)
+        if self.config.stack[-1].against == "labels":
+            real = felt.softmax(1)
+        else:
+            real = torch.sigmoid(felt - sum(layer.threshold for layer in self.layers) / len(self.layers))
+        true = lesson.labels.unsqueeze(1)
+        return 1 - real.gather(1, true).mean(), real.scatter(1, true, 0).amax(1).mean()
 
     def dead_units(self, rows: Tensor) -> list[int]:
         """Count, a layer, the units, or channels of a convolution, that no row of (n, i) activates."""
@@ -243,7 +263,7 @@ class Network:
         if self.readout is None:
             return None
         logits = self.readout.read(activities)
-        if lesson is not None and (lesson.phase.raises or self.config.corruption is None):
+        if lesson is not None and not lesson.sham and (lesson.phase.raises or self.config.corruption is None):
             m = len(lesson.labels)
             self.readout.learn([z[:m] for z in activities], logits[:m], lesson.labels, teaching.weight[:m])
         return logits

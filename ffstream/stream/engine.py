@@ -153,8 +153,9 @@ class Engine:
         """Gather what waits, sweep once, reply; or wait a bounded time for something to come."""
         quiet_s = self.config.phases.quiet_ms / 1e3
         quiet = self.inbox.samples == 0 and time.monotonic() - self._sample_at > quiet_s
-        if (change := self.life.advance(quiet=quiet)) is not None:
-            self.outbox.put(Changed(self.learner.version, change))
+        if (change := self.life.advance(quiet=quiet, minute=_minute_of_the_day())) is not None:
+            learner = self.learner
+            self.outbox.put(Changed(learner.version, change, learner.pressure, learner.scheduler.debt))
         most = self.config.engine.max_batch
         if self.life.attempt.suspicious:
             if self.life.condemned(self.inbox.front()):
@@ -192,6 +193,9 @@ class Engine:
             "wake_steps": learner.phase_steps[Phase.WAKE],
             "sleep_steps": learner.phase_steps[Phase.SLEEP],
             "together_steps": learner.phase_steps[Phase.TOGETHER],
+            "sham_steps": learner.scheduler.sham_steps,
+            "pressure": learner.pressure,
+            "debt": learner.scheduler.debt,
             "samples_learned": learner.samples_learned,
             "samples_waiting": self.inbox.samples,
             "prequential": learner.prequential.total,
@@ -218,7 +222,7 @@ class Engine:
 
     def _obey(self, command: Command) -> None:
         match command.name:
-            case "sleep" | "wake" | "auto" | "hold" | "resume":
+            case "sleep" | "wake" | "sham" | "auto" | "hold" | "resume":
                 self.life.obey(command.name)
                 reply_with(command, self._keeper.written(self.progress.lsn), lambda _: {})
             case "checkpoint":
@@ -259,10 +263,14 @@ class Engine:
             self._save()
 
     def _report(self) -> Report:
-        learner = self.learner
+        learner, scheduler = self.learner, self.learner.scheduler
+        learner.feel_pressure()
         return Report(
             learner.version,
-            learner.scheduler.phase,
+            scheduler.phase,
+            scheduler.override,
+            learner.pressure,
+            scheduler.debt,
             learner.samples_learned,
             learner.prequential.total,
             learner.prequential.windowed,
@@ -276,3 +284,8 @@ class Engine:
         self._saved_at = time.monotonic()
         self._saved_written = self.journal.written
         return self._keeper.save(self.life.snapshot(), self.progress.lsn, name)
+
+
+def _minute_of_the_day() -> int:
+    now = time.localtime()
+    return 60 * now.tm_hour + now.tm_min

@@ -51,15 +51,15 @@ class JournaledLearner:
         self.attempt = Attempt(directory / "attempt")
         self._directory = directory
 
-    def advance(self, *, quiet: bool) -> PhaseChange | None:
-        """Move the schedule on; ``quiet`` says that the stream is silent."""
-        change = self.learner.advance(quiet=quiet)
+    def advance(self, *, quiet: bool, minute: int) -> PhaseChange | None:
+        """Move the schedule on; see ``Learner.advance``."""
+        change = self.learner.advance(quiet=quiet, minute=minute)
         if change is not None:
-            self._write(Advanced(quiet))
+            self._write(Advanced(quiet, minute))
         return change
 
     def obey(self, command: str) -> None:
-        """Do what an operator says: ``sleep``, ``wake`` or ``auto``, ``hold`` or ``resume``."""
+        """Do what an operator says: ``sleep``, ``wake``, ``sham`` or ``auto``, ``hold`` or ``resume``."""
         self.learner.scheduler.obey(command)
         self._write(Commanded(command))
 

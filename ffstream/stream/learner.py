@@ -22,7 +22,7 @@ from ffstream.ff.network import Network
 from ffstream.ff.scores import Scores
 from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.memory import Memory
-from ffstream.stream.phases import PhaseChange, Scheduler
+from ffstream.stream.phases import Felt, PhaseChange, Scheduler
 from ffstream.stream.prequential import Prequential
 from ffstream.stream.snapshot import Snapshot
 from ffstream.wire import UNLABELLED
@@ -55,6 +55,8 @@ class Step:
         What the network made of every row, learning rows first.
     labels, predicted
         (learned,) true labels of the new samples, -1 where there is none, and those predicted before learning them.
+    sham
+        Whether it changed nothing: sleep under the override ``sham``.
     """
 
     version: int
@@ -64,6 +66,7 @@ class Step:
     scores: Scores
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
+    sham: bool = False
 
 
 class Learner:
@@ -73,6 +76,13 @@ class Learner:
     ----------
     config
         The whole configuration.
+
+    Attributes
+    ----------
+    version
+        Steps behind the weights; a sham step adds none.
+    phase_steps
+        Steps of each phase, sham steps among those asleep.
     """
 
     def __init__(self, config: Config) -> None:
@@ -92,6 +102,9 @@ class Learner:
         # Goodness (m, layers) of the last rows that were raised ("real") and lowered ("negative"), and the probability
         # that they were called real.
         self._shown: dict[str, tuple[Tensor, Tensor]] = {}
+        # What the last step found of its lesson, and what was felt of it when a schedule that does not feel was asked.
+        self._found: tuple[Scores, Lesson] | None = None
+        self._felt = Felt()
         self._draws = torch.Generator(self.device)
         # Room for the largest sweep: a full batch of samples beside the largest query.
         largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
@@ -102,9 +115,9 @@ class Learner:
         """Whether the next learning step takes its rows from memory."""
         return self.scheduler.phase is Phase.SLEEP and not self.scheduler.holding
 
-    def advance(self, *, quiet: bool) -> PhaseChange | None:
-        """Move the schedule on; ``quiet`` says that the stream is silent."""
-        return self.scheduler.advance(quiet=quiet, can_sleep=len(self.memory) > 0)
+    def advance(self, *, quiet: bool, minute: int = 0) -> PhaseChange | None:
+        """Move the schedule on, told whether the stream is silent, and the minute of the day (local time)."""
+        return self.scheduler.advance(quiet=quiet, minute=minute, can_sleep=len(self.memory) > 0)
 
     def step(self, samples: Sequence[NDArray[Any]], labels: NDArray[np.int64], queries: Sequence[NDArray[Any]]) -> Step:
         """Sweep once over learning rows and query rows.
@@ -121,7 +134,7 @@ class Learner:
         if not (self.asleep or len(labels)):
             return self.answer(queries)
         memory_draws = self._seed_draws()
-        version, phase = self.version, self.scheduler.phase
+        version, phase, sham = self.version, self.scheduler.phase, self.scheduler.shams
         if self.asleep:
             count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
             remembered, taught = self.memory.draw(count, memory_draws)
@@ -130,12 +143,15 @@ class Learner:
             taught = labels
             rows = self._stage([*samples, *queries])
         m = len(taught)
-        lesson = Lesson(torch.from_numpy(taught).to(self.device), phase)
+        lesson = Lesson(torch.from_numpy(taught).to(self.device), phase, sham=sham)
         scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
         predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
         self.scheduler.stepped(m)
+        self._found = scores, lesson
+        if self.scheduler.feels:
+            self.scheduler.feel(*self._errors(), m)
         self.phase_steps[phase] += 1
-        self.version += 1
+        self.version += not sham
         if phase.raises:
             self._shown["real"] = scores.shown[:, :, 0], scores.real[:, :, 0]
         if phase.lowers:
@@ -145,7 +161,7 @@ class Learner:
             self.memory.add(rows[: len(labels)], labels, memory_draws)
             labelled = labels != UNLABELLED
             self.prequential.add(predicted[labelled] == labels[labelled])
-        return Step(version, phase, len(labels), m - len(labels), scores, labels, predicted)
+        return Step(version, phase, len(labels), m - len(labels), scores, labels, predicted, sham)
 
     def learn(self, batches: Sequence[SampleBatch], queries: Sequence[NDArray[Any]]) -> Step:
         """Make a ``step`` on samples as they came."""
@@ -163,6 +179,16 @@ class Learner:
             sign: SignScores(goodness.mean(0).tolist(), real.mean(0).tolist())
             for sign, (goodness, real) in self._shown.items()
         }
+
+    @property
+    def pressure(self) -> float:
+        """Sleep pressure, 0 … 1: as a schedule feels it at every step, or else as ``feel_pressure`` last found it."""
+        return self.scheduler.pressure if self.scheduler.feels else self._felt.pressure
+
+    def feel_pressure(self) -> None:
+        """Look at the last step, where the schedule does not look at every one: that may mean to wait for a GPU."""
+        if not self.scheduler.feels:
+            self._felt.move(*self._errors(), share=1.0)
 
     def dead_units(self) -> list[int]:
         """Count, a layer, the units that none of some remembered rows wakes; zeros before the first sample."""
@@ -203,7 +229,7 @@ class Learner:
         self.phase_steps = {phase: manifest["phase_steps"].get(phase.value, 0) for phase in Phase}
         self.samples_learned = manifest["samples_learned"]
         self.version = snapshot.version
-        self._shown = {}
+        self._shown, self._found, self._felt = {}, None, Felt()
 
     def roll_back(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot as ``restore`` does, but leave override and hold as the operator has them now."""
@@ -240,6 +266,16 @@ class Learner:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"the checkpoint lacks what this ffstream needs: {error!r}") from error
 
+    def _errors(self) -> tuple[float | None, float | None]:
+        """Return what the last step showed of the errors that wake and sleep mend."""
+        if self._found is None:
+            return None, None
+        wake_error, sleep_error = self.network.errors(*self._found)
+        return (
+            None if wake_error is None else float(wake_error),
+            None if sleep_error is None else float(sleep_error),
+        )
+
     def _stage(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Copy arrays end to end into the staging rows, as float32; bytes become 0 … 1."""
         end = 0
@@ -255,9 +291,12 @@ class Learner:
     def _seed_draws(self) -> np.random.Generator:
         """Derive this step's randomness from the seed and the step, so that a replay repeats it.
 
+        A sham step leaves the version as it is, so shams are numbered, from 1, each to have draws of its own.
+
         Returns what the memory draws from; the network's generator is seeded from it.
         """
-        draws = np.random.default_rng((self.config.network.seed, self.version))
+        sham = (self.scheduler.sham_steps + 1,) if self.scheduler.shams else ()
+        draws = np.random.default_rng((self.config.network.seed, self.version, *sham))
         self._draws.manual_seed(int(draws.integers(2**63)))
         return draws
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ffstream.ff.lesson import Phase
 from ffstream.stream.inbox import QueryBatch
 from ffstream.stream.learner import SignScores, Step
-from ffstream.stream.phases import PhaseChange
+from ffstream.stream.phases import Override, PhaseChange
 
 
 @dataclass(frozen=True)
@@ -95,22 +95,28 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Changed:
-    """A phase began, at ``version``."""
+    """A phase began, at ``version``, under a sleep pressure and with so many sleep steps owed."""
 
     version: int
     change: PhaseChange
+    pressure: float
+    debt: float
 
 
 @dataclass(frozen=True)
 class Report:
     """Scores, at intervals.
 
-    ``signs`` maps ``real`` and ``negative`` to the layers' scores of them; ``weight_norm`` (Frobenius) and
-    ``dead_units`` (units that no remembered probe row wakes) have a value a layer.
+    ``pressure`` is sleep pressure, 0 … 1, and ``debt`` counts the sleep steps that are owed; ``signs`` maps ``real``
+    and ``negative`` to the layers' scores of them; ``weight_norm`` (Frobenius) and ``dead_units`` (units that no
+    remembered probe row wakes) have a value a layer.
     """
 
     version: int
     phase: Phase
+    override: Override
+    pressure: float
+    debt: float
     samples_learned: int
     prequential: float
     prequential_window: float

@@ -2,7 +2,7 @@
 
 A replay of the records gives the same weights bit for bit: which samples came, which of them a step took, how many
 query rows rode along (they decide which kernel multiplies), when a phase changed and what an operator commanded.
-All randomness follows from the seed and the version.
+All randomness follows from the seed, the version and the number of sham steps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Stepped:
     Attributes
     ----------
     version
-        Steps behind the weights with which it began.
+        Steps behind the weights with which it began; a sham step, which changes nothing, adds none.
     samples
         New samples that it took; 0 asleep.
     queries
@@ -46,9 +46,10 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Advanced:
-    """The schedule moved to another phase; ``quiet`` says that the stream was silent."""
+    """The schedule moved to another phase, told whether the stream was silent, and the minute of the day."""
 
     quiet: bool
+    minute: int = 0
 
 
 @dataclass(frozen=True)

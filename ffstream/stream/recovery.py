@@ -92,7 +92,7 @@ class Recovery:
             case Stepped():
                 self._step(record)
             case Advanced():
-                if learner.advance(quiet=record.quiet) is None:
+                if learner.advance(quiet=record.quiet, minute=record.minute) is None:
                     raise _Mismatch("the schedule stays in its phase")
             case Commanded():
                 learner.scheduler.obey(record.name)

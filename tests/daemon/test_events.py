@@ -13,6 +13,7 @@ from ffstream.ff.network import Scores
 from ffstream.stream.inbox import QueryBatch
 from ffstream.stream.learner import SignScores, Step
 from ffstream.stream.outbox import Answer, Report, Swept
+from ffstream.stream.phases import Override
 from ffstream.wire import Frames, Message
 
 
@@ -146,7 +147,7 @@ def test_a_prediction_tells_labels_as_served() -> None:
 
 def report() -> Report:
     signs = {"real": SignScores([2.0], [0.5])}
-    return Report(7, Phase.SLEEP, 40, 0.5, float("nan"), signs, [1.5], [0])
+    return Report(7, Phase.SLEEP, Override.SHAM, 0.75, 2.5, 40, 0.5, float("nan"), signs, [1.5], [0])
 
 
 def test_scores_are_told_by_sign_and_layer() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def test_both_phases_step_and_alternate(daemon, fed):
     assert status["sleep_steps"] > 0
     with fed.events("phase", after=0, timeout_s=0.5) as events:
         changes = [event.fields for event in events]
-    assert changes[0] == {"version": 4, "phase": "sleep", "previous": "wake", "reason": "due"}
+    pressure = changes[0].pop("pressure")
+    assert changes[0] == {"version": 4, "phase": "sleep", "previous": "wake", "reason": "due", "debt": 4.0}
+    assert 0 <= pressure <= 1
     assert all(a["phase"] == b["previous"] for a, b in itertools.pairwise(changes))
 
 
@@ -112,6 +115,61 @@ def test_wake_deprives_it_of_sleep(fed, digits):
     fed.feed(images[:600], labels[:600])
     fed.flush()
     assert fed.status()["sleep_steps"] == before
+
+
+def test_sham_sleep_is_slept_and_no_weight_moves(start_daemon, digits):
+    images, labels = digits
+    # Two wake steps owe more sleep than the quiet stream brings before learning is held.
+    daemon = start_daemon(phases={"wake_steps": 4, "sleep_steps": 4_000, "quiet_ms": 5})
+    with Client(daemon.address, ack="learned") as client:
+        client.control("sham")
+        client.feed(images[:64], labels[:64])
+        client.flush()
+        client.control("hold")
+        first, before = client.control("checkpoint")["checkpoint"], client.status()
+        client.control("resume")
+        until(lambda: client.status()["debt"] == 0)
+        last, after = client.control("checkpoint")["checkpoint"], client.status()
+    assert after["sham_steps"] == after["sleep_steps"] > before["sham_steps"]
+    assert after["version"] == before["version"] == after["wake_steps"]
+    folder = Path(daemon.config.state.directory)
+    assert len({(folder / name / "network.safetensors").read_bytes() for name in (first, last)}) == 1
+    metrics = daemon.metrics()
+    assert metrics["ffstream_sham_steps_total"] == after["sham_steps"]
+    assert metrics['ffstream_override{override="sham"}'] == 1
+
+
+def test_a_quiet_schedule_learns_while_samples_come_and_sleeps_when_they_do_not(start_daemon, digits):
+    images, labels = digits
+    daemon = start_daemon(phases={"schedule": "quiet", "quiet_ms": 300})
+    with Client(daemon.address, ack="learned") as client:
+        client.feed(images[:640], labels[:640])
+        client.flush()
+        fed = client.status()
+        until(lambda: client.status()["debt"] == 0)
+        rested = client.status()
+        with client.events("phase", after=0, timeout_s=0.5) as events:
+            changes = [event.fields for event in events]
+    assert (fed["sleep_steps"], fed["debt"]) == (0, fed["wake_steps"])
+    assert rested["sleep_steps"] == rested["wake_steps"] == fed["wake_steps"]
+    assert [(change["reason"], change["debt"]) for change in changes] == [("quiet", fed["debt"]), ("rested", 0)]
+    assert all(0 <= change["pressure"] <= 1 for change in changes)
+    assert daemon.metrics()["ffstream_sleep_debt_steps"] == 0
+
+
+def test_samples_rouse_a_quiet_schedule(start_daemon, digits):
+    images, labels = digits
+    # It owes more than it can sleep in the time.
+    daemon = start_daemon(phases={"schedule": "quiet", "quiet_ms": 5, "sleep_steps": 10**6, "longest_sleep": 10**6})
+    with Client(daemon.address, ack="learned") as client:
+        client.feed(images[:32], labels[:32])
+        client.flush()
+        until(lambda: client.status()["phase"] == "sleep")
+        client.feed(images[:32], labels[:32])
+        client.flush()
+        with client.events("phase", after=0, timeout_s=0.5) as events:
+            reasons = [event.fields["reason"] for event in events]
+    assert reasons[:3] == ["quiet", "roused", "quiet"]
 
 
 def test_a_together_schedule_steps_both_signs_at_once(start_daemon, digits):

@@ -255,6 +255,105 @@ def test_a_compiled_learner_learns_as_an_uncompiled_one_does_and_compiles_nothin
             learner.step([inputs[1:2]], labels[1:2], [inputs[2:]])
             learner.step([], NONE, [inputs[:1]])
             learner.step([], NONE, [inputs])
+            learner.scheduler.override = Override.SHAM
+            drive(learner, samples, 8)
+            assert schedule == "together" or learner.scheduler.sham_steps > 0
     found = tensors(compiled)
     for name, tensor in tensors(uncompiled).items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def sleeping(learner: Learner, samples: Iterator[tuple[np.ndarray, np.ndarray]]) -> Learner:
+    """Drive until the next step is one of sleep."""
+    learner.advance(quiet=False)
+    while not learner.asleep:
+        drive(learner, samples, 1)
+        learner.advance(quiet=False)
+    return learner
+
+
+SHAMS: list[dict[str, Any]] = [
+    *({"optimizer": {"rule": rule}} for rule in RULES),
+    {"optimizer": {"rule": "adam", "counter": True, "rounding": "master"}},
+    {"network": {"coding": "context", "threshold": "running", "peer": 0.03, "homeostasis": True}},
+    {"network": {"coding": "overlay", "readout": "all"}},
+    {"network": {"coding": "none", "negatives": "noise", "readout": "all", "prediction": "readout"}},
+    {"optimizer": {"rounding": "stochastic"}, "network": {"precision": "bfloat16"}},
+]
+
+
+@pytest.mark.parametrize("sections", SHAMS, ids=str)
+def test_sham_sleep_scores_and_counts_and_changes_nothing(sections):
+    learner = sleeping(drive(Learner(make_config(**sections)), stream(), 7), stream(1))
+    learner.scheduler.override = Override.SHAM
+    before, version, slept = tensors(learner), learner.version, learner.phase_steps[Phase.SLEEP]
+    steps = [learner.step([], NONE, []) for _ in range(3)]
+    assert all(step.sham and step.replayed == 5 and len(step.scores.shown) == 5 for step in steps)
+    assert (learner.version, learner.phase_steps[Phase.SLEEP]) == (version, slept + 3)
+    assert all(torch.equal(before[name], tensor) for name, tensor in tensors(learner).items())
+    assert learner.scheduler.sham_steps == 3
+
+
+def test_each_sham_step_draws_anew_from_memory():
+    learner = sleeping(Learner(make_config()), stream())
+    learner.scheduler.override = Override.SHAM
+    first, second = (learner.step([], NONE, []).scores.shown for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_under_sham_the_phases_are_those_of_the_schedule_and_only_wake_steps_are_learned():
+    slept, shammed = Learner(make_config()), Learner(make_config())
+    shammed.scheduler.override = Override.SHAM
+    drive(slept, stream(), 14)
+    drive(shammed, stream(), 14)
+    assert slept.phase_steps == shammed.phase_steps == {Phase.WAKE: 8, Phase.SLEEP: 6, Phase.TOGETHER: 0}
+    assert (slept.version, shammed.version) == (14, 8)
+    assert not same(slept, shammed)
+
+
+def test_a_learner_restored_amid_sham_sleep_goes_on_with_the_same_draws():
+    learner, restored = sleeping(Learner(make_config()), stream()), Learner(make_config())
+    learner.scheduler.override = Override.SHAM
+    learner.step([], NONE, [])
+    restored.restore(learner.snapshot())
+    assert torch.equal(learner.step([], NONE, []).scores.shown, restored.step([], NONE, []).scores.shown)
+
+
+PRESSED = {"schedule": "homeostatic", "wake_steps": 1, "longest_sleep": 3, "sleep_pressure": 0.5, "wake_pressure": 0.3}
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6, 9])
+def test_a_learner_under_pressure_restored_from_its_state_sleeps_as_the_first_one_does(steps):
+    config = make_config(phases=PRESSED, network={"threshold": 0.2})
+    samples, again = stream(), stream()
+    first, restored = drive(Learner(config), samples, steps), Learner(config)
+    restored.restore(first.snapshot())
+    for _ in range(first.samples_learned // 5):
+        next(again)
+    drive(first, samples, RUN)
+    drive(restored, again, RUN)
+    assert same(first, restored)
+    assert first.snapshot().manifest == restored.snapshot().manifest
+    assert first.phase_steps[Phase.SLEEP] > 3
+    assert first.pressure == restored.pressure != 0.5
+
+
+@pytest.mark.parametrize("schedule", ["alternating", "homeostatic"])
+def test_pressure_is_felt_and_looking_at_it_changes_nothing(schedule):
+    watched, alone = (Learner(make_config(phases={"schedule": schedule})) for _ in range(2))
+    seen, unseen, felt = stream(), stream(), set()
+    for _ in range(RUN):
+        drive(watched, seen, 1)
+        watched.feel_pressure()
+        felt.add(watched.pressure)
+        drive(alone, unseen, 1)
+    assert len(felt) == RUN
+    assert all(0 < pressure < 1 for pressure in felt)
+    assert watched.snapshot().manifest == alone.snapshot().manifest
+    assert same(watched, alone)
+
+
+def test_pressure_before_the_first_step_is_undecided():
+    learner = Learner(make_config())
+    learner.feel_pressure()
+    assert learner.pressure == 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from test_engine import Driven, made, same
 from ffstream.errors import CatchingUp, JournalError
 from ffstream.stream.inbox import Command
 from ffstream.stream.journal import Journal
-from ffstream.stream.outbox import CaughtUp, SetAside, Swept
+from ffstream.stream.outbox import CaughtUp, Changed, SetAside, Swept
 from ffstream.stream.records import Commanded, Stepped
 
 NAPS = {"phases": {"schedule": "alternating", "wake_steps": 2, "sleep_steps": 2, "quiet_ms": 5}}
@@ -42,7 +43,20 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("sections", [NAPS, {}, {"network": {"shape": [6], "labels": 3, "precision": "bfloat16"}}])
+QUIET = {"phases": {"schedule": "quiet", "quiet_ms": 5}}
+PRESSED = {"schedule": "homeostatic", "wake_steps": 1, "sleep_pressure": 0.5, "wake_pressure": 0.45, "longest_sleep": 3}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        NAPS,
+        {},
+        {"network": {"shape": [6], "labels": 3, "precision": "bfloat16"}},
+        QUIET,
+        {"phases": PRESSED, "network": {"shape": [6], "labels": 3, "threshold": 0.1}},
+    ],
+)
 def test_a_replay_gives_everything_back_bit_for_bit(tmp_path: Path, sections: dict[str, Any]) -> None:
     driven = Driven(made(tmp_path), **sections)
     for size in (8, 3, 8, 1, 20, 5):
@@ -98,6 +112,39 @@ def test_commands_are_obeyed_again_where_they_were_given(tmp_path: Path) -> None
     again = Driven(died(driven, tmp_path / "copy"), **NAPS)
     assert again.engine.learner.scheduler.holding
     assert equal(before, whole(again))
+
+
+@pytest.mark.parametrize("sections", [NAPS, QUIET])
+def test_sham_sleep_is_slept_again_with_the_same_draws_and_changes_nothing(tmp_path: Path, sections: Any) -> None:
+    driven = Driven(made(tmp_path), **sections)
+    driven.feed(16)
+    driven.turn(2)
+    driven.order("sham")
+    learner = driven.engine.learner
+    for _ in range(4):
+        driven.feed(8)
+        driven.turn(2)
+        time.sleep(0.006)
+        driven.turn(3)
+    assert learner.version + learner.scheduler.sham_steps == sum(learner.phase_steps.values())
+    assert learner.scheduler.sham_steps > 3
+    before, shown = whole(driven), learner._shown["negative"][0]
+    again = Driven(died(driven, tmp_path / "copy"), **sections)
+    assert equal(before, whole(again))
+    assert torch.equal(again.engine.learner._shown["negative"][0], shown)
+
+
+def test_a_replay_at_another_time_of_day_sleeps_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"phases": {"schedule": "clock", "sleep_from": "23:00", "sleep_until": "07:00", "quiet_ms": 5}}
+    driven = Driven(made(tmp_path), **clock)
+    reasons = []
+    for hour in (12, 13, 14, 23, 8, 23, 2, 2, 2, 2, 12):
+        monkeypatch.setattr(time, "localtime", lambda hour=hour: time.struct_time((2026, 1, 1, hour, 0, 0, 3, 1, 0)))
+        driven.feed(30)
+        reasons += [said.change.reason for said in driven.turn(5) if isinstance(said, Changed)]
+    assert reasons[:4] == ["clock", "clock", "clock", "rested"]
+    before = whole(driven)
+    assert equal(before, whole(Driven(died(driven, tmp_path / "copy"), **clock)))
 
 
 def test_what_was_taken_in_and_not_learned_is_next_in_line(tmp_path: Path) -> None:

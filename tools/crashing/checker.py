@@ -102,7 +102,7 @@ class UncrashedRun:
             case Stepped():
                 self._step(record)
             case Advanced():
-                if self.learner.advance(quiet=record.quiet) is None:
+                if self.learner.advance(quiet=record.quiet, minute=record.minute) is None:
                     raise ValueError("the schedule does not move here")
             case Commanded():
                 self.learner.scheduler.obey(record.name)

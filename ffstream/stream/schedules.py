@@ -1,0 +1,250 @@
+"""When each schedule falls asleep, and when it wakes; pure, like the state machine that asks (``phases``).
+
+============  ==========================================  ====================================================
+schedule      falls asleep when                           wakes when
+============  ==========================================  ====================================================
+together      never: each step learns both signs
+alternating   a nap is owed, or the stream is quiet       nothing is owed any more
+quiet         the stream is quiet                         samples come, or nothing is owed any more
+clock         in its window a nap is owed, or the stream  nothing is owed any more, or the window is over
+              is quiet
+homeostatic   sleep pressure is above ``sleep_pressure``  it is below ``wake_pressure``, or after
+                                                          ``longest_sleep`` steps, then as long awake
+============  ==========================================  ====================================================
+
+A wake step owes ``sleep_steps / wake_steps`` of a sleep step, a sleep step pays one. ``longest_sleep`` steps are owed
+at most, under ``alternating`` one nap: being awake for years does not owe years asleep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from ffstream.config import PhasesConfig
+from ffstream.ff.lesson import Phase
+
+
+class Override(StrEnum):
+    """Who decides on the phase: the schedule, or an operator.
+
+    ``sham`` leaves the decision to the schedule, but what is slept then changes nothing.
+    """
+
+    AUTO = "auto"
+    WAKE = "wake"
+    SLEEP = "sleep"
+    SHAM = "sham"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a schedule is told of the world.
+
+    Attributes
+    ----------
+    quiet
+        No sample waits, and none has come for a while.
+    minute
+        Minutes since midnight, local time.
+    """
+
+    quiet: bool
+    minute: int
+
+
+@dataclass
+class Felt:
+    """What makes up sleep pressure, 0 … 1 each.
+
+    Attributes
+    ----------
+    wake_error
+        Probability that real data is called negative: what wake mends.
+    sleep_error
+        Probability that a negative is called real: what sleep mends.
+    """
+
+    wake_error: float = 1.0
+    sleep_error: float = 1.0
+
+    @property
+    def pressure(self) -> float:
+        """Sleep pressure, 0 … 1: the share of the error that only sleep can mend; 0 where there is no error."""
+        error = self.wake_error + self.sleep_error
+        return self.sleep_error / error if error else 0.0
+
+    def move(self, wake_error: float | None, sleep_error: float | None, share: float) -> None:
+        """Move a share of the way to what a step showed; ``None``: it showed nothing of that sign."""
+        if wake_error is not None:
+            self.wake_error += share * (wake_error - self.wake_error)
+        if sleep_error is not None:
+            self.sleep_error += share * (sleep_error - self.sleep_error)
+
+
+@dataclass
+class Counts:
+    """What the scheduler remembers; restored with a checkpoint.
+
+    Attributes
+    ----------
+    phase, override, holding
+        Of the next step; who decides; whether learning is held.
+    awake_steps, awake_rows
+        Since the last sleep.
+    slept_steps
+        Of this sleep, or of the last one.
+    nap_rows
+        Rows of a sleep step.
+    owed
+        Sleep debt; ``wake_steps`` of these are one sleep step, so that it is exact.
+    sham_steps
+        Sleep steps that changed nothing, since the first start.
+    felt
+        Running means over rows; only of a schedule that looks at them.
+    """
+
+    phase: Phase = Phase.WAKE
+    override: Override = Override.AUTO
+    holding: bool = False
+    awake_steps: int = 0
+    awake_rows: int = 0
+    slept_steps: int = 0
+    nap_rows: int = 1
+    owed: int = 0
+    sham_steps: int = 0
+    felt: Felt = field(default_factory=Felt)
+
+
+class Schedule(Protocol):
+    """Says when to sleep and when to wake.
+
+    Attributes
+    ----------
+    awake
+        The phase of steps that are not asleep.
+    most_owed
+        Sleep steps that are owed at most.
+    """
+
+    awake: Phase
+    most_owed: int
+
+    def why_sleep(self, now: Counts, told: Told) -> str:
+        """Return the reason to fall asleep, or an empty one to stay awake."""
+
+    def why_wake(self, now: Counts, told: Told) -> str:
+        """Return the reason to wake, or an empty one to sleep on."""
+
+
+class Together:
+    """Each step learns both signs; nothing is left for sleep."""
+
+    awake = Phase.TOGETHER
+
+    def __init__(self, config: PhasesConfig) -> None:
+        self.most_owed = config.longest_sleep
+
+    def why_sleep(self, now: Counts, told: Told) -> str:
+        return ""
+
+    def why_wake(self, now: Counts, told: Told) -> str:
+        return "schedule"
+
+
+class Alternating:
+    """A nap after so many steps awake, or early where the stream is quiet."""
+
+    awake = Phase.WAKE
+
+    def __init__(self, config: PhasesConfig) -> None:
+        self.most_owed = config.sleep_steps
+        self._nap = config.sleep_steps * config.wake_steps
+
+    def why_sleep(self, now: Counts, told: Told) -> str:
+        if now.owed >= self._nap:
+            return "due"
+        return "quiet" if told.quiet and now.owed else ""
+
+    def why_wake(self, now: Counts, told: Told) -> str:
+        return "" if now.owed else "rested"
+
+
+class Quiet:
+    """Awake as long as samples come; what is owed is slept while none does."""
+
+    awake = Phase.WAKE
+
+    def __init__(self, config: PhasesConfig) -> None:
+        self.most_owed = config.longest_sleep
+
+    def why_sleep(self, now: Counts, told: Told) -> str:
+        return "quiet" if told.quiet and now.owed else ""
+
+    def why_wake(self, now: Counts, told: Told) -> str:
+        if not told.quiet:
+            return "roused"
+        return "" if now.owed else "rested"
+
+
+class Clock:
+    """What the day owes is slept in a window of it, and what is learned in the window is followed by naps."""
+
+    awake = Phase.WAKE
+
+    def __init__(self, config: PhasesConfig) -> None:
+        self.most_owed = config.longest_sleep
+        self._nap = config.sleep_steps * config.wake_steps
+        self._from, self._until = (_minutes(time) for time in (config.sleep_from, config.sleep_until))
+
+    def why_sleep(self, now: Counts, told: Told) -> str:
+        owing = now.owed >= self._nap or (told.quiet and now.owed)
+        return "clock" if owing and self._at_night(told.minute) else ""
+
+    def why_wake(self, now: Counts, told: Told) -> str:
+        if not self._at_night(told.minute):
+            return "clock"
+        return "" if now.owed else "rested"
+
+    def _at_night(self, minute: int) -> bool:
+        day = 24 * 60
+        return (minute - self._from) % day < (self._until - self._from) % day
+
+
+class Homeostatic:
+    """Sleep pressure builds up awake and is discharged asleep."""
+
+    awake = Phase.WAKE
+
+    def __init__(self, config: PhasesConfig) -> None:
+        self.most_owed = config.longest_sleep
+        self._config = config
+
+    def why_sleep(self, now: Counts, told: Told) -> str:
+        # Where sleep did not discharge it, the stream is learned for as long before sleep is tried again.
+        config = self._config
+        least = max(config.wake_steps, config.longest_sleep if self._spent(now) else 0)
+        return "pressure" if now.awake_steps >= least and now.felt.pressure > config.sleep_pressure else ""
+
+    def why_wake(self, now: Counts, told: Told) -> str:
+        if now.felt.pressure < self._config.wake_pressure:
+            return "rested"
+        return "limit" if self._spent(now) else ""
+
+    def _spent(self, now: Counts) -> bool:
+        return now.slept_steps >= self._config.longest_sleep
+
+
+SCHEDULES: dict[str, type[Together | Alternating | Quiet | Clock | Homeostatic]] = {
+    "together": Together,
+    "alternating": Alternating,
+    "quiet": Quiet,
+    "clock": Clock,
+    "homeostatic": Homeostatic,
+}
+
+
+def _minutes(time: str) -> int:
+    hour, minute = time.split(":")
+    return 60 * int(hour) + int(minute)
