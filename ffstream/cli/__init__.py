@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ffstream import __version__
-from ffstream.cli import bench, config, ctl, demo, experiment, feed, inspect, picture, predict, serve, watch
+from ffstream.cli import bench, config, ctl, demo, experiment, feed, inspect, picture, predict, separation, serve, watch
 from ffstream.errors import FFStreamError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command()(ctl.ctl)
 app.command()(inspect.inspect)
 app.add_typer(picture.picture)
 app.add_typer(bench.bench)
+experiment.experiment.command()(separation.phase_separation)
 app.add_typer(experiment.experiment)
 
 

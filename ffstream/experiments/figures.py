@@ -31,6 +31,30 @@ def errors_by_pass(rows: Rows) -> Figure:
     return made
 
 
+def separation(rows: Rows) -> Figure:
+    """Draw test accuracy over the length of a phase, a line a recipe and negatives, ends of wake dashed."""
+    made, (ax,) = figure()
+    made.set_size_inches(8, 4.6)
+    for arm, negatives in dict.fromkeys((row["arm"], row["negatives"]) for row in rows):
+        ours = [row for row in rows if (row["arm"], row["negatives"]) == (arm, negatives)]
+        name = arm if negatives == "relabel" else f"{arm}, {negatives}"
+        if arm == "together":
+            ax.axhline(100 * np.mean([row["sleep_end_accuracy"] for row in ours]), color="0.4", label=name)
+            continue
+        steps = sorted({row["steps_per_phase"] for row in ours})
+        color = None
+        for end, style in (("sleep", "-"), ("wake", "--")):
+            spread = [[100 * row[f"{end}_end_accuracy"] for row in ours if row["steps_per_phase"] == k] for k in steps]
+            (line,) = ax.plot(steps, [np.mean(each) for each in spread], style, marker=".", color=color)
+            line.set_label(name if color is None else "")
+            color = line.get_color()
+            ax.fill_between(steps, [*map(min, spread)], [*map(max, spread)], color=color, alpha=0.2, linewidth=0)
+    ax.set(xscale="log", xlabel="steps of a phase", ylabel="test accuracy, %")
+    ax.set_title("Wake and sleep kept apart: end of sleep, and of wake (dashed)")
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return made
+
+
 def by_iteration(row: Mapping[str, Any]) -> Figure:
     """Draw the goodness of the true and of the best wrong label over the iterations, and the error of each alone."""
     made, (left, right) = figure(2)

@@ -17,14 +17,18 @@ TEST_ROWS = 500
 CPU = torch.device("cpu")
 
 
-class Life(Protocol):
+class Predictor(Protocol):
+    """What can be tested."""
+
+    def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Predict images that are not learned."""
+
+
+class Life(Predictor, Protocol):
     """A contender with weights of its own."""
 
     def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Predict a batch, then learn it; return the predictions."""
-
-    def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Predict images that are not learned."""
 
 
 class ForwardLife:
@@ -64,7 +68,7 @@ class BackpropLife:
         return predicted
 
 
-def accuracy(life: Life, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+def accuracy(life: Predictor, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
     """Return the share of images that a contender gets right, learning nothing."""
     right = [
         life.predict(inputs[start : start + TEST_ROWS]) == labels[start : start + TEST_ROWS]
