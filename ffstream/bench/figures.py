@@ -115,3 +115,19 @@ def stream(rows: Rows) -> Figure:
     )
     ax.legend(fontsize="small")
     return made
+
+
+def changes(queries: Sequence[Sequence[float]], phases: Sequence[tuple[float, str]], sweep_p99_ms: float) -> Figure:
+    """Draw what each query waited over the time at which it was due; sleep is shaded."""
+    made, (ax,) = figure()
+    made.set_size_inches(10, 4)
+    ends = [*(began for began, _ in phases[1:]), queries[-1][0]]
+    for (began, phase), end in zip(phases, ends, strict=True):
+        if phase == "sleep":
+            ax.axvspan(began, end, color="0.88", linewidth=0)
+    ax.plot(*zip(*queries, strict=True), ".", markersize=3)
+    ax.axhline(sweep_p99_ms, color="black", linewidth=1, linestyle=":", label="one sweep (99th percentile)")
+    ax.set(yscale="log", xlim=(0, queries[-1][0]), xlabel="seconds; asleep where grey", ylabel="ms from when due")
+    ax.set_title("Queries through phase changes")
+    ax.legend(fontsize="small")
+    return made

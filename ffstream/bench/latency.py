@@ -60,26 +60,26 @@ def measure(folder: Path, net: tuple[int, ...], seconds: float) -> Iterator[Row]
 
 
 def _measure(daemon: Spawned, load: str, clients: int, width: int, seconds: float) -> Row:
-    due = _arrivals(min(clients * CLIENT_QUERIES_PER_SECOND, QUERIES_PER_SECOND), seconds)
+    due = arrivals(min(clients * CLIENT_QUERIES_PER_SECOND, QUERIES_PER_SECOND), seconds)
     with Client(daemon.address) as client:
         time.sleep(SETTLE_S)
         before, started = client.status()["samples_learned"], time.monotonic()
-        latencies = ask(daemon.address, clients, width, due)
+        latencies = ask(daemon.address, clients, width, due).latencies
         learned = (client.status()["samples_learned"] - before) / (time.monotonic() - started)
-        sweep = _sweep_ms(client)
+        sweep = sweep_ms(client)
     answered = latencies[~np.isnan(latencies)] * 1e3
     p50, p99, p999 = np.quantile(answered, (0.5, 0.99, 0.999))
     lost = len(due) - len(answered)
     return Row(load, clients, len(due), float(p50), float(p99), float(p999), sweep[0], sweep[1], learned, lost)
 
 
-def _arrivals(rate: float, seconds: float) -> NDArray[np.float64]:
+def arrivals(rate: float, seconds: float) -> NDArray[np.float64]:
     """Draw when queries are due: a Poisson process."""
-    arrivals: NDArray[np.float64] = np.random.default_rng(0).exponential(1 / rate, round(seconds * rate)).cumsum()
-    return arrivals
+    due: NDArray[np.float64] = np.random.default_rng(0).exponential(1 / rate, round(seconds * rate)).cumsum()
+    return due
 
 
-def _sweep_ms(client: Client) -> list[float]:
+def sweep_ms(client: Client) -> list[float]:
     """Return median and 99th percentile of the daemon's last sweeps."""
     with client.events("score", timeout_s=5.0) as events:
         for event in events:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,22 @@ def feeding(address: str, width: int, rate: float) -> Iterator[None]:
         feeder.join()
 
 
-def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> NDArray[np.float64]:
+class Asked(NamedTuple):
+    """When queries were due first, Unix time, and what each of them waited.
+
+    Attributes
+    ----------
+    began
+        Unix time from which the times at which queries are due are counted.
+    latencies
+        Seconds from when each query was due to its answer; not a number where none came.
+    """
+
+    began: float
+    latencies: NDArray[np.float64]
+
+
+def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> Asked:
     """Query a daemon at given times, in turns by some clients.
 
     Parameters
@@ -55,11 +70,6 @@ def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> NDA
         Values of a sample.
     due
         Seconds from the start at which queries are due.
-
-    Returns
-    -------
-    NDArray
-        Seconds from when each query was due to its answer; not a number where none came.
     """
     latencies = np.full(len(due), np.nan)
     images, _ = samples(256, width, "uint8")
@@ -88,7 +98,7 @@ def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> NDA
     connected.wait()
     for thread in threads:
         thread.join()
-    return latencies
+    return Asked(time.time() - time.monotonic() + begin[0], latencies)
 
 
 def _feed(address: str, width: int, rate: float) -> None:

@@ -151,6 +151,7 @@ def memory(device: Device = "auto", json_file: JsonFile = None, figure: FigureFi
 
 
 bench.command()(live.latency)
+bench.command()(live.phases)
 bench.command()(live.stream)
 bench.command()(live.recovery)
 

@@ -1,4 +1,4 @@
-"""The benchmarks that start a daemon: `ffstream bench latency`, `stream` and `recovery`."""
+"""The benchmarks that start a daemon: `ffstream bench latency`, `phases`, `stream` and `recovery`."""
 
 from __future__ import annotations
 
@@ -63,6 +63,42 @@ def latency(
     report.write(json_file, environment(device_of("auto")), rows=rows)
     if figure is not None:
         figures.latency(rows).savefig(figure, dpi=150)
+
+
+def phases(
+    net: Net = "784-512-512",
+    steps: Annotated[int, typer.Option(min=1, help="Of each phase.")] = 500,
+    seconds: Annotated[float, typer.Option(min=1, help="Of queries.")] = 30.0,
+    quick: Quick = False,
+    json_file: JsonFile = None,
+    figure: FigureFile = None,
+) -> None:
+    """Measure how long queries take while the network falls asleep and wakes, fed all that it can learn.
+
+    Queries are due at times drawn beforehand, 200 a second, and latency counts from when a query was due. Those that
+    are due within 20 ms of a change stand beside the others.
+
+        ffstream bench phases --json phases.json --figure phases.png
+    """
+    import tempfile
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from ffstream.bench import changes, figures
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
+    from ffstream.measuring.nets import widths
+    from ffstream.stream.learner import device_of
+
+    with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Console(stderr=True).status("measuring"):
+        found = changes.measure(Path(folder), widths(net), 100 if quick else steps, 3.0 if quick else seconds)
+    rows = [asdict(row) for row in found.rows]
+    report.show(f"Query latency through {len(found.changes)} phase changes, {net}", rows, list(rows[0]))
+    report.write(json_file, environment(device_of("auto")), rows=rows, changes=found.changes)
+    if figure is not None:
+        drawn = figures.changes(found.queries.tolist(), found.changes, rows[0]["sweep_p99_ms"])
+        drawn.savefig(figure, dpi=150)
 
 
 def stream(

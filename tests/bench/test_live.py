@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ffstream import Client
-from ffstream.bench import latency, stream
+from ffstream.bench import changes, figures, latency, stream
 from ffstream.bench.load import ask, feeding
 
 NET = (64, 20, 20)
@@ -49,7 +49,7 @@ FLAT = {"shape": [64]}
 
 def test_a_late_answer_counts_from_when_its_query_was_due(start_daemon):
     daemon = start_daemon(network=FLAT)
-    latencies = ask(daemon.address, 1, 64, np.zeros(40))
+    latencies = ask(daemon.address, 1, 64, np.zeros(40)).latencies
     # One client was asked forty things at once: each waited for those before it.
     assert (np.diff(latencies) > 0).all()
     assert latencies[39] > 5 * latencies[0]
@@ -64,3 +64,12 @@ def test_a_feeder_feeds_only_as_long_as_it_is_asked_to(start_daemon):
         learned = client.status()["samples_learned"]
         time.sleep(0.3)
         assert client.status()["samples_learned"] == learned
+
+
+def test_queries_near_phase_changes_stand_beside_the_others(tmp_path):
+    found = changes.measure(tmp_path, NET, steps=20, seconds=2.0)
+    assert {row.when for row in found.rows} == {"falling asleep", "waking", "between"}
+    assert sum(row.queries for row in found.rows) >= len(found.queries)
+    assert all(row.lost == 0 for row in found.rows)
+    assert {phase for _, phase in found.changes} == {"wake", "sleep"}
+    figures.changes(found.queries.tolist(), found.changes, found.rows[0].sweep_p99_ms)

@@ -1,0 +1,111 @@
+"""Query latency through phase changes: a daemon, fed all that it can learn, falls asleep and wakes again and again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream import Client
+from ffstream.bench.latency import QUERIES_PER_SECOND, SETTLE_S, arrivals, sweep_ms
+from ffstream.bench.load import ask, feeding
+from ffstream.bench.stream import configuration
+from ffstream.config import PhasesConfig
+from ffstream.daemon.spawn import spawn
+
+# A query that was due in the half of this before a change, or after it, is one of the change's.
+NEAR_S = 0.04
+
+
+@dataclass(frozen=True)
+class Row:
+    """The queries that were due near a phase change, or the others; ``sweep_p99_ms`` is that of the daemon's sweeps."""
+
+    when: str
+    queries: int
+    p50_ms: float
+    p99_ms: float
+    longest_ms: float
+    sweep_p99_ms: float
+    lost: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came out.
+
+    Attributes
+    ----------
+    rows
+        Of queries near a change to sleep, near a change to wake, and of all others.
+    queries
+        (n, 2): when each query was due, in seconds from the first, and the milliseconds to its answer.
+    changes
+        When each phase began, on the same clock, and its name.
+    """
+
+    rows: list[Row]
+    queries: NDArray[np.float64]
+    changes: list[tuple[float, str]]
+
+
+def measure(folder: Path, net: tuple[int, ...], steps: int, seconds: float) -> Found:
+    """Query a daemon whose phases last so many steps each, fed all the time, for so many seconds."""
+    config = configuration(folder, net)
+    phases = PhasesConfig(wake_steps=steps, sleep_steps=steps, longest_sleep=max(steps, config.phases.longest_sleep))
+    config = config.model_copy(update={"phases": phases})
+    due = arrivals(QUERIES_PER_SECOND, seconds)
+    with spawn(config, folder) as daemon, feeding(daemon.address, net[0], float("inf")):
+        time.sleep(SETTLE_S)
+        with Client(daemon.address) as client:
+            begun = _Begun(client)
+            asked = ask(daemon.address, 1, net[0], due)
+            changes = begun.stop()
+            sweep_p99 = sweep_ms(client)[1]
+        daemon.stop()
+    began = [(when - asked.began, phase) for when, phase in changes]
+    return Found(_rows(due, asked.latencies, began, sweep_p99), np.stack([due, asked.latencies * 1e3], 1), began)
+
+
+class _Begun:
+    """Writes down when phases begin, in a thread of its own."""
+
+    def __init__(self, client: Client) -> None:
+        self._changes: list[tuple[float, str]] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._listen, args=(client,))
+        self._thread.start()
+
+    def stop(self) -> list[tuple[float, str]]:
+        self._stopping.set()
+        self._thread.join()
+        return self._changes
+
+    def _listen(self, client: Client) -> None:
+        with client.events("phase", timeout_s=5.0) as events:
+            for event in events:
+                if self._stopping.is_set():
+                    return
+                self._changes.append((event.time, event.fields["phase"]))
+
+
+def _rows(
+    due: NDArray[np.float64], latencies: NDArray[np.float64], changes: list[tuple[float, str]], sweep_p99: float
+) -> list[Row]:
+    near = {
+        phase: np.any([np.abs(due - when) < NEAR_S / 2 for when, which in changes if which == phase] or [due < 0], 0)
+        for phase in ("sleep", "wake")
+    }
+    groups = {"falling asleep": near["sleep"], "waking": near["wake"], "between": ~near["sleep"] & ~near["wake"]}
+    return [_row(when, latencies[chosen] * 1e3, sweep_p99) for when, chosen in groups.items() if chosen.any()]
+
+
+def _row(when: str, waited: NDArray[Any], sweep_p99: float) -> Row:
+    answered = waited[~np.isnan(waited)]
+    p50, p99, longest = np.quantile(answered, (0.5, 0.99, 1.0))
+    return Row(when, len(waited), float(p50), float(p99), float(longest), sweep_p99, len(waited) - len(answered))
