@@ -22,7 +22,9 @@ def test_its_tree_names_only_files_that_exist():
         depth = len(line) - len(line.lstrip())
         names = re.findall(r"[\w/-]+\.(?:py|md)|^ *[\w/]+/|tools/check", line.split("   ")[0] if depth == 0 else line)
         for name in (name.strip() for name in names):
-            if name.endswith("/"):
+            if name.endswith("/") and depth == 4:
+                assert (ROOT / folder / name).is_dir(), folder + name
+            elif name.endswith("/"):
                 folder = name if depth == 0 else f"ffstream/{name}"
                 assert (ROOT / folder).is_dir(), folder
             else:

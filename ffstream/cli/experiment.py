@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ffstream.cli.deprivation import sleep_deprivation
 from ffstream.cli.measuring import bar, goes_on, load_data, say, write
 from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Out, Quick, Seeds
 
@@ -21,6 +22,8 @@ experiment = typer.Typer(
     help="Measure what is learned.\n\nEach experiment writes results.json, table.md and figures to a folder. Test "
     "error is that after the last pass, never the best of several.",
 )
+
+experiment.command()(sleep_deprivation)
 
 # What `goodness` holds against each other, in [network].
 KEYS = ("goodness", "activation")

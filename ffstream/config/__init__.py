@@ -10,7 +10,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -130,12 +130,15 @@ def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg']}, not {error['input']!r}" if where else str(error["msg"])
     *section, key = error["loc"]
-    known: Any = model
-    for part in section:
+    known, parts = model, iter(section)
+    for part in parts:
         if isinstance(part, str):
-            annotation = known.model_fields[part].annotation
-            # A list of tables holds tables of one kind.
-            known = get_args(annotation)[0] if get_args(annotation) else annotation
+            annotation: Any = known.model_fields[part].annotation
+            # A list of tables holds tables of one kind, and so does a table of them, which has a name of its own.
+            held = [inner for inner in get_args(annotation) if isinstance(inner, type) and issubclass(inner, BaseModel)]
+            known = held[0] if held else annotation
+            if get_origin(annotation) is dict:
+                next(parts)
     near = difflib.get_close_matches(str(key), known.model_fields, n=1, cutoff=0.5)
     advice = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known.model_fields)}"
     return f"{where}: unknown key; {advice}"

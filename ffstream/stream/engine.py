@@ -275,7 +275,7 @@ class Engine:
             learner.prequential.total,
             learner.prequential.windowed,
             learner.sign_scores(),
-            weight_norm=[float(layer.weight.norm()) for layer in learner.network.layers],
+            weight_norm=learner.weight_norms(),
             dead_units=learner.dead_units(),
         )
 

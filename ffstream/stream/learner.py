@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from ffstream.config import Config, NetworkConfig
 from ffstream.errors import CheckpointError, ConfigError
@@ -196,6 +197,10 @@ class Learner:
             return [0] * len(self.network.layers)
         probe, _ = self.memory.draw(PROBE_ROWS, self._seed_draws())
         return self.network.dead_units(torch.from_numpy(probe).to(self.device))
+
+    def weight_norms(self) -> list[float]:
+        """Return the Frobenius norm of the weights, a value a layer; as float32, where bfloat16 would round it."""
+        return [float(vector_norm(layer.weight, dtype=torch.float32)) for layer in self.network.layers]
 
     def snapshot(self, beside: dict[str, Any] | None = None) -> Snapshot:
         """Copy everything that goes on after a restart; ``beside`` is added to the manifest."""

@@ -1,0 +1,145 @@
+"""``ffstream experiment sleep-deprivation``: what a network loses without its sleep, and how it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ffstream.cli.measuring import bar, goes_on, write
+from ffstream.cli.options import DataRoot, Device, JsonFile, Seeds
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from ffstream.config import Config
+    from ffstream.data.datasets import Dataset
+    from ffstream.experiments.deprivation.plan import Plan, Recipe
+    from ffstream.experiments.deprivation.run import Enrol
+
+# Columns of the table that fit a terminal.
+SHOWN = ("recipe", "arm", "points lost", "false accepts, %", "sleep steps to recover")
+
+
+def sleep_deprivation(
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="TOML file; a bundled one by default.")] = None,
+    print_plan: Annotated[bool, typer.Option("--print-plan", help="Print the bundled plan, to be copied.")] = False,
+    arms: Annotated[str, typer.Option(help="NAME,…: which arms of the plan; all where none is named.")] = "",
+    recipes: Annotated[str, typer.Option(help="NAME,…: which recipes; all where none is named.")] = "",
+    seeds: Seeds = None,
+    dataset: Annotated[str, typer.Option(help="Instead of the plan's.")] = "",
+    data_root: DataRoot = Path("data"),
+    live: Annotated[bool, typer.Option("--live", help="Daemons over their sockets, instead of in process.")] = False,
+    address: Annotated[
+        str, typer.Option(help="HOST:PORT of a running daemon that has learned nothing yet; implies --live.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Folder for results.json, curves.csv, figures and report.html.")] = Path(
+        "sleep-deprivation"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="The bundled quick plan: digits, within a minute.")] = False,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Keep a network from its sleep, or from waking, and let it go again: dose, response, recovery, oversleep.
+
+    Every recipe of the plan lives a rested life first; a copy of what has come of it begins every arm. Interrupted, the
+    experiment goes on where it was: give the same command again. With --live, each recipe and seed is a daemon of its
+    own, fed, queried and commanded over its sockets, and each arm begins by a rollback. A daemon given by --address
+    keeps the checkpoint that arms went back to.
+
+        ffstream experiment sleep-deprivation --quick
+
+        ffstream experiment sleep-deprivation --data-root data --seeds 3
+
+        ffstream experiment sleep-deprivation --print-plan > own.toml
+    """
+    import shlex
+    import sys
+    from dataclasses import asdict
+
+    from ffstream.data import datasets
+    from ffstream.experiments.deprivation import plan as planning
+    from ffstream.experiments.deprivation import summary
+    from ffstream.experiments.deprivation.run import Experiment
+    from ffstream.stream.learner import device_of
+
+    if print_plan:
+        typer.echo(planning.text(quick=quick), nl=False)
+        return
+    plan = planning.load(plan_file, quick=quick).only(arms=_names(arms), recipes=_names(recipes))
+    changes: dict[str, Any] = {"seeds": seeds, "dataset": dataset}
+    plan = planning.changed(plan, {key: value for key, value in changes.items() if value})
+    data = datasets.load(plan.dataset, data_root)
+    place, enrol = _subjects(plan, data, device, address, live=live)
+    command = shlex.join(["ffstream", *sys.argv[1:]])
+    rows: Sequence[Mapping[str, Any]] = []
+    with goes_on(), bar() as progress:
+        watcher = _Watcher(progress, len(plan.recipes) * plan.seeds * (1 + len(plan.arms)))
+        for rows in Experiment(plan, data, enrol, [place], out / "runs", watcher).carry_out():
+            outcomes = [asdict(outcome) for outcome in summary.outcomes(plan, rows)]
+            told = plan.model_dump(mode="json", exclude_unset=True)
+            write(out, json_file, device_of(device), outcomes, command=command, plan=told)
+            summary.write_curves(out / "curves.csv", rows)
+    _report(plan, rows, out, command, device)
+
+
+def _subjects(plan: Plan, data: Dataset, device: str, address: str, *, live: bool) -> tuple[str, Enrol]:
+    """Return where the subjects live, and what makes them."""
+    from ffstream.experiments.deprivation import lives
+
+    def configure(recipe: Recipe, seed: int) -> Config:
+        return plan.config(recipe, data, seed, device)
+
+    for recipe in plan.recipes.values():
+        configure(recipe, 0)
+    if address:
+        return address, lives.running(address, plan, data)
+    return ("live", lives.started(configure)) if live else ("in process", lives.in_process(configure))
+
+
+def _report(plan: Plan, rows: Sequence[Mapping[str, Any]], out: Path, command: str, device: str) -> None:
+    """Draw the figures, write the page, and show the table."""
+    from ffstream.experiments.deprivation import figures, page, summary
+    from ffstream.measuring import report
+    from ffstream.measuring.environment import environment
+    from ffstream.stream.learner import device_of
+
+    found = summary.outcomes(plan, rows)
+    drawn = figures.all_of(plan, rows, found)
+    for name, figure in drawn.items():
+        for ending in ("png", "svg"):
+            figure.savefig(out / f"{name}.{ending}", dpi=150)
+    html = page.write(plan, found, drawn, command, environment(device_of(device)))
+    (out / "report.html").write_text(html, "utf-8")
+    table = summary.table(found)
+    (out / "table.md").write_text(report.markdown(table), "utf-8")
+    report.show(f"Sleep deprivation on {plan.dataset}", table, SHOWN)
+    typer.echo(f"report.html, results.json, curves.csv, table.md and figures are in {out}")
+
+
+class _Watcher:
+    """Shows how lives go on: all of them, and the stretch under way."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress = progress
+        self.all = progress.add_task("all lives", total=total, error="")
+        self.one = progress.add_task("", error="", visible=False)
+
+    def begins(self, what: str, steps: int) -> None:
+        """Show a new stretch."""
+        self.progress.reset(self.one, total=steps, visible=True)
+        self.progress.update(self.one, description=what)
+
+    def lived(self, steps: int) -> None:
+        """Show that it has gone on."""
+        self.progress.advance(self.one, steps)
+
+    def over(self, lives: int) -> None:
+        """Show how many lives are over."""
+        self.progress.update(self.all, completed=lives)
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]

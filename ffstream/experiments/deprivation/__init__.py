@@ -1,0 +1,1 @@
+"""Sleep deprivation: a network is kept from its sleep, or from its waking, and let go again."""

@@ -1,0 +1,86 @@
+"""Where subjects come from: made in process, started as daemons, or a daemon that runs already."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ffstream import Client
+from ffstream.config import Config
+from ffstream.daemon.spawn import free_port, spawn
+from ffstream.data.datasets import Dataset
+from ffstream.errors import ConfigError
+from ffstream.experiments.deprivation.plan import Plan, Recipe
+from ffstream.experiments.deprivation.run import Enrol
+from ffstream.experiments.deprivation.subjects import InProcess, Live, Subject
+
+# Between two batches a daemon must not take the stream for quiet, and nap early.
+QUIET_MS = 10_000.0
+REPORT_MS = 20.0
+
+Configure = Callable[[Recipe, int], Config]
+
+
+def in_process(configure: Configure) -> Enrol:
+    """Return what makes the learner of the daemon, in process."""
+
+    @contextmanager
+    def enrol(recipe: Recipe, seed: int) -> Iterator[Subject]:
+        yield InProcess(configure(recipe, seed))
+
+    return enrol
+
+
+def started(configure: Configure) -> Enrol:
+    """Return what starts a daemon on free ports, and stops it at the end."""
+
+    @contextmanager
+    def enrol(recipe: Recipe, seed: int) -> Iterator[Subject]:
+        with tempfile.TemporaryDirectory(prefix="ffstream-deprivation-") as folder:
+            base = configure(recipe, seed)
+            changes = {
+                "phases": {"quiet_ms": QUIET_MS},
+                "engine": {"report_ms": REPORT_MS},
+                "server": {"port": free_port()},
+                "state": {"directory": Path(folder) / "state"},
+            }
+            config = base.model_copy(
+                update={name: getattr(base, name).model_copy(update=change) for name, change in changes.items()}
+            )
+            with spawn(config, Path(folder)) as daemon:
+                with Client(daemon.address, ack="learned") as client:
+                    yield Live(client)
+                daemon.stop()
+
+    return enrol
+
+
+def running(address: str, plan: Plan, data: Dataset) -> Enrol:
+    """Return what takes a daemon that runs already, and has learned nothing yet.
+
+    Raises
+    ------
+    ConfigError
+        If the plan has several lives to live, and there is only one daemon.
+    """
+    if plan.seeds > 1 or len(plan.recipes) > 1:
+        raise ConfigError("--address: a daemon lives once; give --seeds 1 and one of --recipes")
+
+    @contextmanager
+    def enrol(_: Recipe, __: int) -> Iterator[Subject]:
+        with Client(address, ack="learned") as client:
+            status = client.status()
+            if status["version"] or status["samples_learned"]:
+                raise ConfigError(
+                    f"--address {address}: this daemon has learned already; start one on an empty state.directory"
+                )
+            if list(status["shape"]) != list(data.shape) or status["labels"] != data.labels:
+                raise ConfigError(
+                    f"--address {address}: this daemon takes {status['shape']} and {status['labels']} labels, "
+                    f"{plan.dataset} has {list(data.shape)} and {data.labels}"
+                )
+            yield Live(client)
+
+    return enrol

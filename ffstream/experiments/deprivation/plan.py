@@ -1,0 +1,248 @@
+"""What is done to whom: recipes of a network, and arms, each a timeline of what is done to its sleep."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, StringConstraints, model_validator
+
+from ffstream.config import Config, EngineConfig, NetworkConfig, OptimizerConfig, PhasesConfig, parse, read, validate
+from ffstream.config.section import Count, Positive, Rows, Section
+from ffstream.data import datasets
+from ffstream.data.datasets import Dataset
+from ffstream.errors import ConfigError
+
+# Of the arm that is always there, as long as the longest one: all others are held against it.
+REFERENCE = "rested"
+# Schedules under which a nap follows so many steps awake, so that some of the naps can be left out.
+NAPPING = "alternating"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Doing = Literal["rested", "deprived", "restricted", "sham", "asleep"]
+# What is read of an answer is goodness against a threshold; a read-out has none.
+JUDGED = ("goodness", "upper_goodness", "top_goodness")
+
+
+class Segment(Section):
+    """A stretch of an arm.
+
+    Attributes
+    ----------
+    do
+        ``rested``: sleep comes as the schedule has it. ``deprived``: awake without it. ``restricted``: only a share of
+        the naps. ``sham``: sleep comes, and changes nothing. ``asleep``: sleep alone, no new sample.
+    steps
+        How long: batches that are learned awake; under ``asleep``, sleep steps.
+    naps
+        Under ``restricted``: the share of naps that is left.
+    """
+
+    do: Doing
+    steps: Count
+    naps: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _naps_are_restricted(self) -> Self:
+        if (self.naps is None) == (self.do == "restricted"):
+            raise ValueError("naps, a share between 0 and 1, is of do = 'restricted', and only of that")
+        return self
+
+
+class Arm(Section):
+    """A timeline: the first segment is the manipulation, what follows is recovery."""
+
+    title: str = Field(min_length=1)
+    timeline: tuple[Segment, ...] = Field(min_length=1)
+
+    @property
+    def batches(self) -> int:
+        """Batches that are learned."""
+        return sum(segment.steps for segment in self.timeline if segment.do != "asleep")
+
+    @property
+    def steps(self) -> int:
+        """Batches, and sleep steps of segments that are nothing but sleep."""
+        return sum(segment.steps for segment in self.timeline)
+
+
+class Recipe(Section):
+    """A network and how it learns: sections of ``ffstream.toml``, without what data, batch and seed decide."""
+
+    title: str = Field(min_length=1)
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    phases: PhasesConfig = PhasesConfig()
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        network = self.network
+        if network.coding == "none":
+            raise ValueError("network.coding = 'none' tells no labels apart; take another")
+        if not isinstance(network.threshold, int | float) or network.against != "threshold":
+            raise ValueError(
+                "network.threshold must be a number, and network.against 'threshold': false accepts are counted by it"
+            )
+        if network.prediction not in JUDGED:
+            raise ValueError(f"network.prediction must be one of {', '.join(JUDGED)}: goodness is what is read")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """Goodness at which a layer is undecided."""
+        return float(self.network.threshold)
+
+
+class Plan(Section):
+    """The whole experiment.
+
+    Attributes
+    ----------
+    dataset
+        By name.
+    batch
+        Samples a step.
+    warm_up
+        Batches of the rested life before the manipulation; a copy of what has come of it begins every arm.
+    seeds
+        Lives of each recipe, with seeds 0, 1, … for weights, stream and every draw.
+    probes
+        How often a segment is looked at, at geometric distances; always at its end.
+    margin
+        Points of test accuracy within which an arm counts as recovered.
+    recipes, arms
+        By name.
+    """
+
+    dataset: str
+    batch: Rows = 32
+    warm_up: Count
+    seeds: Count = 3
+    probes: Annotated[int, Field(ge=2)] = 8
+    margin: Positive = 0.5
+    recipes: dict[Name, Recipe] = Field(min_length=1)
+    arms: dict[Name, Arm] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.dataset not in datasets.NAMES:
+            raise ValueError(f"dataset {self.dataset!r} is unknown; there are {', '.join(datasets.NAMES)}")
+        if REFERENCE in self.arms:
+            raise ValueError(f"arms.{REFERENCE}: is always there, as long as the longest arm; call yours otherwise")
+        restricted = [name for name, arm in self.arms.items() if any(part.naps for part in arm.timeline)]
+        for name, recipe in self.recipes.items():
+            if restricted and recipe.phases.schedule != NAPPING:
+                raise ValueError(
+                    f"arms.{restricted[0]}: only the schedule {NAPPING!r} has naps to leave out, and recipes.{name} "
+                    f"has {recipe.phases.schedule!r}"
+                )
+        return self
+
+    @property
+    def reference(self) -> Arm:
+        """The arm that all others are held against."""
+        longest = max(1, *(arm.batches for arm in self.arms.values()))
+        return Arm(title="Rested", timeline=(Segment(do="rested", steps=longest),))
+
+    def looks(self, recipe: Recipe, segment: Segment) -> list[int]:
+        """Return after how many steps of a segment it is looked at; awake, at the end of a cycle of wake and nap."""
+        cycle = 1 if segment.do == "asleep" else recipe.phases.wake_steps
+        spaced = np.geomspace(min(cycle, segment.steps), segment.steps, self.probes)
+        return sorted({min(segment.steps, cycle * round(step / cycle)) for step in spaced} | {segment.steps})
+
+    def looks_at_reference(self, recipe: Recipe) -> list[int]:
+        """Return after how many batches the reference is looked at: whenever any other arm is."""
+        found: set[int] = set()
+        for arm in self.arms.values():
+            begun = 0
+            for segment in arm.timeline:
+                if segment.do != "asleep":
+                    found |= {begun + step for step in self.looks(recipe, segment)}
+                    begun += segment.steps
+        return sorted(found | {self.reference.batches})
+
+    def config(self, recipe: Recipe, data: Dataset, seed: int, device: str) -> Config:
+        """Return the whole configuration of a life.
+
+        Raises
+        ------
+        ConfigError
+            If the recipe's network is not of the data.
+        """
+        given = recipe.network.model_dump(mode="json", exclude_unset=True)
+        for key, value in {"shape": list(data.shape), "labels": data.labels}.items():
+            if given.setdefault(key, value) != value:
+                raise ConfigError(f"network.{key} = {given[key]}, but {self.dataset} has {value}; leave it out")
+        engine = {"device": device, "max_batch": self.batch}
+        values = {
+            name: getattr(recipe, name).model_dump(mode="json", exclude_unset=True)
+            for name in Config.model_fields
+            if name in Recipe.model_fields
+        }
+        values["network"] = {**given, "seed": seed}
+        values["engine"] = {**values["engine"], **engine}
+        return parse(values, recipe.title)
+
+    def stamp(self, recipe: str, arm: str, seed: int, beside: Sequence[str]) -> str:
+        """Return what tells one life from another: everything that its figures depend on, hashed."""
+        chosen = self.reference if arm == REFERENCE else self.arms[arm]
+        looks = self.looks_at_reference(self.recipes[recipe]) if arm == REFERENCE else self.probes
+        told = [
+            self.recipes[recipe].model_dump(mode="json", exclude={"title"}),
+            [segment.model_dump(mode="json") for segment in chosen.timeline],
+            [self.dataset, self.batch, self.warm_up, looks, seed, *beside],
+        ]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def only(self, *, arms: Sequence[str], recipes: Sequence[str]) -> Plan:
+        """Return the plan with some of its arms and recipes; with all of them where none is named.
+
+        Raises
+        ------
+        ConfigError
+            If there is none of a name.
+        """
+        arms = [name for name in arms if name != REFERENCE]
+        for option, named, known in (("--arms", arms, self.arms), ("--recipes", recipes, self.recipes)):
+            for name in named:
+                if name not in known:
+                    raise ConfigError(f"{option} {name}: there is none of that name; there are {', '.join(known)}")
+        kept = {
+            "arms": {name: self.arms[name] for name in arms} or self.arms,
+            "recipes": {name: self.recipes[name] for name in recipes} or self.recipes,
+        }
+        return self.model_copy(update=kept)
+
+
+def load(file: Path | None, *, quick: bool = False) -> Plan:
+    """Read a plan; the bundled one, or the quick one, where no file is named.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the key, and what was expected.
+    """
+    if file is not None:
+        return validate(Plan, read(file), str(file))
+    with resources.as_file(_bundled(quick=quick)) as bundled:
+        return validate(Plan, read(bundled), bundled.name)
+
+
+def changed(plan: Plan, changes: dict[str, object]) -> Plan:
+    """Return a plan with other values of some keys, as if it had been written so."""
+    return validate(Plan, plan.model_dump(exclude_unset=True) | changes, "the plan")
+
+
+def text(*, quick: bool = False) -> str:
+    """Return a bundled plan as it is written, to be copied."""
+    return _bundled(quick=quick).read_text("utf-8")
+
+
+def _bundled(*, quick: bool) -> resources.abc.Traversable:
+    return resources.files("ffstream.experiments.deprivation") / ("quick.toml" if quick else "plan.toml")

@@ -1,0 +1,217 @@
+"""Lives: a rested beginning, then every arm from a copy of it; an interrupted experiment goes on where it was."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream.data.datasets import Dataset
+from ffstream.experiments.deprivation.plan import REFERENCE, Plan, Recipe, Segment
+from ffstream.experiments.deprivation.readouts import read
+from ffstream.experiments.deprivation.subjects import Standing, Subject
+
+# The override under which a segment is lived; asleep has no choice.
+OVERRIDES = {"rested": "auto", "deprived": "wake", "restricted": "wake", "sham": "sham"}
+
+Row = dict[str, Any]
+# Makes the subject of a recipe and a seed, and takes it away again.
+Enrol = Callable[[Recipe, int], AbstractContextManager[Subject]]
+
+
+class Watcher(Protocol):
+    """Is told how lives go on."""
+
+    def begins(self, what: str, steps: int) -> None:
+        """Hear of a stretch of life of so many steps."""
+
+    def lived(self, steps: int) -> None:
+        """Hear that it has gone on by some steps."""
+
+    def over(self, lives: int) -> None:
+        """Hear that so many lives in all are over."""
+
+
+class Stream:
+    """The training images over and over, shuffled anew each time.
+
+    Parameters
+    ----------
+    data
+        Images.
+    batch
+        Samples that are given at once; what is left of a pass is left out.
+    seed
+        Of the order.
+    """
+
+    def __init__(self, data: Dataset, batch: int, seed: int) -> None:
+        self._inputs, self._labels = data.train
+        self._batch, self._seed = min(batch, len(self._labels)), seed
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return a batch of the stream, by number from 0."""
+        passed, place = divmod(number, len(self._labels) // self._batch)
+        if passed != self._order[0]:
+            self._order = (passed, np.random.default_rng((self._seed, passed)).permutation(len(self._labels)))
+        chosen = self._order[1][place * self._batch :][: self._batch]
+        return self._inputs[chosen], self._labels[chosen]
+
+
+@dataclass
+class Experiment:
+    """A plan and what carries it out.
+
+    Attributes
+    ----------
+    plan, data
+        What is done, and the images.
+    enrol
+        Makes subjects.
+    beside
+        What figures depend on beside plan and seed, such as where the subjects live.
+    runs
+        Folder in which finished lives are kept.
+    watcher
+        Is told how it goes on.
+    """
+
+    plan: Plan
+    data: Dataset
+    enrol: Enrol
+    beside: Sequence[str]
+    runs: Path
+    watcher: Watcher
+
+    def carry_out(self) -> Iterator[list[Row]]:
+        """Live every life that is not kept yet; yield, after each seed of a recipe, the rows of all lives so far."""
+        done: list[Row] = []
+        arms, finished = [REFERENCE, *self.plan.arms], 0
+        for name, recipe in self.plan.recipes.items():
+            for seed in range(self.plan.seeds):
+                missing = [arm for arm in arms if self._kept(name, arm, seed) is None]
+                finished += len(arms) - len(missing)
+                self.watcher.over(finished)
+                if missing:
+                    with self.enrol(recipe, seed) as subject:
+                        for _ in self._live(subject, name, seed, missing):
+                            finished += 1
+                            self.watcher.over(finished)
+                for arm in arms:
+                    done += self._kept(name, arm, seed) or []
+                yield done
+
+    def _live(self, subject: Subject, recipe: str, seed: int, arms: Sequence[str]) -> Iterator[None]:
+        plan, stream = self.plan, Stream(self.data, self.plan.batch, seed)
+        self.watcher.begins(f"{recipe}, seed {seed}: the rested beginning", plan.warm_up)
+        for number in range(plan.warm_up):
+            subject.learn(*stream[number])
+            self.watcher.lived(1)
+        subject.keep()
+        for arm in arms:
+            subject.go_back()
+            told = {"recipe": recipe, "arm": arm, "seed": seed}
+            rows = [
+                told | row for row in self._arm(subject, plan.recipes[recipe], arm, stream, f"{recipe}, seed {seed}")
+            ]
+            file = self._file(recipe, arm, seed)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            draft = file.with_suffix(".draft")
+            draft.write_text(json.dumps({"stamp": plan.stamp(recipe, arm, seed, self.beside), "rows": rows}))
+            draft.replace(file)
+            yield
+
+    def _arm(self, subject: Subject, recipe: Recipe, name: str, stream: Stream, whose: str) -> Iterator[Row]:
+        """Live through an arm; yield a row a look."""
+        plan = self.plan
+        arm = plan.reference if name == REFERENCE else plan.arms[name]
+        self.watcher.begins(f"{whose}: {name}", arm.steps)
+        eye, batches = _Eye(subject, self.data, recipe.threshold), 0
+        yield {"segment": 0, "do": "rested", "batches": batches, **eye.look()}
+        for number, segment in enumerate(arm.timeline, start=1):
+            looks = plan.looks_at_reference(recipe) if name == REFERENCE else plan.looks(recipe, segment)
+            if segment.do != "asleep":
+                subject.obey(OVERRIDES[segment.do])
+            for done, step in itertools.pairwise([0, *looks]):
+                if segment.do == "asleep":
+                    subject.sleep(step - done)
+                else:
+                    for batch in range(done, step):
+                        subject.learn(*stream[plan.warm_up + batches])
+                        batches += 1
+                        _nap_if_kept(subject, recipe, segment, batch)
+                self.watcher.lived(step - done)
+                yield {"segment": number, "do": segment.do, "batches": batches, **eye.look()}
+
+    def _kept(self, recipe: str, arm: str, seed: int) -> list[Row] | None:
+        file = self._file(recipe, arm, seed)
+        if not file.exists():
+            return None
+        kept = json.loads(file.read_text())
+        rows: list[Row] = kept["rows"]
+        return rows if kept["stamp"] == self.plan.stamp(recipe, arm, seed, self.beside) else None
+
+    def _file(self, recipe: str, arm: str, seed: int) -> Path:
+        return self.runs / f"{recipe}--{arm}--seed{seed}.json"
+
+
+class _Eye:
+    """Looks at a subject, from a moment on.
+
+    Parameters
+    ----------
+    subject
+        Who is looked at.
+    data
+        Of its test images.
+    threshold
+        Of its layers.
+    """
+
+    def __init__(self, subject: Subject, data: Dataset, threshold: float) -> None:
+        self._subject, self._data, self._threshold = subject, data, threshold
+        self._begun: Standing | None = None
+        self._before: Standing | None = None
+
+    def look(self) -> Row:
+        """Return the columns of a row: steps since the first look, and what can be read."""
+        inputs, labels = self._data.test
+        now, answers = self._subject.look(inputs)
+        found = asdict(read(*answers, labels, self._threshold))
+        begun, before = self._begun or now, self._before or now
+        self._begun, self._before = begun, now
+        samples = now.samples - before.samples
+        awake, asleep = now.awake_steps - begun.awake_steps, now.sleep_steps - begun.sleep_steps
+        return {
+            "steps": awake + asleep,
+            "awake_steps": awake,
+            "sleep_steps": asleep,
+            # Of the samples since the look before.
+            "prequential_accuracy": (now.correct - before.correct) / samples if samples else None,
+            **{key: None if math.isnan(value) else value for key, value in found.items()},
+            "weight_norm": now.weight_norm,
+            "dead_units": now.dead_units,
+        }
+
+
+def _nap_if_kept(subject: Subject, recipe: Recipe, segment: Segment, batch: int) -> None:
+    """Under restricted sleep, let the nap behind a batch happen where it is one of those that are left."""
+    cycle, within = divmod(batch + 1, recipe.phases.wake_steps)
+    # Of all cycles of wake and nap, those at which the naps that are left come to one more.
+    if segment.naps is not None and within == 0 and _naps(cycle, segment.naps) > _naps(cycle - 1, segment.naps):
+        subject.obey("auto")
+        subject.obey("wake")
+
+
+def _naps(cycles: int, share: float) -> int:
+    # A share such as 0.1 is a little off as a float.
+    return math.floor(cycles * share + 1e-9)

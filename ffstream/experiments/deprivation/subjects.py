@@ -1,0 +1,217 @@
+"""Who is deprived: the daemon's learner in process, or a daemon over its sockets."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffstream import Client
+from ffstream.config import Config
+from ffstream.errors import Unreachable
+from ffstream.ff.lesson import Phase
+from ffstream.stream.learner import NO_LABELS, Learner
+
+QUERY_ROWS = 256
+# How often a daemon that sleeps is asked how far it is, and how long its scores may be in coming.
+POLL_S = 0.002
+SCORE_S = 60.0
+
+Answers = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a subject has come since it was born.
+
+    Attributes
+    ----------
+    awake_steps, sleep_steps
+        Learning steps; sham steps count as sleep.
+    samples, correct
+        New samples learned, and how many of them were predicted right before.
+    weight_norm, dead_units
+        A value a layer: Frobenius norm of the weights; units that no remembered row wakes.
+    """
+
+    awake_steps: int
+    sleep_steps: int
+    samples: int
+    correct: int
+    weight_norm: list[float]
+    dead_units: list[int]
+
+
+class Subject(Protocol):
+    """A network that learns a stream and sleeps, and does as it is told."""
+
+    def obey(self, command: str) -> None:
+        """Live under an override that lets it be awake: ``auto``, ``wake`` or ``sham``."""
+
+    def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        """Learn a batch in one step, and sleep what the schedule wants then."""
+
+    def sleep(self, steps: int) -> None:
+        """Do nothing but sleep for so many steps, then stand still until it is told otherwise.
+
+        A daemon sleeps on its own until it is told to stop, so that it sleeps some steps more; ``look`` says how many.
+        """
+
+    def look(self, inputs: NDArray[np.uint8]) -> tuple[Standing, Answers]:
+        """Return how far it has come, and goodness (n, layers, C) and probabilities (n, C) of images, unlearned."""
+
+    def keep(self) -> None:
+        """Keep everything as it is now."""
+
+    def go_back(self) -> None:
+        """Be as when it was kept, and let the schedule decide."""
+
+
+class InProcess:
+    """The learner of the daemon, driven step by step.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.learner = Learner(config)
+        self._kept = self.learner.snapshot()
+
+    def obey(self, command: str) -> None:
+        self.learner.scheduler.obey(command)
+        self._sleep_as_scheduled()
+
+    def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        self.learner.step([inputs], labels, [])
+        self._sleep_as_scheduled()
+
+    def sleep(self, steps: int) -> None:
+        self.learner.scheduler.obey("sleep")
+        for _ in range(steps):
+            self.learner.advance(quiet=False)
+            self.learner.step([], NO_LABELS, [])
+
+    def look(self, inputs: NDArray[np.uint8]) -> tuple[Standing, Answers]:
+        return self._standing(), self._answer(inputs)
+
+    def keep(self) -> None:
+        self._kept = self.learner.snapshot()
+
+    def go_back(self) -> None:
+        self.learner.restore(self._kept)
+
+    def _standing(self) -> Standing:
+        learner = self.learner
+        return Standing(
+            awake_steps=learner.phase_steps[Phase.WAKE] + learner.phase_steps[Phase.TOGETHER],
+            sleep_steps=learner.phase_steps[Phase.SLEEP],
+            samples=learner.samples_learned,
+            correct=learner.prequential.correct,
+            weight_norm=learner.weight_norms(),
+            dead_units=learner.dead_units(),
+        )
+
+    def _answer(self, inputs: NDArray[np.uint8]) -> Answers:
+        parts = [inputs[start : start + QUERY_ROWS] for start in range(0, len(inputs), QUERY_ROWS)]
+        found = [self.learner.answer([part]).scores for part in parts]
+        return (
+            np.concatenate([scores.goodness.float().cpu().numpy() for scores in found]),
+            np.concatenate([scores.probabilities().float().cpu().numpy() for scores in found]),
+        )
+
+    def _sleep_as_scheduled(self) -> None:
+        self.learner.advance(quiet=False)
+        while self.learner.asleep:
+            self.learner.step([], NO_LABELS, [])
+            self.learner.advance(quiet=False)
+
+
+class Live:
+    """A running daemon: fed over the wire, seen through queries and events, overridden by commands.
+
+    Parameters
+    ----------
+    client
+        Of a daemon that nobody else feeds or commands; acknowledged what is learned.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._checkpoint = ""
+        self._sleeping = False
+
+    def obey(self, command: str) -> None:
+        self._sleeping = False
+        self._client.control(command)
+        self._stand_still()
+        self._client.control("resume")
+
+    def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        self._client.feed(inputs, labels)
+        self._client.flush()
+
+    def sleep(self, steps: int) -> None:
+        self._sleeping = True
+        enough = self._client.control("sleep")["sleep_steps"] + steps
+        self._client.control("resume")
+        while self._client.status()["sleep_steps"] < enough:
+            time.sleep(POLL_S)
+        self._client.control("hold")
+
+    def look(self, inputs: NDArray[np.uint8]) -> tuple[Standing, Answers]:
+        self._stand_still()
+        parts = [inputs[start : start + QUERY_ROWS] for start in range(0, len(inputs), QUERY_ROWS)]
+        with self._client.events("score", timeout_s=POLL_S) as scores:
+            found = [self._client.predict(part) for part in parts]
+            score, give_up = None, time.monotonic() + SCORE_S
+            # It stands still, so whatever is said of it now is of these weights. Scores go out as the daemon turns,
+            # and a query makes it turn.
+            while score is None:
+                score = next((event.fields for event in scores), None)
+                self._client.predict(inputs[:1])
+                if time.monotonic() > give_up:
+                    raise Unreachable("the daemon publishes no scores; see engine.report_ms")
+        standing = _standing(self._client.status(), score["weight_norm"], score["dead_units"])
+        if not self._sleeping:
+            self._client.control("resume")
+        goodness, probabilities = ([getattr(one, name) for one in found] for name in ("goodness", "probabilities"))
+        return standing, (np.concatenate(goodness), np.concatenate(probabilities))
+
+    def keep(self) -> None:
+        self._stand_still()
+        self._checkpoint = f"deprivation-{uuid.uuid4().hex[:12]}"
+        self._client.control("checkpoint", checkpoint=self._checkpoint)
+        self._client.control("resume")
+
+    def go_back(self) -> None:
+        self._client.control("hold")
+        self._client.control("auto")
+        self._client.control("rollback", checkpoint=self._checkpoint)
+        self._client.control("resume")
+        self._sleeping = False
+
+    def _stand_still(self) -> None:
+        """Hold learning, but not within a nap that is due."""
+        while self._client.control("hold")["phase"] == Phase.SLEEP and not self._sleeping:
+            self._client.control("resume")
+            time.sleep(POLL_S)
+
+
+def _standing(status: dict[str, Any], weight_norm: list[float], dead_units: list[int]) -> Standing:
+    samples, prequential = status["samples_learned"], status["prequential"]
+    return Standing(
+        awake_steps=status["wake_steps"] + status["together_steps"],
+        sleep_steps=status["sleep_steps"],
+        samples=samples,
+        correct=0 if math.isnan(prequential) else round(prequential * samples),
+        weight_norm=weight_norm,
+        dead_units=dead_units,
+    )
