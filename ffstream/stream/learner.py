@@ -224,6 +224,7 @@ class Learner:
         manifest = {
             "network": self.config.network.model_dump(mode="json"),
             "dreams": self.config.dreams.model_dump(mode="json"),
+            "optimizer": self.config.optimizer.model_dump(mode="json"),
             "rule": self.config.optimizer.rule,
             "rounding": self.config.optimizer.rounding,
             "scheduler": self.scheduler.state(),
