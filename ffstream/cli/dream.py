@@ -35,8 +35,9 @@ def dream(
     """Draw what a network dreams, a row a label.
 
     Dreams are learned where dreams.source is "dream" or "hybrid". Of a checkpoint, they are made here, and --sleep
-    shows them again after some more sleep, from the same noise; nothing is written back. Of a live daemon, they come
-    as it publishes them, one every 250 ms, so eight of ten labels take 20 seconds.
+    makes them again after some more sleep, from the same noise; nothing is written back. What is dreamed is learned
+    awake, so sleep changes what the network makes of a dream more than the dream. Of a live daemon, they come as it
+    publishes them, one every 250 ms, so eight of ten labels take 20 seconds.
 
         ffstream dream ffstream-state
 
@@ -58,7 +59,8 @@ def dream(
     typer.echo(f"drawn to {out}")
     for found in dreamt:
         right = int((found.predicted == found.labels).sum())
-        typer.echo(f"{found.when}: the network takes {right} of {len(found.labels)} for what they were dreamed as")
+        said = f"{right} of {len(found.labels)} for what they were dreamed as, goodness {found.goodness.mean():.3g}"
+        typer.echo(f"{found.when}: the network takes {said}")
     if json_file is not None:
         numbers = [row for found in dreamt for row in found.numbers()]
         json_file.write_text(json.dumps({"source": title, "dreams": numbers}, indent=1) + "\n")

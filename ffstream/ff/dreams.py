@@ -85,7 +85,7 @@ class Dreams:
 
     def learn(self, inputs: Tensor, activities: Tensor, labels: Tensor) -> None:
         """Learn from inputs (m, i) as they were sent, their activities (m, u), and their labels (m,) int64."""
-        activities = activities.float()
+        activities = activities.to(self.weight.dtype)
         self._learn_map(inputs, activities)
         for label in set(labels.tolist()):
             self._learn_label(label, activities[labels == label])
@@ -124,7 +124,7 @@ class Dreams:
         """
         dreamed = self._down(self._draw(labels, generator), floor)
         for _ in range(self.rounds):
-            dreamed = self._down(up(dreamed).float(), floor)
+            dreamed = self._down(up(dreamed).to(self.weight.dtype), floor)
         return dreamed
 
     def state(self) -> dict[str, Tensor]:
@@ -181,8 +181,8 @@ class Dreams:
         """Draw activities (n, u) of labels (n,): a cluster by its size, then from its Gaussian."""
         seen = self.seen.to(generator.device, torch.float32)
         cluster = torch.multinomial(seen[labels], 1, generator=generator)[:, 0]
-        noise = torch.randn(len(labels), self.mean.shape[-1], generator=generator, device=generator.device)
         drawn = self.mean[labels, cluster]
+        noise = torch.empty_like(drawn).normal_(generator=generator)
         for label, one in set(zip(labels.tolist(), cluster.tolist(), strict=True)):
             rows = (labels == label) & (cluster == one)
             drawn[rows] += self.noise * noise[rows] @ self._roots[label, one].T

@@ -128,7 +128,7 @@ def draw(dreamt: list[Dreamt], title: str) -> Figure:
         ax.set(xticks=[], yticks=[row * side + side / 2 for row in range(len(labels))])
         ax.set_yticklabels([str(label) for label in labels])
         share = float((found.predicted == found.labels).float().mean())
-        ax.set_title(f"{found.when}: {share:.0%} recognised", fontsize="small")
+        ax.set_title(f"{found.when}: {share:.0%} recognised, goodness {found.goodness.mean():.3g}", fontsize="small")
         ax.spines[:].set_visible(False)
     figure.suptitle(title, fontsize="medium")
     return figure
