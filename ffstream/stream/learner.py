@@ -25,6 +25,7 @@ from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.memory import Memory
 from ffstream.stream.phases import Felt, PhaseChange, Scheduler
 from ffstream.stream.prequential import Prequential
+from ffstream.stream.sleeping import Sleep
 from ffstream.stream.snapshot import Snapshot
 from ffstream.wire import UNLABELLED
 
@@ -99,6 +100,7 @@ class Learner:
             # Queries alone are swept as if awake.
             self.network.fuse(config.engine.max_batch, {Phase.WAKE, self.scheduler.phase})
         self.memory = Memory(config.engine.memory_samples, config.network.width)
+        self.sleep = Sleep(config, self.network, self.memory)
         self.prequential = Prequential(config.engine.window)
         self.version = 0
         self.samples_learned = 0
@@ -116,12 +118,12 @@ class Learner:
 
     @property
     def asleep(self) -> bool:
-        """Whether the next learning step takes its rows from memory."""
+        """Whether the next learning step takes its rows from memory, or from dreams."""
         return self.scheduler.phase is Phase.SLEEP and not self.scheduler.holding
 
     def advance(self, *, quiet: bool, minute: int = 0) -> PhaseChange | None:
         """Move the schedule on, told whether the stream is silent, and the minute of the day (local time)."""
-        return self.scheduler.advance(quiet=quiet, minute=minute, can_sleep=self._can_sleep)
+        return self.scheduler.advance(quiet=quiet, minute=minute, can_sleep=self.sleep.ready)
 
     def step(self, samples: Sequence[NDArray[Any]], labels: NDArray[np.int64], queries: Sequence[NDArray[Any]]) -> Step:
         """Sweep once over learning rows and query rows.
@@ -129,7 +131,7 @@ class Learner:
         Parameters
         ----------
         samples
-            Arrays (k, *shape), uint8 or float, of new samples; none while asleep, when memory is replayed.
+            Arrays (k, *shape), uint8 or float, of new samples; none while asleep.
         labels
             Their labels, end to end; -1 where there is none.
         queries
@@ -140,7 +142,8 @@ class Learner:
         memory_draws = self._seed_draws()
         version, phase, sham = self.version, self.scheduler.phase, self.scheduler.shams
         if self.asleep:
-            dreams, remembered, taught = self._negatives(memory_draws)
+            count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
+            dreams, remembered, taught = self.sleep.rows(count, memory_draws, self._draws)
             dreamed = len(dreams)
             rows = self._stage([dreams, remembered, *queries])
         else:
@@ -206,12 +209,8 @@ class Learner:
 
         Zeros as long as there are neither.
         """
-        draws, dreams = self._seed_draws(), self.network.dreams
-        if len(self.memory):
-            probe = torch.from_numpy(self.memory.draw(PROBE_ROWS, draws)[0]).to(self.device)
-        elif dreams is not None and dreams.ripe:
-            probe = self.network.dream(dreams.draw_labels(PROBE_ROWS, self._draws), self._draws)
-        else:
+        probe = self.sleep.probe(PROBE_ROWS, self._seed_draws(), self._draws)
+        if probe is None:
             return [0] * len(self.network.layers)
         return self.network.dead_units(probe)
 
@@ -303,29 +302,6 @@ class Learner:
             None if wake_error is None else float(wake_error),
             None if sleep_error is None else float(sleep_error),
         )
-
-    @property
-    def _can_sleep(self) -> bool:
-        """Whether there is what sleep takes its rows from."""
-        source, dreams = self.config.dreams.source, self.network.dreams
-        return (source == "dream" or len(self.memory) > 0) and (dreams is None or dreams.ripe)
-
-    def _negatives(
-        self, draws: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """Make the rows of a sleep step: dreams, remembered rows, and the labels of both, end to end."""
-        count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
-        dreams, dreamed = self.network.dreams, {"memory": 0, "hybrid": -(-count // 2), "dream": count}
-        made, under = np.empty((0, self.config.network.width), np.float32), NO_LABELS
-        if dreams is not None:
-            drawn = dreams.draw_labels(dreamed[self.config.dreams.source], self._draws)
-            made = self.network.dream(drawn, self._draws).cpu().numpy()
-            unlabelled = self.config.network.coding == "none"
-            under = np.full(len(drawn), UNLABELLED) if unlabelled else drawn.cpu().numpy()
-        if len(made) == count:
-            return made, np.empty((0, self.config.network.width), np.float32), under
-        remembered, labels = self.memory.draw(count - len(made), draws)
-        return made, remembered, np.concatenate([under, labels])
 
     def _stage(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Copy arrays end to end into the staging rows, as float32; bytes become 0 … 1."""
