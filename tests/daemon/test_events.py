@@ -45,7 +45,7 @@ def test_an_event_goes_out_under_its_topic_with_what_it_tells() -> None:
 
 def test_an_image_is_a_tensor_of_the_message_and_other_arrays_are_in_the_header() -> None:
     image = np.random.default_rng(0).random((3, 32, 32), np.float32)
-    topic, *frames = frames_of(EventLog(5).add("dream", {"image": image, "labels": np.arange(2)}), b"dream")
+    _, *frames = frames_of(EventLog(5).add("dream", {"image": image, "labels": np.arange(2)}), b"dream")
     message = wire.decode(frames, 100_000)
     assert np.array_equal(message.tensors["image"], image)
     assert message.fields["labels"] == [0, 1]

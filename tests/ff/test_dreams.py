@@ -102,13 +102,13 @@ def test_what_was_long_ago_is_forgotten():
 
 def test_clusters_part_what_a_label_has_of_different_kinds():
     dreams = make_dreams()
-    centres = torch.eye(UNITS, dtype=torch.float64)[:3] * 20
+    centres = torch.eye(UNITS, dtype=torch.float64)[: dreaming.CLUSTERS] * 20
     for step in range(60):
         generator = torch.Generator().manual_seed(step)
-        rows = torch.randn(3, UNITS, generator=generator, dtype=torch.float64) / 10 + centres
+        rows = torch.randn(len(centres), UNITS, generator=generator, dtype=torch.float64) / 10 + centres
         for row in rows:
             dreams.learn(torch.zeros(1, WIDTH, dtype=torch.float64), row[None], torch.zeros(1, dtype=torch.int64))
-    assert dreams.seen[0].tolist() == [60, 60, 60]
+    assert dreams.seen[0].tolist() == [60] * len(centres)
     torch.testing.assert_close(dreams.mean[0], centres, atol=0.2, rtol=0)
 
 
