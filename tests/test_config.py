@@ -30,6 +30,26 @@ def test_an_empty_file_is_the_defaults(tmp_path):
     assert load(path) == Config()
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"engine": {"memory_samples": 0}}, "dreams.source = 'memory' nothing to sleep on"),
+        ({"engine": {"memory_samples": 0}, "dreams": {"source": "hybrid"}}, "'hybrid' nothing to sleep on"),
+        (
+            {"dreams": {"source": "dream"}, "network": {"layers": [{"kind": "convolution", "units": 20}]}},
+            "'dream' needs a first layer that is dense, not convolution",
+        ),
+        ({"dreams": {"source": "hybrid"}, "network": {"coding": "overlay"}}, "set network.coding = 'assembly'"),
+    ],
+)
+def test_dreams_that_cannot_be_are_refused(values, said):
+    assert said in complaint(values)
+
+
+def test_dreams_need_no_memory():
+    assert parse({"engine": {"memory_samples": 0}, "dreams": {"source": "dream"}}, "test").engine.memory_samples == 0
+
+
 def test_the_default_file_says_of_every_key_what_it_does():
     lines = default_toml().splitlines()
     bare = [line for before, line in itertools.pairwise(lines) if " = " in line and not before.startswith("# ")]

@@ -69,7 +69,7 @@ HOUSE = {
     "daemon/metrics.py": allowed(below(3), "torch prometheus_client"),
     "client": allowed(below(3) - {"ff", "stream", "config"}, "numpy zmq"),
     "measuring": allowed(below(3), "numpy torch rich", lazily="matplotlib"),
-    "experiments": allowed(below(4), "numpy pydantic torch safetensors", lazily="matplotlib scipy"),
+    "experiments": allowed(below(4), "numpy pydantic torch safetensors", lazily="matplotlib scipy sklearn"),
     "bench": allowed(below(4), "numpy torch sklearn matplotlib rich"),
     "inspection": allowed(below(4), "torch", lazily="matplotlib sklearn"),
     "cli": allowed(below(5), "numpy typer rich"),

@@ -8,7 +8,22 @@ from typing import Annotated, NoReturn
 import typer
 
 from ffstream import __version__
-from ffstream.cli import bench, config, ctl, demo, experiment, feed, inspect, picture, predict, separation, serve, watch
+from ffstream.cli import (
+    bench,
+    config,
+    ctl,
+    demo,
+    dream,
+    experiment,
+    experiment_dreams,
+    feed,
+    inspect,
+    picture,
+    predict,
+    separation,
+    serve,
+    watch,
+)
 from ffstream.errors import FFStreamError
 
 app = typer.Typer(
@@ -28,9 +43,11 @@ app.command()(predict.predict)
 app.command()(watch.watch)
 app.command()(ctl.ctl)
 app.command()(inspect.inspect)
+app.command()(dream.dream)
 app.add_typer(picture.picture)
 app.add_typer(bench.bench)
 experiment.experiment.command()(separation.phase_separation)
+experiment.experiment.command()(experiment_dreams.dreams)
 app.add_typer(experiment.experiment)
 
 

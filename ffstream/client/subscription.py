@@ -21,7 +21,7 @@ class Event:
     Attributes
     ----------
     topic
-        ``phase``, ``score``, ``prediction``, ``checkpoint`` or ``rollback``.
+        ``phase``, ``score``, ``prediction``, ``dream``, ``checkpoint``, …
     number
         Position among the events of its topic, from 1, without gaps; it begins anew when the daemon restarts.
     time
@@ -90,6 +90,7 @@ class Subscription:
             elif replayed or topic not in self._replaying:
                 when = message.number("time") or 0.0
                 told = {name: value for name, value in message.fields.items() if name not in _COMMON}
+                told |= message.tensors
                 yield Event(topic, number, when, told)
 
     def close(self) -> None:

@@ -10,17 +10,25 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from ffstream.config.network import LayerConfig, NetworkConfig, Precision
 from ffstream.config.section import Section
-from ffstream.config.sections import EngineConfig, OptimizerConfig, PhasesConfig, ServerConfig, StateConfig
+from ffstream.config.sections import (
+    DreamsConfig,
+    EngineConfig,
+    OptimizerConfig,
+    PhasesConfig,
+    ServerConfig,
+    StateConfig,
+)
 from ffstream.errors import ConfigError
 
 __all__ = [
     "Config",
+    "DreamsConfig",
     "EngineConfig",
     "LayerConfig",
     "NetworkConfig",
@@ -46,9 +54,24 @@ class Config(Section):
     network: NetworkConfig = NetworkConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     phases: PhasesConfig = PhasesConfig()
+    dreams: DreamsConfig = DreamsConfig()
     engine: EngineConfig = EngineConfig()
     server: ServerConfig = ServerConfig()
     state: StateConfig = StateConfig()
+
+    @model_validator(mode="after")
+    def _dreams_fit(self) -> Self:
+        source, first = self.dreams.source, self.network.stack[0].kind
+        if source != "dream" and self.engine.memory_samples == 0:
+            raise ValueError(f"engine.memory_samples = 0 leaves dreams.source = {source!r} nothing to sleep on")
+        if source != "memory" and first != "dense":
+            raise ValueError(f"dreams.source = {source!r} needs a first layer that is dense, not {first}")
+        if source != "memory" and self.network.coding == "overlay":
+            raise ValueError(
+                f"dreams.source = {source!r} does not go with coding overlay, which writes over what was dreamed; "
+                "set network.coding = 'assembly'"
+            )
+        return self
 
 
 def load(path: Path) -> Config:

@@ -97,6 +97,24 @@ class PhasesConfig(Section):
         return self
 
 
+class DreamsConfig(Section):
+    """What sleep takes its negatives from."""
+
+    source: Literal["memory", "dream", "hybrid"] = Field(
+        "memory",
+        description="memory (remembered samples), dream (inputs that the network makes itself; with "
+        "engine.memory_samples = 0 it keeps no sample), or hybrid (half of each).",
+    )
+    noise: Positive = Field(
+        2.5,
+        description="How far from the mean of what was seen a dream goes, in standard deviations; at 1 dreams are "
+        "clearer and teach less.",
+    )
+    rounds: int = Field(
+        0, ge=0, description="How often a dream goes up through the layer and down again; on MNIST none is best."
+    )
+
+
 class EngineConfig(Section):
     """The loop that gathers, sweeps and replies."""
 
@@ -112,7 +130,11 @@ class EngineConfig(Section):
     max_wait_ms: float = Field(
         2.0, ge=0, allow_inf_nan=False, description="How long a step may wait for its batch to fill; 0 never waits."
     )
-    memory_samples: Count = Field(10_000, description="Samples that sleep can draw from (a uniform reservoir).")
+    memory_samples: int = Field(
+        10_000,
+        ge=0,
+        description="Samples that sleep can draw from (a uniform reservoir); 0 keeps none, if dreams.source is dream.",
+    )
     window: Count = Field(1_000, description="Samples in the windowed prequential accuracy.")
     report_ms: Positive = Field(250.0, description="How often scores are published and layer metrics refreshed.")
 

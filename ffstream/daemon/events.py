@@ -14,7 +14,7 @@ from ffstream import wire
 from ffstream.stream.outbox import Changed, Report, Swept
 from ffstream.wire import Frames
 
-TOPICS = ("phase", "score", "prediction", "checkpoint", "rollback", "recovery", "quarantine")
+TOPICS = ("phase", "score", "prediction", "dream", "checkpoint", "rollback", "recovery", "quarantine")
 REPLAY = b"replay/"
 _REPLAY = re.compile(REPLAY + rb"([a-z]+)/([0-9]{1,18})/[^/]{1,64}")
 
@@ -55,9 +55,17 @@ class EventLog:
 
 
 def frames_of(event: Mapping[str, Any], topic: bytes) -> Frames:
-    """Encode an event for those who subscribed to ``topic``; only now, since mostly nobody has."""
-    plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in event.items()}
-    return [topic, *wire.encode("event", plain)]
+    """Encode an event for those who subscribed to ``topic``; only now, since mostly nobody has.
+
+    An ``image`` is a tensor of the message; of other arrays the header has the values.
+    """
+    tensors = {key: value for key, value in event.items() if key == "image"}
+    plain = {
+        key: value.tolist() if isinstance(value, np.ndarray) else value
+        for key, value in event.items()
+        if key not in tensors
+    }
+    return [topic, *wire.encode("event", plain, tensors)]
 
 
 def prediction_fields(swept: Swept) -> dict[str, Any]:

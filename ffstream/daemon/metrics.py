@@ -79,7 +79,7 @@ class Metrics:
             for reason in reasons:
                 self.phase_changes.labels(phase.value, reason)
         # Looked up once: this is done at every sweep.
-        self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "query")}
+        self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "dreamed", "query")}
         self._steps = {phase: self.phase_steps.labels(phase.value) for phase in Phase}
         self._queries = {outcome: self.queries.labels(outcome) for outcome in ("answered", "expired")}
         self.events = self._add(Counter, "events", "Events published, by topic.", "topic")
@@ -90,13 +90,14 @@ class Metrics:
         rows = {
             "learned": step.learned,
             "replayed": step.replayed,
+            "dreamed": step.dreamed,
             "query": sum(len(answer.labels) for answer in swept.answers),
         }
         for kind, count in rows.items():
             if count:
                 self._rows[kind].observe(count)
         self.sweep_seconds.observe(swept.seconds)
-        if step.learned or step.replayed:
+        if step.learned or step.replayed or step.dreamed:
             self._steps[step.phase].inc()
         if step.sham:
             self.sham_steps.inc()

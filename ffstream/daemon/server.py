@@ -23,7 +23,7 @@ from ffstream.daemon.sockets import Sockets
 from ffstream.errors import WireError
 from ffstream.stream.inbox import Inbox, QueryBatch
 from ffstream.stream.journal import Journal
-from ffstream.stream.outbox import CaughtUp, Changed, Outbox, Output, Report, Rollback, Saved, SetAside, Swept
+from ffstream.stream.outbox import CaughtUp, Changed, Dreamed, Outbox, Output, Report, Rollback, Saved, SetAside, Swept
 from ffstream.wire import Frames, InputSpec
 
 log = logging.getLogger(__name__)
@@ -175,6 +175,8 @@ class Server:
                 self.metrics.on_report(output)
                 self.intake.refresh_gauges()
                 self._publish("score", score_fields(output, self._sweeps, self._latencies))
+            case Dreamed():
+                self._publish("dream", vars(output))
             case Saved():
                 self.metrics.on_saved(output)
                 self._publish("checkpoint", vars(output))

@@ -13,6 +13,7 @@ from torch.nn import functional
 from ffstream.config.network import Activation as Name
 
 LEAK = 0.01
+NEVER_NEGATIVE: tuple[Name, ...] = ("relu", "softplus", "squared_relu")
 
 
 class Activation(NamedTuple):

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ffstream.config import LayerConfig, NetworkConfig, OptimizerConfig
-from ffstream.ff.activations import ACTIVATIONS
+from ffstream.config import DreamsConfig, LayerConfig, NetworkConfig, OptimizerConfig
+from ffstream.ff.activations import ACTIVATIONS, NEVER_NEGATIVE
 from ffstream.ff.assemblies import disjoint_assemblies, random_assemblies, whole
 from ffstream.ff.connections import Connection, Convolution, Dense, Field, Local
 from ffstream.ff.criteria import CRITERIA
+from ffstream.ff.dreams import Dreams
 from ffstream.ff.goodness import make_goodness
 from ffstream.ff.grid import Grid
 from ffstream.ff.judging import Form, Running
@@ -28,6 +29,20 @@ def make_layers(
     """Make the layers that a configuration describes, their first weights drawn from its seed."""
     generator = torch.Generator().manual_seed(network.seed)
     return [_layer(network, optimizer, layer, below, generator, device, dtype) for layer, below in _levels(network)]
+
+
+def make_dreams(network: NetworkConfig, dreams: DreamsConfig, device: torch.device) -> Dreams:
+    """Make the dreams of a network, which has learned nothing to dream of yet."""
+    first = network.stack[0]
+    return Dreams(
+        network.width,
+        first.units,
+        1 if network.coding == "none" else network.labels,
+        never_negative=(first.activation or network.activation) in NEVER_NEGATIVE,
+        noise=dreams.noise,
+        rounds=dreams.rounds,
+        device=device,
+    )
 
 
 def _levels(network: NetworkConfig) -> Iterator[tuple[LayerConfig, tuple[int, int, int]]]:

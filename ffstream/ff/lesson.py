@@ -52,12 +52,15 @@ class Lesson:
         it is not needed, a row takes two, and its scores are of those.
     sham
         Whether the rows are only scored as the lesson would: nothing changes, neither weights nor running means.
+    dreamed
+        How many of the first rows are dreams: where negatives are other inputs, they are such already.
     """
 
     labels: Tensor
     phase: Phase
     scored: bool = True
     sham: bool = False
+    dreamed: int = 0
 
 
 class Teaching(NamedTuple):
@@ -102,7 +105,10 @@ def lay_out(
     if lesson.phase.lowers and generator is None:
         raise ValueError("a lesson that lowers goodness needs a generator to draw its negatives from")
     if network.corruption and lesson.phase.lowers and generator is not None:
-        corrupted = corrupt(network.corruption, rows[:m], network.shape, generator)
+        corrupted = rows[:m]
+        if lesson.dreamed < m:
+            copies = corrupt(network.corruption, rows[lesson.dreamed : m], network.shape, generator)
+            corrupted = torch.cat([rows[: lesson.dreamed], copies])
         real = rows[:m] if lesson.phase.raises else rows[:0]
         labels = torch.cat([labels[: len(real)], labels])
         rows = torch.cat([real, corrupted, rows[m:]])

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ffstream.config import NetworkConfig, OptimizerConfig
+from ffstream.config import DreamsConfig, NetworkConfig, OptimizerConfig
 from ffstream.config.network import Precision, Prediction
-from ffstream.ff.building import make_layers
+from ffstream.ff.building import make_dreams, make_layers
 from ffstream.ff.counter import Counter
 from ffstream.ff.fused import fuse
 from ffstream.ff.goodness import normalise
@@ -47,6 +47,8 @@ class Network:
         The rule that each layer gets.
     device
         Where the weights live.
+    dreams
+        What sleep takes its negatives from; ``None`` is not from dreams.
 
     Attributes
     ----------
@@ -61,9 +63,17 @@ class Network:
         What a layer's negative labels make of the goodness summed so far: its mean, or nothing.
     readout
         The linear read-out, where there is one.
+    dreams
+        What dreams are made of, where they are learned.
     """
 
-    def __init__(self, network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: NetworkConfig,
+        optimizer: OptimizerConfig,
+        device: torch.device,
+        dreams: DreamsConfig | None = None,
+    ) -> None:
         self.config = network
         self.device = device
         self.dtype = dtype_of(network.precision, device)
@@ -83,6 +93,7 @@ class Network:
         if network.readout != "none":
             sizes = [layer.onward for layer in self.layers[network.readout == "upper" :]]
             self.readout = Readout(network.labels, sizes, network.readout_rate, device)
+        self.dreams = make_dreams(network, dreams, device) if dreams and dreams.source != "memory" else None
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
         """Compile what can be compiled, for lessons of some phases and sweeps of about so many rows; takes seconds."""
@@ -128,6 +139,8 @@ class Network:
             if lesson is not None and lesson.phase.lowers:
                 noise[:m].exponential_(generator=generator)
             verdict = layer.judge(self.kernels, x, believed, trust, noise, teaching)
+            if lesson is not None and lesson.phase.raises and self.dreams is not None and depth == 0:
+                self.dreams.learn(rows[:m], verdict.onward[:m, 0], teaching.labels[:m, 0])
             if learns:
                 layer.learn(layer.gradient(verdict, x, taught), verdict.label_weights)
             found.goodness.append(without_copies(verdict.goodness, m, taught))
@@ -176,6 +189,23 @@ class Network:
             for layer, (_, activities) in zip(self.layers, self.look(rows), strict=True)
         ]
 
+    def dream(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Dream an input for each label (n,), learning nothing; (n, i) float32.
+
+        Raises
+        ------
+        ValueError
+            If the network learns no dreams.
+        """
+        if self.dreams is None:
+            raise ValueError("the network learns no dreams; set dreams.source")
+        first = self.layers[0]
+
+        def up(rows: Tensor) -> Tensor:
+            return first.read(self._enter(rows.unsqueeze(1), torch.zeros(len(rows), 1, device=self.device)))[2][:, 0]
+
+        return self.dreams.dream(labels, first.running.centre, up, generator)
+
     def signs(self, phase: Phase) -> Tensor:
         """Return 1 for each target of a row whose goodness a phase raises, 0 for each whose goodness it lowers; (1, t).
 
@@ -190,6 +220,8 @@ class Network:
             parts["readout"] = self.readout.state()
         if self.counter is not None:
             parts["counter"] = self.counter.state()
+        if self.dreams is not None:
+            parts["dreams"] = self.dreams.state()
         named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
         return {"centre": self.centre, **named}
 
@@ -264,8 +296,10 @@ class Network:
             return None
         logits = self.readout.read(activities)
         if lesson is not None and not lesson.sham and (lesson.phase.raises or self.config.corruption is None):
-            m = len(lesson.labels)
-            self.readout.learn([z[:m] for z in activities], logits[:m], lesson.labels, teaching.weight[:m])
+            real = slice(lesson.dreamed, len(lesson.labels))
+            if real.start < real.stop:
+                labels = lesson.labels[real]
+                self.readout.learn([z[real] for z in activities], logits[real], labels, teaching.weight[real])
         return logits
 
     def _scores(self, found: _Findings, m: int, logits: Tensor | None) -> Scores:

@@ -11,7 +11,7 @@ from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.snapshot import MANIFEST, Snapshot
 
 # What a manifest says of the network and of learning, apart from its counters.
-CONFIGURATION = ("network", "rule", "rounding")
+CONFIGURATION = ("network", "optimizer", "dreams")
 
 
 def store_of(directory: Path) -> CheckpointStore:

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ffstream.config import Config
@@ -25,10 +26,11 @@ from ffstream.stream.journal import Journal
 from ffstream.stream.journaled import JournaledLearner
 from ffstream.stream.keeper import Keeper, reply_with
 from ffstream.stream.learner import Learner
-from ffstream.stream.outbox import CaughtUp, Changed, Outbox, Report, Swept, answers
+from ffstream.stream.outbox import CaughtUp, Changed, Dreamed, Outbox, Report, Swept, answers
 from ffstream.stream.progress import Progress
 from ffstream.stream.recovery import Recovery
 from ffstream.stream.snapshot import Snapshot
+from ffstream.wire import UNLABELLED
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +94,7 @@ class Engine:
         self.recovery: Recovery | None = Recovery(self.learner, self.progress, inbox, journal, store)
         self.alive_at = self._told_at = self._sample_at = self._reported_at = self._saved_at = time.monotonic()
         self._saved_written = journal.written
+        self._dreamed = 0
         self._keeper = Keeper(store, journal, outbox)
         self._stopping = threading.Event()
 
@@ -204,7 +207,7 @@ class Engine:
         }
 
     def _serve(self, work: Work, *, learns: bool) -> Swept:
-        """Sweep once over queries, and if it learns over samples, or what memory gives asleep."""
+        """Sweep once over queries, and if it learns over samples, or asleep over what memory and dreams give."""
         started, now = time.perf_counter(), time.monotonic()
         live = [query for query in work.queries if query.deadline > now]
         rows = [query.inputs for query in live]
@@ -256,6 +259,8 @@ class Engine:
         if now - self._reported_at >= self.config.engine.report_ms / 1e3:
             self._reported_at = now
             self.outbox.put(self._report())
+            if (dreamed := self._dream()) is not None:
+                self.outbox.put(dreamed)
         state = self.config.state
         # The journal reaches back to the oldest checkpoint kept.
         share = state.journal_bytes // (state.keep + 1)
@@ -277,6 +282,23 @@ class Engine:
             learner.sign_scores(),
             weight_norm=learner.weight_norms(),
             dead_units=learner.dead_units(),
+        )
+
+    def _dream(self) -> Dreamed | None:
+        """Dream once to be looked at, of the labels that were seen in turn, or not where there are no dreams yet."""
+        learner, dreams = self.learner, self.learner.network.dreams
+        if dreams is None or not dreams.ripe:
+            return None
+        known = dreams.known()
+        label = known[self._dreamed % len(known)]
+        self._dreamed += 1
+        images, scores = learner.dream(np.array([label]))
+        return Dreamed(
+            learner.version,
+            UNLABELLED if learner.config.network.coding == "none" else label,
+            int(scores.labels()[0]),
+            scores.goodness[0, :, label].tolist(),
+            images[0].reshape(learner.config.network.shape),
         )
 
     def _save(self, name: str = "") -> Future[str]:

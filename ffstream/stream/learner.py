@@ -25,11 +25,14 @@ from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.memory import Memory
 from ffstream.stream.phases import Felt, PhaseChange, Scheduler
 from ffstream.stream.prequential import Prequential
+from ffstream.stream.sleeping import Sleep
 from ffstream.stream.snapshot import Snapshot
 from ffstream.wire import UNLABELLED
 
 PROBE_ROWS = 128
 NO_LABELS = np.empty(0, np.int64)
+# Before the names of the tensors of dreams.
+DREAMS = "dreams."
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Step:
         Steps behind the weights with which the sweep began.
     phase
         The phase in which it ran.
-    learned, replayed
-        New samples, and remembered ones, that it learned from.
+    learned, replayed, dreamed
+        New samples, remembered ones, and dreams that it learned from.
     scores
         What the network made of every row, learning rows first.
     labels, predicted
@@ -64,6 +67,7 @@ class Step:
     phase: Phase
     learned: int
     replayed: int
+    dreamed: int
     scores: Scores
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
@@ -90,12 +94,13 @@ class Learner:
         self.config = config
         self.device = device_of(config.engine.device)
         torch.set_num_threads(threads_of(config.engine.threads))
-        self.network = Network(config.network, config.optimizer, self.device)
+        self.network = Network(config.network, config.optimizer, self.device, config.dreams)
         self.scheduler = Scheduler(config.phases)
         if config.engine.compile:
             # Queries alone are swept as if awake.
             self.network.fuse(config.engine.max_batch, {Phase.WAKE, self.scheduler.phase})
         self.memory = Memory(config.engine.memory_samples, config.network.width)
+        self.sleep = Sleep(config, self.network, self.memory)
         self.prequential = Prequential(config.engine.window)
         self.version = 0
         self.samples_learned = 0
@@ -113,12 +118,12 @@ class Learner:
 
     @property
     def asleep(self) -> bool:
-        """Whether the next learning step takes its rows from memory."""
+        """Whether the next learning step takes its rows from memory, or from dreams."""
         return self.scheduler.phase is Phase.SLEEP and not self.scheduler.holding
 
     def advance(self, *, quiet: bool, minute: int = 0) -> PhaseChange | None:
         """Move the schedule on, told whether the stream is silent, and the minute of the day (local time)."""
-        return self.scheduler.advance(quiet=quiet, minute=minute, can_sleep=len(self.memory) > 0)
+        return self.scheduler.advance(quiet=quiet, minute=minute, can_sleep=self.sleep.ready)
 
     def step(self, samples: Sequence[NDArray[Any]], labels: NDArray[np.int64], queries: Sequence[NDArray[Any]]) -> Step:
         """Sweep once over learning rows and query rows.
@@ -126,7 +131,7 @@ class Learner:
         Parameters
         ----------
         samples
-            Arrays (k, *shape), uint8 or float, of new samples; none while asleep, when memory is replayed.
+            Arrays (k, *shape), uint8 or float, of new samples; none while asleep.
         labels
             Their labels, end to end; -1 where there is none.
         queries
@@ -138,13 +143,14 @@ class Learner:
         version, phase, sham = self.version, self.scheduler.phase, self.scheduler.shams
         if self.asleep:
             count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
-            remembered, taught = self.memory.draw(count, memory_draws)
-            rows = self._stage([remembered, *queries])
+            dreams, remembered, taught = self.sleep.rows(count, memory_draws, self._draws)
+            dreamed = len(dreams)
+            rows = self._stage([dreams, remembered, *queries])
         else:
-            taught = labels
+            taught, dreamed = labels, 0
             rows = self._stage([*samples, *queries])
         m = len(taught)
-        lesson = Lesson(torch.from_numpy(taught).to(self.device), phase, sham=sham)
+        lesson = Lesson(torch.from_numpy(taught).to(self.device), phase, sham=sham, dreamed=dreamed)
         scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
         predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
         self.scheduler.stepped(m)
@@ -162,7 +168,8 @@ class Learner:
             self.memory.add(rows[: len(labels)], labels, memory_draws)
             labelled = labels != UNLABELLED
             self.prequential.add(predicted[labelled] == labels[labelled])
-        return Step(version, phase, len(labels), m - len(labels), scores, labels, predicted, sham)
+        replayed = m - dreamed - len(labels)
+        return Step(version, phase, len(labels), replayed, dreamed, scores, labels, predicted, sham)
 
     def learn(self, batches: Sequence[SampleBatch], queries: Sequence[NDArray[Any]]) -> Step:
         """Make a ``step`` on samples as they came."""
@@ -172,7 +179,13 @@ class Learner:
     def answer(self, queries: Sequence[NDArray[Any]]) -> Step:
         """Sweep once over query rows alone, whatever the phase; nothing is learned, nothing changes."""
         scores = self.network.sweep(torch.from_numpy(self._stage(queries)).to(self.device))
-        return Step(self.version, self.scheduler.phase, 0, 0, scores, NO_LABELS, NO_LABELS)
+        return Step(self.version, self.scheduler.phase, 0, 0, 0, scores, NO_LABELS, NO_LABELS)
+
+    def dream(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], Scores]:
+        """Dream an input for each label (n,), (n, width), and score it; the same between two steps, and no step's."""
+        self._seed_draws()
+        dreams = self.network.dream(torch.from_numpy(labels).to(self.device), self._draws)
+        return dreams.cpu().numpy(), self.network.sweep(dreams)
 
     def sign_scores(self) -> dict[str, SignScores]:
         """Return how each layer found the last real and the last negative rows that it learned from."""
@@ -192,11 +205,14 @@ class Learner:
             self._felt.move(*self._errors(), share=1.0)
 
     def dead_units(self) -> list[int]:
-        """Count, a layer, the units that none of some remembered rows wakes; zeros before the first sample."""
-        if len(self.memory) == 0:
+        """Count, a layer, the units that none of some remembered rows wakes, or of some dreams where none is kept.
+
+        Zeros as long as there are neither.
+        """
+        probe = self.sleep.probe(PROBE_ROWS, self._seed_draws(), self._draws)
+        if probe is None:
             return [0] * len(self.network.layers)
-        probe, _ = self.memory.draw(PROBE_ROWS, self._seed_draws())
-        return self.network.dead_units(torch.from_numpy(probe).to(self.device))
+        return self.network.dead_units(probe)
 
     def weight_norms(self) -> list[float]:
         """Return the Frobenius norm of the weights, a value a layer; as float32, where bfloat16 would round it."""
@@ -206,6 +222,8 @@ class Learner:
         """Copy everything that goes on after a restart; ``beside`` is added to the manifest."""
         manifest = {
             "network": self.config.network.model_dump(mode="json"),
+            "dreams": self.config.dreams.model_dump(mode="json"),
+            "optimizer": self.config.optimizer.model_dump(mode="json"),
             "rule": self.config.optimizer.rule,
             "rounding": self.config.optimizer.rounding,
             "scheduler": self.scheduler.state(),
@@ -227,7 +245,8 @@ class Learner:
         self.check(snapshot)
         manifest, saved = snapshot.manifest, snapshot.tensors["network"]
         for name, tensor in self.network.state().items():
-            tensor.copy_(saved[name])
+            # Dreams that a checkpoint lacks have not begun.
+            tensor.copy_(saved[name] if name in saved else torch.zeros_like(tensor))
         self.memory.restore(snapshot.tensors["memory"], manifest["memory_seen"])
         self.scheduler.restore(manifest["scheduler"])
         self.prequential.restore(manifest["prequential"])
@@ -257,7 +276,10 @@ class Learner:
             _check_same("network", network.model_dump(mode="json"), self.config.network.model_dump(mode="json"))
             _check_same("optimizer.rule", manifest["rule"], self.config.optimizer.rule)
             _check_same("optimizer.rounding", manifest["rounding"], self.config.optimizer.rounding)
+            dreamed = any(name.startswith(DREAMS) for name in saved)
             for name, tensor in self.network.state().items():
+                if name.startswith(DREAMS) and not dreamed:
+                    continue
                 shape = [*saved[name].shape] if name in saved else "missing"
                 _check_same(f"the shape of {name}", shape, [*tensor.shape])
             rows, labels = (snapshot.tensors["memory"][name] for name in ("rows", "labels"))

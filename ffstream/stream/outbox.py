@@ -126,6 +126,31 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Dreamed:
+    """A dream, to look at.
+
+    Attributes
+    ----------
+    version
+        Learning steps behind the weights.
+    label
+        Under which it was dreamed; -1 where there are none.
+    predicted
+        What the network takes it for.
+    goodness
+        Of the label, a value a layer.
+    image
+        (*shape) float32: the dream, of the shape of a sample.
+    """
+
+    version: int
+    label: int
+    predicted: int
+    goodness: list[float]
+    image: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Saved:
     """A checkpoint of ``version`` lies on disk, or could not be written (``error``)."""
 
@@ -148,7 +173,7 @@ def answers(step: Step, queries: Sequence[QueryBatch]) -> list[Answer]:
     """Cut the scores of the query rows, which follow the learning rows, into one answer a query."""
     if not queries:
         return []
-    after = step.learned + step.replayed
+    after = step.learned + step.replayed + step.dreamed
     labels = step.scores.labels()[after:].cpu().numpy()
     probabilities = step.scores.probabilities()[after:].cpu().numpy()
     goodness = step.scores.goodness.cpu().numpy()
@@ -161,7 +186,7 @@ def answers(step: Step, queries: Sequence[QueryBatch]) -> list[Answer]:
     return cut
 
 
-Output: TypeAlias = Swept | CaughtUp | SetAside | Changed | Report | Saved | Rollback
+Output: TypeAlias = Swept | CaughtUp | SetAside | Changed | Report | Dreamed | Saved | Rollback
 
 
 class Outbox:

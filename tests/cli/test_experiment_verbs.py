@@ -129,3 +129,11 @@ def test_recurrent_writes_goodness_and_error_by_iteration(run, tmp_path):
     assert "best wrong" in printed
     for name in ("errors.png", "iterations.png"):
         assert (out / name).read_bytes().startswith(PNG)
+
+
+def test_dreams_writes_a_row_a_source(run):
+    printed, found, out = run("dreams", "--quick", "--net", "64-40", "--device", "cpu")
+    assert [row["source"] for row in found["rows"]] == ["memory", "hybrid", "dream"]
+    assert found["rows"][2]["classes_present"] > 5
+    assert "hybrid" in printed
+    assert (out / "table.md").read_text().startswith("| sleep on |")

@@ -43,6 +43,15 @@ def test_an_event_goes_out_under_its_topic_with_what_it_tells() -> None:
     )
 
 
+def test_an_image_is_a_tensor_of_the_message_and_other_arrays_are_in_the_header() -> None:
+    image = np.random.default_rng(0).random((3, 32, 32), np.float32)
+    _, *frames = frames_of(EventLog(5).add("dream", {"image": image, "labels": np.arange(2)}), b"dream")
+    message = wire.decode(frames, 100_000)
+    assert np.array_equal(message.tensors["image"], image)
+    assert message.fields["labels"] == [0, 1]
+    assert "image" not in message.fields
+
+
 def test_an_event_carries_its_time() -> None:
     _, message = read(frames_of(EventLog(5).add("phase", {}), b"phase"))
     assert message.number("time")
@@ -125,6 +134,7 @@ def swept() -> Swept:
         7,
         Phase.WAKE,
         2,
+        0,
         0,
         Scores(torch.zeros(3, 4), torch.zeros(3, 4), torch.zeros(1, 1, 4), *torch.zeros(2, 2, 1, 1)),
         np.array([1, 2]),

@@ -13,12 +13,15 @@ import torch
 from test_engine import Driven, made, same
 
 from ffstream.errors import CatchingUp, JournalError
+from ffstream.ff import dreams
 from ffstream.stream.inbox import Command
 from ffstream.stream.journal import Journal
 from ffstream.stream.outbox import CaughtUp, Changed, SetAside, Swept
 from ffstream.stream.records import Commanded, Stepped
 
 NAPS = {"phases": {"schedule": "alternating", "wake_steps": 2, "sleep_steps": 2, "quiet_ms": 5}}
+DREAMS = {**NAPS, "dreams": {"source": "dream"}, "engine": {"memory_samples": 0}}
+HYBRID = {**NAPS, "dreams": {"source": "hybrid", "rounds": 1}}
 
 
 def died(driven: Driven, folder: Path) -> Path:
@@ -55,9 +58,14 @@ PRESSED = {"schedule": "homeostatic", "wake_steps": 1, "sleep_pressure": 0.5, "w
         {"network": {"shape": [6], "labels": 3, "precision": "bfloat16"}},
         QUIET,
         {"phases": PRESSED, "network": {"shape": [6], "labels": 3, "threshold": 0.1}},
+        DREAMS,
+        HYBRID,
     ],
 )
-def test_a_replay_gives_everything_back_bit_for_bit(tmp_path: Path, sections: dict[str, Any]) -> None:
+def test_a_replay_gives_everything_back_bit_for_bit(
+    tmp_path: Path, sections: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dreams, "RIPE", 8)
     driven = Driven(made(tmp_path), **sections)
     for size in (8, 3, 8, 1, 20, 5):
         driven.feed(size)
@@ -69,15 +77,20 @@ def test_a_replay_gives_everything_back_bit_for_bit(tmp_path: Path, sections: di
     assert equal(before, whole(again))
 
 
-def test_a_replay_from_a_checkpoint_in_between_gives_the_same(tmp_path: Path) -> None:
-    driven = Driven(made(tmp_path), **NAPS)
+@pytest.mark.parametrize("sections", [NAPS, DREAMS])
+def test_a_replay_from_a_checkpoint_in_between_gives_the_same(
+    tmp_path: Path, sections: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dreams, "RIPE", 8)
+    driven = Driven(made(tmp_path), **sections)
     for turn in range(12):
         driven.feed(7)
         driven.turn(2)
         if turn in (3, 7):
             driven.order("checkpoint")
     before = whole(driven)
-    again = Driven(died(driven, tmp_path / "copy"), **NAPS)
+    assert before["phase_steps"]["sleep"] > 4
+    again = Driven(died(driven, tmp_path / "copy"), **sections)
     assert equal(before, whole(again))
     (caught_up,) = [output for output in again.said if isinstance(output, CaughtUp)]
     assert caught_up.records < driven.journal.durable

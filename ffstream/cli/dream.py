@@ -1,0 +1,107 @@
+"""``ffstream dream``: what a network dreams."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ffstream import ports
+from ffstream.cli.address import Address
+from ffstream.errors import Unreachable
+
+if TYPE_CHECKING:
+    from ffstream import Event
+    from ffstream.inspection.dreams import Dreamt
+
+SILENCE_S = 10.0
+DOTS_PER_INCH = 200
+
+
+def dream(
+    directory: Annotated[
+        Path | None, typer.Argument(help="The state.directory of a daemon, or a checkpoint; or none, to see it live.")
+    ] = None,
+    address: Address = ports.ADDRESS,
+    each: Annotated[int, typer.Option(min=1, max=100, help="Dreams of each label.")] = 8,
+    sleep: Annotated[int, typer.Option(min=0, help="Of a checkpoint: also after so many steps of sleep.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the dreams of a checkpoint.")] = 0,
+    out: Annotated[Path, typer.Option(help="The PNG, SVG or PDF file.")] = Path("dreams.png"),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what the dreams were read as.")] = None,
+) -> None:
+    """Draw what a network dreams, a row a label.
+
+    Dreams are learned where dreams.source is "dream" or "hybrid". Of a checkpoint, they are made here, and --sleep
+    makes them again after some more sleep, from the same noise; nothing is written back. What is dreamed is learned
+    awake, so sleep changes what the network makes of a dream more than the dream. Of a live daemon, they come as it
+    publishes them, one every 250 ms, so eight of ten labels take 20 seconds.
+
+        ffstream dream ffstream-state
+
+        ffstream dream ffstream-state/before-drift --sleep 100 --out slept.png
+
+        ffstream dream --address 127.0.0.1:5700
+    """
+    if out.suffix not in (".png", ".svg", ".pdf"):
+        raise typer.BadParameter(f"--out: {out.name!r} is not the name of a .png, .svg or .pdf file")
+    if directory is None and sleep:
+        raise typer.BadParameter("--sleep needs a checkpoint; a live daemon sleeps by ffstream ctl sleep")
+    from ffstream.inspection import dreams as looking
+
+    title, dreamt = _live(address, each) if directory is None else _of_checkpoint(directory, each, sleep, seed)
+    try:
+        looking.draw(dreamt, title).savefig(out, dpi=DOTS_PER_INCH)
+    except OSError as error:
+        raise typer.BadParameter(f"--out: {out} cannot be written: {error.strerror}") from error
+    typer.echo(f"drawn to {out}")
+    for found in dreamt:
+        right = int((found.predicted == found.labels).sum())
+        said = f"{right} of {len(found.labels)} for what they were dreamed as, goodness {found.goodness.mean():.3g}"
+        typer.echo(f"{found.when}: the network takes {said}")
+    if json_file is not None:
+        numbers = [row for found in dreamt for row in found.numbers()]
+        json_file.write_text(json.dumps({"source": title, "dreams": numbers}, indent=1) + "\n")
+
+
+def _of_checkpoint(directory: Path, each: int, sleep: int, seed: int) -> tuple[str, list[Dreamt]]:
+    from ffstream.inspection import contents
+    from ffstream.inspection import dreams as looking
+
+    name, snapshot = contents.snapshot_at(directory)
+    learner = looking.learner_of(snapshot)
+    dreamt = [looking.dream(learner, each, seed, "before" if sleep else "now")]
+    if sleep:
+        looking.sleep(learner, sleep)
+        dreamt.append(looking.dream(learner, each, seed, f"after {sleep:,} steps of sleep"))
+    return f"{name}, version {snapshot.version:,}", dreamt
+
+
+def _live(address: str, each: int) -> tuple[str, list[Dreamt]]:
+    """Collect dreams as a daemon publishes them: of its labels in turn."""
+    from rich.progress import Progress
+
+    from ffstream import Client
+    from ffstream.inspection import dreams as looking
+
+    kept: dict[int, deque[Event]] = {}
+    labels = 1
+    with Client(address) as client, client.events("dream", timeout_s=SILENCE_S) as events, Progress() as progress:
+        task = progress.add_task("dreams", total=None)
+        for event in events:
+            of_label = kept.setdefault(event.fields["label"], deque(maxlen=each))
+            labels = max(labels, len(kept))
+            # Labels come in turn: once one comes again too often, none is missing.
+            if len(of_label) == each:
+                break
+            of_label.append(event)
+            progress.update(task, advance=1, total=each * labels)
+    if not kept or max(map(len, kept.values())) < each:
+        raise Unreachable(
+            f"no dream from {address} for {SILENCE_S:g} s: is the daemon there, is its dreams.source 'dream' or "
+            "'hybrid', and has it learned its first samples?"
+        )
+    whole = {label: events for label, events in sorted(kept.items()) if len(events) == each}
+    return f"{address}, live", [looking.published([event.fields for of in whole.values() for event in of])]
