@@ -94,7 +94,7 @@ def recoveries(plan: Plan, rows: Sequence[Row]) -> Figure:
 
 def all_of(plan: Plan, rows: Sequence[Row], found: Sequence[Outcome]) -> Mapping[str, Figure]:
     """Return every figure by the name of its file."""
-    return {
+    drawn = {
         "dose-response": dose_response(plan, found),
         "accuracy": courses(plan, rows, "test_accuracy", "test accuracy, %", 100),
         "recovery": recoveries(plan, rows),
@@ -105,6 +105,9 @@ def all_of(plan: Plan, rows: Sequence[Row], found: Sequence[Outcome]) -> Mapping
         "calibration": courses(plan, rows, "calibration_error", "expected calibration error, %", 100),
         "weights": courses(plan, rows, "weight_norm", "weight norm, mean over layers"),
     }
+    if any(row["goodness_dreamed"] is not None for row in rows):
+        drawn["dreams"] = courses(plan, rows, "goodness_dreamed", "goodness of dreams, under their own label")
+    return drawn
 
 
 def _panels(plan: Plan) -> tuple[Figure, list[Axes]]:

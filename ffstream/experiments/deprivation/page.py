@@ -155,6 +155,7 @@ def _captions(plan: Plan, found: Sequence[Outcome]) -> dict[str, str]:
         "goodness": "Mean goodness of the most believed wrong label of each test image; the threshold is "
         f"{', '.join(f'{recipe.threshold:g}' for recipe in plan.recipes.values())}. {course}",
         "calibration": f"Distance of confidence from accuracy (expected calibration error, 15 bins). {course}",
+        "dreams": f"Mean goodness of what the network dreams, under the label that it dreams of. {course}",
         "weights": f"Frobenius norm of the weights, mean over layers. {course}",
     }
 

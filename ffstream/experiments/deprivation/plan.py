@@ -12,7 +12,17 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, StringConstraints, model_validator
 
-from ffstream.config import Config, EngineConfig, NetworkConfig, OptimizerConfig, PhasesConfig, parse, read, validate
+from ffstream.config import (
+    Config,
+    DreamsConfig,
+    EngineConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    PhasesConfig,
+    parse,
+    read,
+    validate,
+)
 from ffstream.config.section import Count, Positive, Rows, Section
 from ffstream.data import datasets
 from ffstream.data.datasets import Dataset
@@ -78,6 +88,7 @@ class Recipe(Section):
     network: NetworkConfig = NetworkConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     phases: PhasesConfig = PhasesConfig()
+    dreams: DreamsConfig = DreamsConfig()
     engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")

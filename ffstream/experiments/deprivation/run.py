@@ -200,6 +200,7 @@ class _Eye:
             **{key: None if math.isnan(value) else value for key, value in found.items()},
             "weight_norm": now.weight_norm,
             "dead_units": now.dead_units,
+            "goodness_dreamed": now.goodness_dreamed,
         }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ffstream import Client
@@ -18,6 +20,8 @@ from ffstream.ff.lesson import Phase
 from ffstream.stream.learner import NO_LABELS, Learner
 
 QUERY_ROWS = 256
+# Of each label, in process; a daemon publishes what it dreams.
+DREAMS = 10
 # How often a daemon that sleeps is asked how far it is, and how long its scores may be in coming.
 POLL_S = 0.002
 SCORE_S = 60.0
@@ -37,6 +41,8 @@ class Standing:
         New samples learned, and how many of them were predicted right before.
     weight_norm, dead_units
         A value a layer: Frobenius norm of the weights; units that no remembered row wakes.
+    goodness_dreamed
+        Of dreams, under the label that each was dreamed under; mean over layers. ``None`` where there are no dreams.
     """
 
     awake_steps: int
@@ -45,6 +51,7 @@ class Standing:
     correct: int
     weight_norm: list[float]
     dead_units: list[int]
+    goodness_dreamed: float | None
 
 
 class Subject(Protocol):
@@ -117,7 +124,16 @@ class InProcess:
             correct=learner.prequential.correct,
             weight_norm=learner.weight_norms(),
             dead_units=learner.dead_units(),
+            goodness_dreamed=self._goodness_dreamed(),
         )
+
+    def _goodness_dreamed(self) -> float | None:
+        dreams = self.learner.network.dreams
+        if dreams is None or not dreams.ripe:
+            return None
+        labels = np.repeat(np.array(dreams.known()), DREAMS)
+        _, scores = self.learner.dream(labels)
+        return float(scores.goodness.mean(1)[torch.arange(len(labels)), torch.from_numpy(labels)].mean())
 
     def _answer(self, inputs: NDArray[np.uint8]) -> Answers:
         parts = [inputs[start : start + QUERY_ROWS] for start in range(0, len(inputs), QUERY_ROWS)]
@@ -169,17 +185,18 @@ class Live:
     def look(self, inputs: NDArray[np.uint8]) -> tuple[Standing, Answers]:
         self._stand_still()
         parts = [inputs[start : start + QUERY_ROWS] for start in range(0, len(inputs), QUERY_ROWS)]
-        with self._client.events("score", timeout_s=POLL_S) as scores:
-            found = [self._client.predict(part) for part in parts]
-            score, give_up = None, time.monotonic() + SCORE_S
+        heard: dict[str, list[Mapping[str, Any]]] = {"score": [], "dream": []}
+        with self._client.events(*heard, timeout_s=POLL_S) as events:
+            found, give_up = [self._client.predict(part) for part in parts], time.monotonic() + SCORE_S
             # It stands still, so whatever is said of it now is of these weights. Scores go out as the daemon turns,
             # and a query makes it turn.
-            while score is None:
-                score = next((event.fields for event in scores), None)
+            while not heard["score"]:
+                for event in events:
+                    heard[event.topic].append(event.fields)
                 self._client.predict(inputs[:1])
                 if time.monotonic() > give_up:
                     raise Unreachable("the daemon publishes no scores; see engine.report_ms")
-        standing = _standing(self._client.status(), score["weight_norm"], score["dead_units"])
+        standing = _standing(self._client.status(), heard["score"][-1], heard["dream"])
         if not self._sleeping:
             self._client.control("resume")
         goodness, probabilities = ([getattr(one, name) for one in found] for name in ("goodness", "probabilities"))
@@ -205,13 +222,14 @@ class Live:
             time.sleep(POLL_S)
 
 
-def _standing(status: dict[str, Any], weight_norm: list[float], dead_units: list[int]) -> Standing:
+def _standing(status: Mapping[str, Any], score: Mapping[str, Any], dreams: Sequence[Mapping[str, Any]]) -> Standing:
     samples, prequential = status["samples_learned"], status["prequential"]
     return Standing(
         awake_steps=status["wake_steps"] + status["together_steps"],
         sleep_steps=status["sleep_steps"],
         samples=samples,
         correct=0 if math.isnan(prequential) else round(prequential * samples),
-        weight_norm=weight_norm,
-        dead_units=dead_units,
+        weight_norm=score["weight_norm"],
+        dead_units=score["dead_units"],
+        goodness_dreamed=float(np.mean([dream["goodness"] for dream in dreams])) if dreams else None,
     )

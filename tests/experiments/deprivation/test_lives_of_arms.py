@@ -30,7 +30,7 @@ def segment(do, steps, **more):
     return {"do": do, "steps": steps, **more}
 
 
-def declare(seeds=1, **arms):
+def declare(seeds=1, dreams="memory", **arms):
     return validate(
         Plan,
         {
@@ -38,7 +38,14 @@ def declare(seeds=1, **arms):
             "warm_up": 30,
             "seeds": seeds,
             "probes": 2,
-            "recipes": {"small": {"title": "small", "network": {"hidden": [40, 40]}, "engine": {"compile": False}}},
+            "recipes": {
+                "small": {
+                    "title": "small",
+                    "network": {"hidden": [40, 40]},
+                    "dreams": {"source": dreams},
+                    "engine": {"compile": False, "memory_samples": 0 if dreams == "dream" else 10_000},
+                }
+            },
             "arms": {name: {"title": name, "timeline": timeline} for name, timeline in arms.items()},
         },
         "test",
@@ -168,6 +175,18 @@ def test_a_daemon_fares_as_the_learner_in_process(live, data, start_daemon, tmp_
     assert wired["asleep"]["goodness_negative"] == pytest.approx(here["asleep"]["goodness_negative"], abs=0.5)
     with pytest.raises(ConfigError, match="has learned already"):
         live(plan, enrol=lives.running(daemon.address, plan, data), runs=tmp_path / "again")
+
+
+def test_dreams_are_read_where_the_network_has_some(live, data, tmp_path):
+    arm = [segment("asleep", 40)]
+    assert {row["goodness_dreamed"] for row in live(declare(one=arm), every=True)} == {None}
+    plan = declare(dreams="dream", one=arm)
+    dreamt = {row["segment"]: row["goodness_dreamed"] for row in live(plan, every=True) if row["arm"] == "one"}
+    # Asleep the network lowers what it dreams under wrong labels, and units are shared with the right one.
+    assert 0 < dreamt[1] < dreamt[0]
+    enrol = lives.started(lambda recipe, seed: plan.config(recipe, data, seed, "cpu"))
+    wired = live(plan, enrol=enrol, runs=tmp_path / "live", every=True)
+    assert wired[0]["goodness_dreamed"] == pytest.approx(dreamt[0], rel=0.5)
 
 
 def test_a_daemon_is_started_where_none_is_named(live, data):
