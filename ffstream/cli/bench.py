@@ -54,7 +54,7 @@ def throughput(
     from ffstream.bench import throughput as measuring
     from ffstream.measuring import report
     from ffstream.measuring.environment import environment
-    from ffstream.stream.learner import device_of
+    from ffstream.stream.device import device_of
 
     place = device_of(device)
     nets = net or (["784-512-512"] if quick else list(measuring.NETS))
@@ -108,7 +108,7 @@ def optimizers(
     from ffstream.bench import optimizers as measuring
     from ffstream.measuring import report
     from ffstream.measuring.environment import environment
-    from ffstream.stream.learner import device_of
+    from ffstream.stream.device import device_of
 
     data = _data(dataset, data_root, quick=quick)
     contenders = [one for one in measuring.CONTENDERS if not only or one.optimizer in only]
@@ -139,7 +139,7 @@ def memory(device: Device = "auto", json_file: JsonFile = None, figure: FigureFi
     from ffstream.bench import memory as measuring
     from ffstream.measuring import report
     from ffstream.measuring.environment import environment
-    from ffstream.stream.learner import device_of
+    from ffstream.stream.device import device_of
 
     place = device_of(device)
     cases = list(itertools.product(measuring.METHODS, measuring.DEPTHS))

@@ -46,7 +46,7 @@ def latency(
     from ffstream.measuring import report
     from ffstream.measuring.environment import environment
     from ffstream.measuring.nets import widths
-    from ffstream.stream.learner import device_of
+    from ffstream.stream.device import device_of
 
     with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
         task = progress.add_task("measuring", total=len(measuring.LOADS) * len(measuring.CLIENTS))
@@ -89,7 +89,7 @@ def phases(
     from ffstream.measuring import report
     from ffstream.measuring.environment import environment
     from ffstream.measuring.nets import widths
-    from ffstream.stream.learner import device_of
+    from ffstream.stream.device import device_of
 
     with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Console(stderr=True).status("measuring"):
         found = changes.measure(Path(folder), widths(net), 100 if quick else steps, 3.0 if quick else seconds)
@@ -129,7 +129,7 @@ def stream(
     from ffstream.measuring import report
     from ffstream.measuring.environment import environment
     from ffstream.measuring.nets import widths
-    from ffstream.stream.learner import device_of
+    from ffstream.stream.device import device_of
 
     dtypes = ("uint8",) if quick else ("uint8", "float32")
     ways = measuring.ways(dtypes, [choice.value for choice in ack or (Ack.MEMORY, Ack.DURABLE)])
@@ -172,7 +172,7 @@ def recovery(
     from ffstream.measuring import report
     from ffstream.measuring.environment import environment
     from ffstream.measuring.nets import widths
-    from ffstream.stream.learner import device_of
+    from ffstream.stream.device import device_of
 
     fed = 10_000 if quick else count
     with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:

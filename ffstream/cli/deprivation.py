@@ -63,7 +63,7 @@ def sleep_deprivation(
     from ffstream.experiments.deprivation import plan as planning
     from ffstream.experiments.deprivation import summary
     from ffstream.experiments.deprivation.run import Experiment
-    from ffstream.stream.learner import device_of
+    from ffstream.stream.device import device_of
 
     if print_plan:
         typer.echo(planning.text(quick=quick), nl=False)
@@ -104,7 +104,7 @@ def _report(plan: Plan, rows: Sequence[Mapping[str, Any]], out: Path, command: s
     from ffstream.experiments.deprivation import figures, page, summary
     from ffstream.measuring import report
     from ffstream.measuring.environment import environment
-    from ffstream.stream.learner import device_of
+    from ffstream.stream.device import device_of
 
     found = summary.outcomes(plan, rows)
     drawn = figures.all_of(plan, rows, found)

@@ -23,7 +23,7 @@ from ffstream.experiments.methods import Forward, make
 from ffstream.experiments.row import Row
 from ffstream.ff.lesson import Phase
 from ffstream.measuring.environment import environment
-from ffstream.stream.learner import device_of, threads_of
+from ffstream.stream.device import device_of, threads_of
 
 TEST_ROWS = 500
 # Images from which on compiling the sweep, which takes seconds, is worth it.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ffstream.config import DreamsConfig, NetworkConfig, OptimizerConfig
 from ffstream.config.network import Precision, Prediction
@@ -16,24 +14,14 @@ from ffstream.ff.counter import Counter
 from ffstream.ff.fused import fuse
 from ffstream.ff.goodness import normalise
 from ffstream.ff.judging import Kernels
-from ffstream.ff.labels import path_of, write_labels
-from ffstream.ff.lesson import Lesson, Phase, Teaching, beside_copies, lay_out, without_copies
-from ffstream.ff.negatives import wrong_labels
+from ffstream.ff.lesson import Lesson, Phase, Teaching, lay_out
+from ffstream.ff.lookup import look_up
 from ffstream.ff.optim import Rule
+from ffstream.ff.paths import count_hypotheses, count_paths, make_paths, taught_paths
 from ffstream.ff.readout import Readout
-from ffstream.ff.scores import Scores, listed_first, weigh
+from ffstream.ff.scores import Findings, Scores
 
 _SIGNS = {Phase.WAKE: [1.0], Phase.SLEEP: [0.0], Phase.TOGETHER: [1.0, 0.0]}
-
-
-@dataclass
-class _Findings:
-    """What the layers leave behind, one after another: scores, and nothing as wide as a layer but for a read-out."""
-
-    goodness: list[Tensor] = field(default_factory=list)
-    shown: list[Tensor] = field(default_factory=list)
-    real: list[Tensor] = field(default_factory=list)
-    activities: list[Tensor] = field(default_factory=list)
 
 
 class Network:
@@ -78,7 +66,7 @@ class Network:
         self.device = device
         self.dtype = dtype_of(network.precision, device)
         self.prediction: Prediction = network.prediction
-        self.paths = network.labels + (network.readout != "none") if network.coding == "overlay" else 1
+        self.paths = count_paths(network)
         self.kernels = Kernels()
         self.layers = make_layers(network, optimizer, device, self.dtype)
         self.centre = torch.zeros(network.width, device=device)
@@ -122,19 +110,19 @@ class Network:
             Draws the negatives; needed where a lesson lowers goodness.
         """
         if lesson is None and self.paths > 1 and self.readout and self.prediction in ("readout", "cascade"):
-            return self._look_up(rows, self.readout)
+            return look_up(self, self.readout, rows)
         if lesson is not None and self.counter is not None and not lesson.sham:
             self.counter.step(lesson.phase)
             self._pace()
         m = 0 if lesson is None else len(lesson.labels)
         learns = lesson is not None and m > 0 and not lesson.sham
         rows, teaching, taught = lay_out(rows, lesson, self.config, self.signs, generator)
-        paths = self._paths_of(rows)
+        paths = make_paths(rows, self.config)
         if lesson is not None and not lesson.scored and m == len(rows):
-            paths, teaching = self._taught_paths(paths, teaching, generator)
-        believed = torch.zeros(len(rows), self._hypotheses(paths), device=self.device)
-        noise, found = torch.ones_like(believed), _Findings()
-        x = self._enter(paths, teaching.weight)
+            paths, teaching = taught_paths(paths, teaching, self.config, self._first_goodness, generator)
+        believed = torch.zeros(len(rows), count_hypotheses(paths, self.config), device=self.device)
+        noise, found = torch.ones_like(believed), Findings(m, taught)
+        x = self.enter(paths, teaching.weight)
         for depth, (layer, trust) in enumerate(zip(self.layers, self.trust, strict=True)):
             if lesson is not None and lesson.phase.lowers:
                 noise[:m].exponential_(generator=generator)
@@ -143,14 +131,12 @@ class Network:
                 self.dreams.learn(rows[:m], verdict.onward[:m, 0], teaching.labels[:m, 0])
             if learns:
                 layer.learn(layer.gradient(verdict, x, taught), verdict.label_weights)
-            found.goodness.append(without_copies(verdict.goodness, m, taught))
-            found.shown.append(beside_copies(verdict.shown, m, taught))
-            found.real.append(beside_copies(verdict.real, m, taught))
+            found.add(verdict)
             x, believed = verdict.onward, verdict.believed
-            if self._reads(depth):
+            if self.reads(depth):
                 found.activities.append(x[:, -1])
         logits = self._read_out(found.activities, lesson, teaching)
-        return self._scores(found, m, None if logits is None else without_copies(logits, m, taught))
+        return found.scores(self.prediction, logits, self.config.shortlist)
 
     def look(self, rows: Tensor, labels: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Send rows (n, i) through the layers and learn nothing; of each layer goodness and activities.
@@ -158,7 +144,7 @@ class Network:
         Goodness is (n, C), (n, p) where labels are paths; activities are (n, p, places * units), or where labels (n, t)
         are given and have activities of their own, those (n, t, places * units).
         """
-        x = self._enter(self._paths_of(rows), torch.zeros(len(rows), 1, device=self.device))
+        x = self.enter(make_paths(rows, self.config))
         for layer in self.layers:
             goodness, activities, x = layer.read(x, labels)
             yield goodness, activities
@@ -202,7 +188,7 @@ class Network:
         first = self.layers[0]
 
         def up(rows: Tensor) -> Tensor:
-            return first.read(self._enter(rows.unsqueeze(1), torch.zeros(len(rows), 1, device=self.device)))[2][:, 0]
+            return first.read(self.enter(rows.unsqueeze(1)))[2][:, 0]
 
         return self.dreams.dream(labels, first.running.centre, up, generator)
 
@@ -212,6 +198,17 @@ class Network:
         Where negatives are other inputs, a row has one target, and rows have signs of their own.
         """
         return self._signs[phase]
+
+    def enter(self, paths: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Make of paths (n, p, i) the first layer's inputs; ``weight`` (n, 1): how much each row moves their mean."""
+        if weight is None:
+            weight = torch.zeros(len(paths), 1, device=self.device)
+        x = self.kernels.enter(paths, self.centre, weight) if self.config.centring else normalise(paths)
+        return x.to(self.dtype)
+
+    def reads(self, depth: int) -> bool:
+        """Whether the read-out reads the layer at a depth."""
+        return self.readout is not None and depth >= (self.config.readout == "upper")
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that a checkpoint must hold, by name; writing into them restores the network."""
@@ -239,56 +236,9 @@ class Network:
         for rule, rate in self._rules():
             rule.rate = share * rate
 
-    def _hypotheses(self, paths: Tensor) -> int:
-        """Return how many labels goodness tells apart."""
-        if self.config.coding == "overlay":
-            return paths.shape[1] - (self.readout is not None)
-        return 1 if self.config.coding == "none" else self.config.labels
-
-    def _taught_paths(
-        self, paths: Tensor, teaching: Teaching, generator: torch.Generator | None
-    ) -> tuple[Tensor, Teaching]:
-        """Keep of the paths (n, p, i) those of the true label and of a wrong one, and the neutral one, where two do.
-
-        All layers lower the same wrong label, drawn from what the first one believes: it alone sees every label.
-        """
-        config = self.config
-        if config.coding != "overlay" or config.corruption:
-            return paths, teaching
-        noise = torch.ones(len(paths), config.labels, device=self.device).exponential_(generator=generator)
-        felt = torch.zeros_like(noise)
-        if config.negatives == "belief":
-            silent = torch.zeros_like(teaching.weight)
-            felt = self.layers[0].read(self._enter(paths[:, : config.labels], silent))[0]
-        kept = torch.cat([teaching.labels, wrong_labels(felt, teaching.labels, noise)], 1)
-        if self.readout is not None:
-            kept = functional.pad(kept, (0, 1), value=config.labels)
-        return path_of(paths, kept), teaching._replace(labels=torch.zeros_like(teaching.labels))
-
-    def _reads(self, depth: int) -> bool:
-        """Whether the read-out reads the layer at a depth."""
-        return self.readout is not None and depth >= (self.config.readout == "upper")
-
-    def _enter(self, paths: Tensor, weight: Tensor) -> Tensor:
-        enter = self.kernels.enter(paths, self.centre, weight) if self.config.centring else normalise(paths)
-        return enter.to(self.dtype)
-
-    def _paths_of(self, rows: Tensor) -> Tensor:
-        """Make of rows (n, i), as they were sent, paths (n, p, i), as the first layer takes them."""
-        paths = rows.unsqueeze(1)
-        return self._by_place(self._write_labels(paths) if self.config.coding == "overlay" else paths)
-
-    def _write_labels(self, rows: Tensor) -> Tensor:
-        config = self.config
-        return write_labels(rows, config.labels, scale=config.overlay_scale, neutral=self.readout is not None)
-
-    def _by_place(self, paths: Tensor) -> Tensor:
-        """Lay the channels of each place together, as layers with places have them."""
-        channels = self.config.image[0]
-        if channels == 1 or self.config.stack[0].kind == "dense":
-            return paths
-        places = paths.shape[2] // channels
-        return paths.view(*paths.shape[:2], channels, places).transpose(2, 3).flatten(2)
+    def _first_goodness(self, paths: Tensor) -> Tensor:
+        """Return the first layer's goodness (n, p) of paths (n, p, i), learning nothing."""
+        return self.layers[0].read(self.enter(paths))[0]
 
     def _read_out(self, activities: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
         """Read all rows out, and let the read-out learn from those of a lesson that are real; (rows, C)."""
@@ -301,36 +251,6 @@ class Network:
                 labels = lesson.labels[real]
                 self.readout.learn([z[real] for z in activities], logits[real], labels, teaching.weight[real])
         return logits
-
-    def _scores(self, found: _Findings, m: int, logits: Tensor | None) -> Scores:
-        goodness = torch.stack(found.goodness, 1)
-        shown, real = torch.stack(found.shown, 1), torch.stack(found.real, 1)
-        evidence = weigh(self.prediction, goodness, logits, self.config.shortlist)
-        return Scores(evidence, goodness.sum(1), goodness[m:], shown, real)
-
-    def _look_up(self, rows: Tensor, readout: Readout) -> Scores:
-        """Predict by the read-out of one neutral path, and for the cascade by the paths of the labels that it lists."""
-        paths = self._write_labels(rows.unsqueeze(1))
-        logits = readout.read(self._send(paths[:, -1:])[0])
-        goodness = torch.full((len(rows), len(self.layers), self.config.labels), torch.nan, device=self.device)
-        evidence, none = logits, torch.empty(0, len(self.layers), 0, device=self.device)
-        if self.prediction == "cascade":
-            listed = listed_first(logits, self.config.shortlist)
-            _, found = self._send(paths.gather(1, listed.unsqueeze(2).expand(-1, -1, paths.shape[2])))
-            goodness.scatter_(2, listed.unsqueeze(1).expand(-1, len(self.layers), -1), found)
-            evidence = goodness.mean(1).nan_to_num(nan=-torch.inf)
-        return Scores(evidence, goodness.sum(1), goodness, none, none)
-
-    def _send(self, paths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Send paths through the layers; return what the read-out reads of the last, and goodness (n, layers, p)."""
-        x = self._enter(self._by_place(paths), torch.zeros(len(paths), 1, device=self.device))
-        activities, goodness = [], []
-        for depth, layer in enumerate(self.layers):
-            found, _, x = layer.read(x)
-            goodness.append(found)
-            if self._reads(depth):
-                activities.append(x[:, -1])
-        return activities, torch.stack(goodness, 1)
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ffstream.config.network import Prediction
+from ffstream.ff.judging import Verdict
+from ffstream.ff.lesson import beside_copies, without_copies
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,41 @@ class Scores:
     def labels(self) -> Tensor:
         """Return the label with the most evidence; (n,) int64."""
         return self.evidence.argmax(-1)
+
+
+@dataclass
+class Findings:
+    """What the layers leave behind, one after another: scores, and nothing as wide as a layer but for a read-out.
+
+    Attributes
+    ----------
+    m, taught
+        Rows of the lesson, and with their corrupted copies.
+    goodness, shown, real
+        Of each layer, as ``Scores`` has them of all; goodness of the lesson's rows as well.
+    activities
+        What the read-out reads; (rows, size) of each layer that it reads.
+    """
+
+    m: int
+    taught: int
+    goodness: list[Tensor] = field(default_factory=list)
+    shown: list[Tensor] = field(default_factory=list)
+    real: list[Tensor] = field(default_factory=list)
+    activities: list[Tensor] = field(default_factory=list)
+
+    def add(self, verdict: Verdict) -> None:
+        """Keep what the next layer found."""
+        self.goodness.append(without_copies(verdict.goodness, self.m, self.taught))
+        self.shown.append(beside_copies(verdict.shown, self.m, self.taught))
+        self.real.append(beside_copies(verdict.real, self.m, self.taught))
+
+    def scores(self, rule: Prediction, logits: Tensor | None, shortlist: int) -> Scores:
+        """Weigh it all by a rule of prediction; ``logits`` (rows, C) are those of a read-out."""
+        logits = None if logits is None else without_copies(logits, self.m, self.taught)
+        goodness = torch.stack(self.goodness, 1)
+        shown, real = torch.stack(self.shown, 1), torch.stack(self.real, 1)
+        return Scores(weigh(rule, goodness, logits, shortlist), goodness.sum(1), goodness[self.m :], shown, real)
 
 
 def weigh(rule: Prediction, goodness: Tensor, logits: Tensor | None, shortlist: int) -> Tensor:

@@ -19,12 +19,13 @@ from ffstream.stream.attempt import Attempt
 from ffstream.stream.disk import flush
 from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.journal import Journal
-from ffstream.stream.learner import Learner, Step
+from ffstream.stream.learner import Learner
 from ffstream.stream.outbox import Rollback, SetAside
 from ffstream.stream.phases import PhaseChange
 from ffstream.stream.progress import Progress
 from ffstream.stream.records import Advanced, Commanded, Quarantined, Record, RolledBack, Stepped
 from ffstream.stream.snapshot import Snapshot
+from ffstream.stream.step import Step
 
 log = logging.getLogger(__name__)
 

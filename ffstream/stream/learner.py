@@ -5,9 +5,7 @@ No thread, no clock, no queue: the engine drives it in the daemon, and an experi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,62 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from ffstream.config import Config, NetworkConfig
-from ffstream.errors import CheckpointError, ConfigError
+from ffstream.config import Config
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 from ffstream.ff.scores import Scores
+from ffstream.stream.device import device_of, threads_of
 from ffstream.stream.inbox import SampleBatch
+from ffstream.stream.matching import check
 from ffstream.stream.memory import Memory
 from ffstream.stream.phases import Felt, PhaseChange, Scheduler
 from ffstream.stream.prequential import Prequential
 from ffstream.stream.sleeping import Sleep
 from ffstream.stream.snapshot import Snapshot
+from ffstream.stream.staging import Staging
+from ffstream.stream.step import SignScores, Step
 from ffstream.wire import UNLABELLED
 
 PROBE_ROWS = 128
 NO_LABELS = np.empty(0, np.int64)
-# Before the names of the tensors of dreams.
-DREAMS = "dreams."
-
-
-@dataclass(frozen=True)
-class SignScores:
-    """How the layers found the rows of one sign in the last step that had any; a value a layer."""
-
-    goodness: list[float]
-    probability_of_real: list[float]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one sweep did.
-
-    Attributes
-    ----------
-    version
-        Steps behind the weights with which the sweep began.
-    phase
-        The phase in which it ran.
-    learned, replayed, dreamed
-        New samples, remembered ones, and dreams that it learned from.
-    scores
-        What the network made of every row, learning rows first.
-    labels, predicted
-        (learned,) true labels of the new samples, -1 where there is none, and those predicted before learning them.
-    sham
-        Whether it changed nothing: sleep under the override ``sham``.
-    """
-
-    version: int
-    phase: Phase
-    learned: int
-    replayed: int
-    dreamed: int
-    scores: Scores
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    sham: bool = False
 
 
 class Learner:
@@ -114,7 +74,7 @@ class Learner:
         self._draws = torch.Generator(self.device)
         # Room for the largest sweep: a full batch of samples beside the largest query.
         largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
-        self._staging = np.zeros((largest, config.network.width), np.float32)
+        self._staging = Staging(largest, config.network.width)
 
     @property
     def asleep(self) -> bool:
@@ -145,10 +105,10 @@ class Learner:
             count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
             dreams, remembered, taught = self.sleep.rows(count, memory_draws, self._draws)
             dreamed = len(dreams)
-            rows = self._stage([dreams, remembered, *queries])
+            rows = self._staging.fill([dreams, remembered, *queries])
         else:
             taught, dreamed = labels, 0
-            rows = self._stage([*samples, *queries])
+            rows = self._staging.fill([*samples, *queries])
         m = len(taught)
         lesson = Lesson(torch.from_numpy(taught).to(self.device), phase, sham=sham, dreamed=dreamed)
         scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
@@ -178,7 +138,7 @@ class Learner:
 
     def answer(self, queries: Sequence[NDArray[Any]]) -> Step:
         """Sweep once over query rows alone, whatever the phase; nothing is learned, nothing changes."""
-        scores = self.network.sweep(torch.from_numpy(self._stage(queries)).to(self.device))
+        scores = self.network.sweep(torch.from_numpy(self._staging.fill(queries)).to(self.device))
         return Step(self.version, self.scheduler.phase, 0, 0, 0, scores, NO_LABELS, NO_LABELS)
 
     def dream(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], Scores]:
@@ -269,29 +229,7 @@ class Learner:
         CheckpointError
             If it is of another network, or of another rule, than the configuration describes, or lacks something.
         """
-        try:
-            manifest, saved = snapshot.manifest, snapshot.tensors["network"]
-            # What a checkpoint of an older ffstream does not say is as it was: the default.
-            network = NetworkConfig.model_validate(manifest["network"])
-            _check_same("network", network.model_dump(mode="json"), self.config.network.model_dump(mode="json"))
-            _check_same("optimizer.rule", manifest["rule"], self.config.optimizer.rule)
-            _check_same("optimizer.rounding", manifest["rounding"], self.config.optimizer.rounding)
-            dreamed = any(name.startswith(DREAMS) for name in saved)
-            for name, tensor in self.network.state().items():
-                if name.startswith(DREAMS) and not dreamed:
-                    continue
-                shape = [*saved[name].shape] if name in saved else "missing"
-                _check_same(f"the shape of {name}", shape, [*tensor.shape])
-            rows, labels = (snapshot.tensors["memory"][name] for name in ("rows", "labels"))
-            _check_same("the width of its memory", [*rows.shape[1:]], [self.config.network.width])
-            _check_same("the labels of its memory", [*labels.shape], [len(rows)])
-            Scheduler(self.config.phases).restore(manifest["scheduler"])
-            Prequential(self.config.engine.window).restore(manifest["prequential"])
-            counts = [manifest["memory_seen"], manifest["samples_learned"], *manifest["phase_steps"].values()]
-            if not all(type(count) is int and count >= 0 for count in counts):
-                raise ValueError("a counter is no count")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"the checkpoint lacks what this ffstream needs: {error!r}") from error
+        check(snapshot, self.config, self.network.state())
 
     def _errors(self) -> tuple[float | None, float | None]:
         """Return what the last step showed of the errors that wake and sleep mend."""
@@ -302,18 +240,6 @@ class Learner:
             None if wake_error is None else float(wake_error),
             None if sleep_error is None else float(sleep_error),
         )
-
-    def _stage(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Copy arrays end to end into the staging rows, as float32; bytes become 0 … 1."""
-        end = 0
-        for array in arrays:
-            rows = self._staging[end : end + len(array)]
-            if array.dtype == np.uint8:
-                np.multiply(array.reshape(rows.shape), np.float32(1 / 255), out=rows)
-            else:
-                rows[...] = array.reshape(rows.shape)
-            end += len(array)
-        return self._staging[:end]
 
     def _seed_draws(self) -> np.random.Generator:
         """Derive this step's randomness from the seed and the step, so that a replay repeats it.
@@ -326,32 +252,3 @@ class Learner:
         draws = np.random.default_rng((self.config.network.seed, self.version, *sham))
         self._draws.manual_seed(int(draws.integers(2**63)))
         return draws
-
-
-def device_of(name: str) -> torch.device:
-    """Return the device that a configuration names; ``auto`` is a GPU where there is one.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be used here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"engine.device: {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-
-
-def threads_of(configured: int) -> int:
-    """Return how many threads a product may take; 0 leaves one of the process's cores to the sockets."""
-    return configured or max(1, len(os.sched_getaffinity(0)) - 1)
-
-
-def _check_same(key: str, saved: Any, configured: Any) -> None:
-    if saved != configured:
-        raise CheckpointError(
-            f"the checkpoint was made with {key} = {saved}, the configuration says {configured}; "
-            "go back to that configuration, or name an empty state.directory"
-        )

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ffstream.ff.lesson import Phase
 from ffstream.stream.inbox import QueryBatch
-from ffstream.stream.learner import SignScores, Step
 from ffstream.stream.phases import Override, PhaseChange
+from ffstream.stream.step import SignScores, Step
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from ffstream.daemon.events import TOPICS, EventLog, frames_of, prediction_field
 from ffstream.ff.lesson import Phase
 from ffstream.ff.network import Scores
 from ffstream.stream.inbox import QueryBatch
-from ffstream.stream.learner import SignScores, Step
 from ffstream.stream.outbox import Answer, Report, Swept
 from ffstream.stream.phases import Override
+from ffstream.stream.step import SignScores, Step
 from ffstream.wire import Frames, Message
 
 

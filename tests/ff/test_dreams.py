@@ -223,7 +223,7 @@ def test_a_network_learns_dreams_from_real_rows_and_never_from_queries(phase):
 def test_what_is_learned_is_the_activity_that_goes_on():
     network = make_network()
     rows, labels = make_rows(1)
-    onward = network.layers[0].read(network._enter(rows.unsqueeze(1), torch.zeros(1, 1)))[2][0, 0]
+    onward = network.layers[0].read(network.enter(rows.unsqueeze(1)))[2][0, 0]
     network.sweep(rows, Lesson(labels, Phase.WAKE))
     torch.testing.assert_close(state_of(network)["mean"][labels[0], 0], onward)
 

@@ -1,0 +1,45 @@
+"""Looking labels up in a read-out: under ``overlay`` coding, few paths instead of one a label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ffstream.ff.labels import path_of
+from ffstream.ff.paths import make_paths
+from ffstream.ff.scores import Scores, listed_first
+
+if TYPE_CHECKING:
+    from ffstream.ff.network import Network
+    from ffstream.ff.readout import Readout
+
+
+def look_up(network: Network, readout: Readout, rows: Tensor) -> Scores:
+    """Predict rows (n, i) by the read-out of one neutral path, and for the cascade by the paths that it lists.
+
+    Nothing is learned. Goodness is NaN where no path took it.
+    """
+    paths, config = make_paths(rows, network.config), network.config
+    logits = readout.read(_send(network, paths[:, -1:])[0])
+    goodness = torch.full((len(rows), len(network.layers), config.labels), torch.nan, device=rows.device)
+    evidence, none = logits, torch.empty(0, len(network.layers), 0, device=rows.device)
+    if network.prediction == "cascade":
+        listed = listed_first(logits, config.shortlist)
+        _, found = _send(network, path_of(paths, listed))
+        goodness.scatter_(2, listed.unsqueeze(1).expand(-1, len(network.layers), -1), found)
+        evidence = goodness.mean(1).nan_to_num(nan=-torch.inf)
+    return Scores(evidence, goodness.sum(1), goodness, none, none)
+
+
+def _send(network: Network, paths: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Send paths through the layers; return what the read-out reads of the last, and goodness (n, layers, p)."""
+    x = network.enter(paths)
+    activities, goodness = [], []
+    for depth, layer in enumerate(network.layers):
+        found, _, x = layer.read(x)
+        goodness.append(found)
+        if network.reads(depth):
+            activities.append(x[:, -1])
+    return activities, torch.stack(goodness, 1)
