@@ -81,8 +81,8 @@ class Network:
         self._signs = {phase: torch.tensor([signs[:targets]], device=device) for phase, signs in _SIGNS.items()}
         self.readout: Readout | None = None
         if network.readout != "none":
-            sizes = [layer.onward for layer in self.layers[network.readout == "upper" :]]
-            self.readout = Readout(network.labels, sizes, network.readout_rate, device)
+            activities = sum(layer.onward for layer in self.layers[network.readout == "upper" :])
+            self.readout = Readout(network.labels, activities, network.readout_rate, device)
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
         """Compile what can be compiled, for lessons of some phases and sweeps of about so many rows; takes seconds."""
@@ -93,7 +93,7 @@ class Network:
         self._annealed = share
         self._pace()
         if self.readout is not None:
-            self.readout.rate = share * self.config.readout_rate
+            self.readout.anneal(share * self.config.readout_rate)
 
     def sweep(self, rows: Tensor, lesson: Lesson | None = None, generator: torch.Generator | None = None) -> Scores:
         """Send rows through the layers once: score every row, and learn from the first ones.
@@ -258,14 +258,15 @@ class Network:
         places = paths.shape[2] // channels
         return paths.view(*paths.shape[:2], channels, places).transpose(2, 3).flatten(2)
 
-    def _read_out(self, activities: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
+    def _read_out(self, found: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
         """Read all rows out, and let the read-out learn from those of a lesson that are real; (rows, C)."""
         if self.readout is None:
             return None
+        activities = torch.cat(found, 1)
         logits = self.readout.read(activities)
         if lesson is not None and not lesson.sham and (lesson.phase.raises or self.config.corruption is None):
             m = len(lesson.labels)
-            self.readout.learn([z[:m] for z in activities], logits[:m], lesson.labels, teaching.weight[:m])
+            self.readout.learn(activities[:m], logits[:m], lesson.labels, teaching.weight[:m])
         return logits
 
     def _scores(self, found: _Findings, m: int, logits: Tensor | None) -> Scores:
@@ -287,7 +288,7 @@ class Network:
             evidence = goodness.mean(1).nan_to_num(nan=-torch.inf)
         return Scores(evidence, goodness.sum(1), goodness, none, none)
 
-    def _send(self, paths: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _send(self, paths: Tensor) -> tuple[Tensor, Tensor]:
         """Send paths through the layers; return what the read-out reads of the last, and goodness (n, layers, p)."""
         x = self._enter(self._by_place(paths), torch.zeros(len(paths), 1, device=self.device))
         activities, goodness = [], []
@@ -296,7 +297,7 @@ class Network:
             goodness.append(found)
             if self._reads(depth):
                 activities.append(x[:, -1])
-        return activities, torch.stack(goodness, 1)
+        return torch.cat(activities, 1), torch.stack(goodness, 1)
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
