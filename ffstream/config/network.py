@@ -130,7 +130,9 @@ class NetworkConfig(Section):
         "none",
         description="A linear softmax read-out on the normalised activities of all layers, or of all but the first.",
     )
-    readout_rate: Positive = Field(0.1, description="Step size of the read-out.")
+    readout_rate: Positive = Field(
+        1.5, description="Step size of the read-out's Adam, times the number of activities: good for any width."
+    )
     prediction: Prediction = Field(
         "goodness",
         description="How a label is predicted: by goodness summed over layers, the same without the first layer, of "

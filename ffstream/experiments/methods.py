@@ -10,21 +10,16 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.config.network import Prediction
 from ffstream.experiments.recurrent import Recurrent
 from ffstream.experiments.row import Row
 from ffstream.ff.goodness import normalise
-from ffstream.ff.gradients import Factors
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network, dtype_of
-from ffstream.ff.optim import Adam
-from ffstream.ff.rounding import Nearest
+from ffstream.ff.readout import Readout
 from ffstream.measuring.nets import MOMENTS, Backprop
-
-BETAS = (0.9, 0.999)
 
 
 class Method(Protocol):
@@ -64,7 +59,7 @@ class Forward:
         self.phase = phase
         self.anneal = self.network.anneal
         self.state = self.network.state
-        readout = self.network.readout.state().values() if self.network.readout else ()
+        readout = (self.network.readout.weight,) if self.network.readout else ()
         layers = (part for layer in self.network.layers for part in layer.form.coding.parameters().values())
         weights = (layer.weight for layer in self.network.layers)
         self.parameters = sum(tensor.numel() for tensor in (*weights, *layers, *readout))
@@ -118,34 +113,30 @@ class Frozen:
         self.trunk = Network(unlabelled, OptimizerConfig(), device)
         self.device = device
         inputs = self._activities(torch.zeros(1, network.width, device=device)).shape[1]
-        self.weight = torch.zeros(network.labels, inputs, device=device)
-        self.rule = Adam(Nearest(self.weight), rate, BETAS)
-        self.rate = rate
-        self.parameters = self.weight.numel()
+        # A read-out's rate is Adam's step size times the number of activities.
+        self.rate = rate * inputs
+        self.readout = Readout(network.labels, inputs, self.rate, device)
+        self.parameters = self.readout.weight.numel()
+        self.state = self.readout.state
 
     def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
         inputs = self._activities(rows)
-        delta = (inputs @ self.weight.T).softmax(1) - functional.one_hot(labels, len(self.weight))
-        self.rule.apply(Factors(delta / len(rows), inputs))
+        share = torch.full((len(rows), 1), 1 / len(rows), device=self.device)
+        self.readout.learn(inputs, self.readout.read(inputs), labels, share)
 
     def predict(self, rows: Tensor) -> Tensor:
-        return (self._activities(rows) @ self.weight.T).argmax(1)
+        return self.readout.read(self._activities(rows)).argmax(1)
 
     def anneal(self, share: float) -> None:
-        self.rule.rate = share * self.rate
-
-    def state(self) -> dict[str, Tensor]:
-        return {"weight": self.weight, **self.rule.state()}
+        self.readout.anneal(share * self.rate)
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
         for name, tensor in self.state().items():
             tensor.copy_(saved[name])
 
     def _activities(self, rows: Tensor) -> Tensor:
-        """Return the normalised activities of every layer side by side, and a 1; (n, f)."""
-        found = [normalise(activities[:, 0]) for _, activities in self.trunk.look(rows)]
-        # One input more, always 1, is the bias.
-        return torch.cat([*found, torch.ones(len(rows), 1, device=self.device)], 1)
+        """Return the normalised activities of every layer side by side; (n, f)."""
+        return torch.cat([normalise(activities[:, 0]) for _, activities in self.trunk.look(rows)], 1)
 
 
 def make(row: Row, seed: int, device: torch.device) -> Method:

@@ -143,11 +143,11 @@ class Recurrent:
         self.labels, self.device = network.labels, device
         self.dtype = dtype_of(network.precision, device)
         self.layers = _layers(network, optimizer, device, self.dtype)
-        self.readout = Readout(network.labels, network.hidden, network.readout_rate, device)
+        self.readout = Readout(network.labels, sum(network.hidden), network.readout_rate, device)
         self._trust = float(network.negatives == "belief")
         self._rates = optimizer.rate, network.readout_rate
         links = (link.connection.weight for layer in self.layers for link in (layer.below, layer.above))
-        self.parameters = sum(tensor.numel() for tensor in (*links, *self.readout.state().values()))
+        self.parameters = sum(tensor.numel() for tensor in (*links, self.readout.weight))
 
     def rise(self, rows: Tensor) -> list[Tensor]:
         """Return the first states (n, u) of rows (n, i): one pass upwards, nothing from above."""
@@ -207,7 +207,7 @@ class Recurrent:
     def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
         """Learn rows (n, i) under their labels (n,), and under wrong ones that the read-out finds likely."""
         states = self.rise(rows)
-        activities = [normalise(state) for state in states]
+        activities = torch.cat([normalise(state) for state in states], 1)
         logits = self.readout.read(activities)
         noise = torch.empty_like(logits).exponential_(generator=generator)
         wrong = wrong_labels(logits * self._trust, labels.unsqueeze(1), noise)
@@ -237,7 +237,7 @@ class Recurrent:
         rate, readout_rate = self._rates
         for link in (link for layer in self.layers for link in (layer.below, layer.above)):
             link.rule.rate = share * rate
-        self.readout.rate = share * readout_rate
+        self.readout.anneal(share * readout_rate)
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that learning changes, by name."""

@@ -33,7 +33,7 @@ def look_up(network: Network, readout: Readout, rows: Tensor) -> Scores:
     return Scores(evidence, goodness.sum(1), goodness, none, none)
 
 
-def _send(network: Network, paths: Tensor) -> tuple[list[Tensor], Tensor]:
+def _send(network: Network, paths: Tensor) -> tuple[Tensor, Tensor]:
     """Send paths through the layers; return what the read-out reads of the last, and goodness (n, layers, p)."""
     x = network.enter(paths)
     activities, goodness = [], []
@@ -42,4 +42,4 @@ def _send(network: Network, paths: Tensor) -> tuple[list[Tensor], Tensor]:
         goodness.append(found)
         if network.reads(depth):
             activities.append(x[:, -1])
-    return activities, torch.stack(goodness, 1)
+    return torch.cat(activities, 1), torch.stack(goodness, 1)

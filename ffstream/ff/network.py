@@ -79,8 +79,8 @@ class Network:
         self._signs = {phase: torch.tensor([signs[:targets]], device=device) for phase, signs in _SIGNS.items()}
         self.readout: Readout | None = None
         if network.readout != "none":
-            sizes = [layer.onward for layer in self.layers[network.readout == "upper" :]]
-            self.readout = Readout(network.labels, sizes, network.readout_rate, device)
+            activities = sum(layer.onward for layer in self.layers[network.readout == "upper" :])
+            self.readout = Readout(network.labels, activities, network.readout_rate, device)
         self.dreams = make_dreams(network, dreams, device) if dreams and dreams.source != "memory" else None
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
@@ -92,7 +92,7 @@ class Network:
         self._annealed = share
         self._pace()
         if self.readout is not None:
-            self.readout.rate = share * self.config.readout_rate
+            self.readout.anneal(share * self.config.readout_rate)
 
     def sweep(self, rows: Tensor, lesson: Lesson | None = None, generator: torch.Generator | None = None) -> Scores:
         """Send rows through the layers once: score every row, and learn from the first ones.
@@ -240,16 +240,17 @@ class Network:
         """Return the first layer's goodness (n, p) of paths (n, p, i), learning nothing."""
         return self.layers[0].read(self.enter(paths))[0]
 
-    def _read_out(self, activities: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
+    def _read_out(self, found: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
         """Read all rows out, and let the read-out learn from those of a lesson that are real; (rows, C)."""
         if self.readout is None:
             return None
+        activities = torch.cat(found, 1)
         logits = self.readout.read(activities)
         if lesson is not None and not lesson.sham and (lesson.phase.raises or self.config.corruption is None):
             real = slice(lesson.dreamed, len(lesson.labels))
             if real.start < real.stop:
                 labels = lesson.labels[real]
-                self.readout.learn([z[real] for z in activities], logits[real], labels, teaching.weight[real])
+                self.readout.learn(activities[real], logits[real], labels, teaching.weight[real])
         return logits
 
 

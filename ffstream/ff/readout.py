@@ -5,44 +5,54 @@ It learns by its own delta rule, in the sweep in which the layers learn: no grad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ffstream.ff.gradients import Factors
+from ffstream.ff.optim import Adam
+from ffstream.ff.rounding import Nearest
+
+# Decay of Adam's first and second moment (Kingma & Ba 2015).
+BETAS = (0.9, 0.999)
+
 
 class Readout:
-    """Labels from activities: ``softmax(sum_l W_l z_l + b)``.
+    """Labels from activities: ``softmax(W z + b)``, learned by Adam.
 
-    The step is that of normalised least mean squares: divided by the number of activities, so that a sample moves the
-    logits of its like as far, whatever the network's width.
+    The plain delta rule follows the few directions that all activities share, and leaves the fine ones, which tell
+    labels apart, for later passes; Adam moves each weight as far.
 
     Parameters
     ----------
     labels
         Number of labels C.
-    sizes
-        Activities (of each layer that is read).
+    activities
+        Number of activities of a row, f.
     rate
-        Step size.
+        Adam's step size times the number of activities: a step moves the logits as far, whatever the network's width.
+
+    Attributes
+    ----------
+    weight
+        (C, f + 1): the last column is the bias, as if one activity more were always 1.
     """
 
-    def __init__(self, labels: int, sizes: Sequence[int], rate: float, device: torch.device) -> None:
-        self.weights = [torch.zeros(labels, size, device=device) for size in sizes]
-        self.bias = torch.zeros(labels, device=device)
-        self.rate = rate
-        self._activities = sum(sizes) + 1
+    def __init__(self, labels: int, activities: int, rate: float, device: torch.device) -> None:
+        self.weight = torch.zeros(labels, activities + 1, device=device)
+        self._activities = activities
+        self._rule = Adam(Nearest(self.weight), rate / activities, BETAS)
 
-    def read(self, activities: Sequence[Tensor]) -> Tensor:
-        """Turn activities (n, size), one tensor a layer that is read, into logits (n, C)."""
-        logits = self.bias.expand(len(activities[0]), -1)
-        for weight, z in zip(self.weights, activities, strict=True):
-            logits = logits + z.float() @ weight.T
-        return logits
+    def anneal(self, rate: float) -> None:
+        """Set the step size, as it was given at first."""
+        self._rule.rate = rate / self._activities
 
-    def learn(self, activities: Sequence[Tensor], logits: Tensor, labels: Tensor, share: Tensor) -> None:
-        """Learn rows of activities, and the logits that were read off them.
+    def read(self, activities: Tensor) -> Tensor:
+        """Turn activities (n, f) into logits (n, C)."""
+        return torch.addmm(self.weight[:, -1], activities.float(), self.weight[:, :-1].T)
+
+    def learn(self, activities: Tensor, logits: Tensor, labels: Tensor, share: Tensor) -> None:
+        """Learn rows of activities (m, f), and the logits that were read off them; without a label nothing moves.
 
         Parameters
         ----------
@@ -51,13 +61,14 @@ class Readout:
         share
             (m, 1): how much each row teaches.
         """
+        told = labels >= 0
+        # A gradient of zero would still move the weights, by Adam's momentum.
+        if not told.any():
+            return
         target = functional.one_hot(labels.clamp(min=0), logits.shape[1])
-        error = (logits.softmax(1) - target) * share * (labels >= 0).unsqueeze(1)
-        step = -self.rate / self._activities
-        for weight, z in zip(self.weights, activities, strict=True):
-            weight.addmm_(error.T, z.float(), alpha=step)
-        self.bias.add_(error.sum(0), alpha=step)
+        error = (logits.softmax(1) - target) * share * told.unsqueeze(1)
+        self._rule.apply(Factors(error, functional.pad(activities.float(), (0, 1), value=1.0)))
 
     def state(self) -> dict[str, Tensor]:
-        """Return every tensor that a checkpoint must hold, by name."""
-        return {"bias": self.bias, **{f"{i}.weight": weight for i, weight in enumerate(self.weights)}}
+        """Return every tensor that a checkpoint must hold, by name; writing into them restores the read-out."""
+        return {"weight": self.weight, **self._rule.state()}

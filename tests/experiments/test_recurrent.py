@@ -20,7 +20,14 @@ from ffstream.ff.goodness import normalise
 
 CPU = torch.device("cpu")
 KEYS = ("temperature", "threshold")
-NETWORK = {"shape": [8, 8], "hidden": [24, 20, 16], "temperature": 4.0, "threshold": 4.0, "precision": "float32"}
+NETWORK = {
+    "shape": [8, 8],
+    "hidden": [24, 20, 16],
+    "temperature": 4.0,
+    "threshold": 4.0,
+    "precision": "float32",
+    "readout_rate": 0.1,
+}
 SIGNS = torch.tensor([1.0, 0.0])
 
 

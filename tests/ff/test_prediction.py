@@ -17,7 +17,7 @@ NAMES = ("disjoint", "context", "overlay", "images", "overlaid images")
 
 
 def make_learned(name: str, prediction: str, readout: str = "all") -> Network:
-    network = make_network(name, readout=readout, readout_rate=2.0, shortlist=LISTED)
+    network = make_network(name, readout=readout, shortlist=LISTED)
     network.prediction = prediction
     for seed in range(6):
         learn(network, make_rows(LEARNING, seed), LEARNING, Phase.WAKE)
@@ -25,9 +25,8 @@ def make_learned(name: str, prediction: str, readout: str = "all") -> Network:
 
 
 def plain_logits(network: Network, rows: Tensor) -> Tensor:
-    state = network.state()
-    weights = [state[key] for key in sorted(state) if key.startswith("readout.") and key.endswith("weight")]
-    return plain_activities(network, rows) @ torch.cat(weights, 1).T + state["readout.bias"]
+    weight = network.state()["readout.weight"]
+    return plain_activities(network, rows) @ weight[:, :-1].T + weight[:, -1]
 
 
 def plain_evidence(network: Network, rows: Tensor) -> Tensor:

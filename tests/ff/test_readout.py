@@ -36,15 +36,23 @@ def make_read(name: str, readout: str = "all", **network: object) -> Network:
 
 
 def readout_of(network: Network) -> dict[str, torch.Tensor]:
-    """Return the read-out's weights (C, activities) of all layers one after another, and its bias."""
-    state = copy_of(network)
-    names = sorted(name for name in state if name.startswith("readout.") and name.endswith("weight"))
-    return {"weight": torch.cat([state[name] for name in names], 1), "bias": state["readout.bias"]}
+    """Return the read-out's tensors, by name."""
+    return {name: tensor for name, tensor in copy_of(network).items() if name.startswith("readout.")}
+
+
+def with_one(activities: torch.Tensor) -> torch.Tensor:
+    """Add the activity that is always 1, for the bias."""
+    return torch.cat([activities, torch.ones(len(activities), 1)], 1)
 
 
 def plain_logits(network: Network, rows: torch.Tensor) -> torch.Tensor:
-    readout = readout_of(network)
-    return plain_activities(network, rows) @ readout["weight"].T + readout["bias"]
+    return with_one(plain_activities(network, rows)) @ readout_of(network)["readout.weight"].T
+
+
+def plain_adam(network: Network) -> tuple[torch.Tensor, torch.optim.Adam]:
+    """Make the weights of a read-out that has not learned, and torch's own optimizer for them."""
+    weight = readout_of(network)["readout.weight"].requires_grad_()
+    return weight, torch.optim.Adam([weight], lr=network.config.readout_rate / (weight.shape[1] - 1))
 
 
 @pytest.mark.parametrize("readout", ["all", "upper"])
@@ -58,18 +66,18 @@ def test_a_network_is_read_out_by_the_plain_formula(name, readout):
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("readout", ["all", "upper"])
 @pytest.mark.parametrize("name", READ)
-def test_the_step_is_that_of_autograd_on_the_cross_entropy(name, readout, phase, m):
-    network, rows = make_read(name, readout), make_rows(m + QUERIES)
-    before, activities = readout_of(network), plain_activities(network, rows[:m])
-    free = {key: tensor.clone().requires_grad_() for key, tensor in before.items()}
-    logits = activities @ free["weight"].T + free["bias"]
-    functional.cross_entropy(logits, make_labels(m), reduction="sum").backward()
-    learn(network, rows, m, phase)
-    # The bias is an activity too.
-    step = network.config.readout_rate * min(1, FULL_STEP / m) / (activities.shape[1] + 1)
-    for key, tensor in readout_of(network).items():
-        torch.testing.assert_close(tensor - before[key], -step * free[key].grad, rtol=1e-3, atol=1e-6)
-        assert not torch.equal(tensor, before[key])
+def test_the_steps_are_those_of_adam_and_autograd_on_the_cross_entropy(name, readout, phase, m):
+    network = make_network(name, readout=readout)
+    weight, adam = plain_adam(network)
+    for seed in range(3):
+        rows, before = make_rows(m + QUERIES, seed), weight.detach().clone()
+        logits = with_one(plain_activities(network, rows[:m])) @ weight.T
+        adam.zero_grad()
+        (min(1, FULL_STEP / m) * functional.cross_entropy(logits, make_labels(m), reduction="sum")).backward()
+        adam.step()
+        learn(network, rows, m, phase)
+        torch.testing.assert_close(network.state()["readout.weight"], weight.detach(), rtol=1e-3, atol=1e-5)
+        assert (weight != before).any(1).all()
 
 
 @pytest.mark.parametrize("name", ["disjoint", "context", "images", "against labels"])
@@ -95,12 +103,17 @@ def test_a_sample_without_a_label_teaches_the_readout_nothing():
     labels[::2] = -1
     activities = plain_activities(network, rows)
     network.sweep(rows, Lesson(labels, Phase.WAKE))
-    # At first every label is as probable, and the step is that of the rows with a label.
+    # At first every label is as probable, and the gradient is that of the rows with a label.
     error = 1 / LABELS - functional.one_hot(labels[1::2], LABELS)
-    step = network.config.readout_rate / (activities.shape[1] + 1)
-    readout = readout_of(network)
-    torch.testing.assert_close(readout["weight"], -step * error.T @ activities[1::2], rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(readout["bias"], -step * error.sum(0), rtol=1e-4, atol=1e-6)
+    gradient = error.T @ with_one(activities[1::2])
+    torch.testing.assert_close(network.state()["readout.mean"], 0.1 * gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_once_it_has_learned_samples_without_labels_do_not_move_it():
+    network = make_read("none")
+    before = readout_of(network)
+    network.sweep(make_rows(LEARNING), Lesson(torch.full((LEARNING,), -1), Phase.WAKE))
+    assert equal(readout_of(network), before)
 
 
 def test_without_any_label_the_layers_learn_and_the_readout_does_not():
@@ -133,19 +146,19 @@ def test_beside_corrupted_copies_the_readout_learns_the_real_rows_alone():
     learn(beside, rows, LEARNING, Phase.TOGETHER)
     learn(awake, rows, LEARNING, Phase.WAKE)
     # What the first layer sends on is not yet of other weights; the centres that were are those of both.
-    torch.testing.assert_close(beside.state()["readout.0.weight"], awake.state()["readout.0.weight"])
-    assert awake.state()["readout.0.weight"].any()
+    for key, tensor in readout_of(awake).items():
+        torch.testing.assert_close(beside.state()[key], tensor)
+        assert tensor.any()
 
 
 def test_a_readout_comes_to_tell_what_is_linear_in_its_activities():
-    readout, generator = Readout(3, [6, 4], 3.0, torch.device("cpu")), seeded()
+    readout, generator = Readout(3, 10, 0.3, torch.device("cpu")), seeded()
     truth = torch.randn(10, 3, generator=generator)
     for _ in range(300):
         z = torch.randn(64, 10, generator=generator)
-        split, labels = z.split([6, 4], 1), (z @ truth).argmax(1)
-        readout.learn(split, readout.read(split), labels, torch.ones(64, 1))
+        readout.learn(z, readout.read(z), (z @ truth).argmax(1), torch.ones(64, 1))
     z = torch.randn(1_000, 10, generator=generator)
-    assert float((readout.read(z.split([6, 4], 1)).argmax(1) == (z @ truth).argmax(1)).float().mean()) > 0.95
+    assert float((readout.read(z).argmax(1) == (z @ truth).argmax(1)).float().mean()) > 0.95
 
 
 def test_a_configuration_without_labels_needs_a_readout_to_predict():

@@ -47,7 +47,7 @@ def test_a_small_network_learns_with_every_option(name, phases):
 
 @pytest.mark.parametrize("negatives", ["shuffled", "masks"])
 def test_a_read_out_learns_from_layers_that_learn_without_labels(negatives):
-    assert accuracy("none", "in_place", [Phase.TOGETHER], negatives=negatives, readout_rate=3.0) > 0.9
+    assert accuracy("none", "in_place", [Phase.TOGETHER], negatives=negatives) > 0.9
 
 
 @pytest.mark.parametrize(("precision", "rounding"), PRECISIONS)
