@@ -93,6 +93,9 @@ def weigh(rule: Prediction, goodness: Tensor, logits: Tensor | None, shortlist: 
         return goodness.mean(1)
     if rule == "readout":
         return logits
+    if goodness.shape[2] < logits.shape[1]:
+        # Rows that were learned unscored have the goodness of few labels, and none to list.
+        return goodness.mean(1)
     listed = torch.zeros_like(logits, dtype=torch.bool).scatter(1, listed_first(logits, shortlist), value=True)
     return goodness.mean(1).masked_fill(~listed, -torch.inf)
 

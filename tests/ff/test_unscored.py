@@ -49,6 +49,14 @@ def test_the_wrong_label_falls_and_is_never_the_true_one(phase, negatives):
     assert set(network.sweep(rows).labels().tolist()) <= set(range(LABELS))
 
 
+@pytest.mark.parametrize("prediction", ["readout", "cascade"])
+def test_a_network_that_predicts_by_a_read_out_learns_unscored(prediction):
+    network = make_network("overlay", readout="all", prediction=prediction, shortlist=2)
+    before = copy_of(network)
+    after = taught(network, make_rows(LEARNING), Phase.TOGETHER, scored=False)
+    assert not equal(before, after)
+
+
 @pytest.mark.parametrize("coding", ["disjoint", "context"])
 def test_where_one_path_serves_all_labels_it_is_as_any_lesson(coding):
     one, other = (make_network(coding) for _ in range(2))
