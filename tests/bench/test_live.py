@@ -67,7 +67,7 @@ def test_a_feeder_feeds_only_as_long_as_it_is_asked_to(start_daemon):
 
 
 def test_queries_near_phase_changes_stand_beside_the_others(tmp_path):
-    found = changes.measure(tmp_path, NET, steps=20, seconds=2.0)
+    found = changes.measure(tmp_path, NET, steps=300, seconds=3.0)
     assert {row.when for row in found.rows} == {"falling asleep", "waking", "between"}
     assert sum(row.queries for row in found.rows) >= len(found.queries)
     assert all(row.lost == 0 for row in found.rows)
