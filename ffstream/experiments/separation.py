@@ -84,6 +84,9 @@ def measure(plan: Plan, lived: Callable[[str], object]) -> Iterator[Row]:
     for name, known in (("arms", ARMS), ("negatives", NEGATIVES)):
         if alien := set(getattr(plan, name)) - set(known):
             raise ConfigError(f"--{name}: {sorted(alien)} unknown; known are {', '.join(known)}")
+    # What cannot be is known at once, not after hours.
+    for cell in plan.cells:
+        configure(plan, *cell)
     for arm, negatives, steps, seed in plan.cells:
         lived(f"{arm}, {negatives}, {steps} steps, seed {seed}")
         yield live(plan, arm, negatives, steps, seed)

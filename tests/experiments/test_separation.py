@@ -88,6 +88,19 @@ def test_what_is_unknown_is_named(data):
         next(measure(plan_of(data, arms=["asleep"]), lambda name: None))
 
 
+def test_what_does_not_go_together_is_refused_before_anything_is_lived(data):
+    lived = []
+    with pytest.raises(ConfigError, match=r"published, dream: .* set network\.coding"):
+        next(measure(plan_of(data, arms=["plain", "published"], negatives=["dream"]), lived.append))
+    assert lived == []
+
+
+@pytest.mark.parametrize("negatives", ["masks", "dream"])
+def test_sleep_may_lower_something_else(data, negatives):
+    row = live(plan_of(data, passes=4), "remembered", negatives, 4, 0)
+    assert row.sleep_end_accuracy > 0.5
+
+
 def test_the_table_has_means_over_seeds_at_both_ends(data):
     row = asdict(live(plan_of(data, passes=1), "plain", "relabel", 4, 0))
     rows = [
