@@ -38,7 +38,11 @@ def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> Kernels:
     Where there is no compiler it says so, and returns the functions as they are written: the results are the same
     within rounding.
     """
-    torch._dynamo.config.recompile_limit = GRAPHS  # noqa: SLF001  has no public name
+    config = torch._dynamo.config  # noqa: SLF001  has no public name
+    config.recompile_limit = GRAPHS
+    # Rows are marked as dynamic below. Left to itself torch makes dynamic whatever differs between two calls, as the
+    # number of targets between phases and the units between layers: what it then makes takes up to 40 times as long.
+    config.automatic_dynamic_shapes = False
     kernels = Kernels(torch.compile(judge), torch.compile(enter))
     dense = [layer.connection for layer in network.layers if isinstance(layer.connection, Dense)]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import subprocess
@@ -165,6 +166,21 @@ def test_a_network_of_many_widths_is_compiled_whole(no_compilation):
         network = make_fused("disjoint", hidden=(40, 20, 11, 64))
     for m, queries in STEPS:
         learn(network, make_rows(m + queries), m, Phase.WAKE)
+
+
+@pytest.mark.parametrize("phases", [(Phase.WAKE, Phase.TOGETHER), (Phase.TOGETHER, Phase.WAKE)], ids=str)
+def test_rows_alone_are_dynamic_whatever_differs_between_phases_and_layers(monkeypatch, phases):
+    symbols = []
+
+    def note(graph: torch.fx.GraphModule, inputs: list[object]) -> torch.fx.GraphModule:
+        symbols.append({str(size) for size in inputs if isinstance(size, torch.SymInt)})
+        return graph
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=note))
+    make_fused("disjoint", *phases, hidden=(40, 20))
+    # Entering and two layers, the latter for two phases, each for one row and for several.
+    assert sorted(map(len, symbols)) == [0] * 5 + [1] * 5
 
 
 WITHOUT_A_COMPILER = """
