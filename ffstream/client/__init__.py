@@ -55,7 +55,7 @@ class Client:
     Parameters
     ----------
     address
-        ``host:port``, the first of the daemon's six ports.
+        ``host:port``, the first of the daemon's six ports; ``tcp://`` before it is as well.
     feeder
         Name under which the daemon remembers how far this feeder has come; a unique one by default.
     epoch
@@ -86,8 +86,8 @@ class Client:
         timeout_s: float = 10.0,
         hold: int = 1,
     ) -> None:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal():
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        if not host or "/" in host or not port.isdecimal():
             raise ValueError(f"expected HOST:PORT, got {address!r}")
         self._host, self._port = host, int(port)
         self._timeout_s = timeout_s

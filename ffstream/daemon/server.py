@@ -28,8 +28,8 @@ from ffstream.wire import Frames, InputSpec
 
 log = logging.getLogger(__name__)
 
-# Messages read from one socket before the others get their turn.
-TURN_MESSAGES = 64
+# How long one socket is read before the others, and the engine's answers, get their turn.
+TURN_S = 0.0005
 POLL_MS = 100
 LATENCIES = 1_000
 
@@ -213,7 +213,8 @@ class Server:
 
 
 def _read_some(socket: zmq.Socket[bytes], read: Callable[[list[bytes]], None]) -> None:
-    for _ in range(TURN_MESSAGES):
+    ends = time.monotonic() + TURN_S
+    while time.monotonic() < ends:
         try:
             frames = socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:

@@ -32,10 +32,15 @@ def test_pushing_to_nobody_ends_when_no_more_can_be_kept():
     client.close()
 
 
-@pytest.mark.parametrize("address", ["5700", "localhost", "localhost:", ":5700"])
+@pytest.mark.parametrize("address", ["5700", "localhost", "localhost:", ":5700", "http://localhost:5700"])
 def test_an_address_without_host_or_port_is_refused(address):
     with pytest.raises(ValueError, match="HOST:PORT"):
         Client(address)
+
+
+def test_an_address_may_be_as_zeromq_writes_it(daemon):
+    with Client(f"tcp://{daemon.address}") as client:
+        assert client.status()["version"] >= 0
 
 
 def test_labels_must_be_as_many_as_samples():
