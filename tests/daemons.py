@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,11 @@ def starter(folder: Path) -> Iterator[StartDaemon]:
             )
 
         yield start
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait for a condition, and fail where it does not come to hold in time."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)

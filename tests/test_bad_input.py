@@ -11,7 +11,7 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
-from daemons import starter
+from daemons import starter, until
 from plain_client import CONTROL, EVENTS, PUSH, QUERIES, SAMPLES, Feeder, Line, command, pack
 
 MESSAGE_BYTES = 32_768
@@ -301,13 +301,6 @@ def test_many_small_frames_are_one_message_and_refused_as_one(daemon):
 def counted(daemon, name, **labels):
     text = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
     return daemon.metrics().get(f"ffstream_{name}_total{{{text}}}", 0.0)
-
-
-def until(condition, seconds=10.0):
-    give_up = time.monotonic() + seconds
-    while not condition() and time.monotonic() < give_up:
-        time.sleep(0.02)
-    assert condition()
 
 
 PUSHED = {name: (pack("samples", tensors, count=2), code, 2) for name, (tensors, code, _, _) in BAD_TENSORS.items()} | {
