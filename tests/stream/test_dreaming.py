@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_engine import Driven
+from engines import Driven
 from test_learner import NONE, drive, make_config, same, stream
 
 from ffstream.ff import dreams
