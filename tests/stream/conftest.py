@@ -1,4 +1,4 @@
-"""Fixtures: an engine that each test drives itself."""
+"""Fixtures: an engine that each test drives itself, and a place for checkpoints."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 from engines import Driven
 
+from ffstream.stream.checkpoint import CheckpointStore
+
 
 @pytest.fixture
 def driven(tmp_path: Path) -> Iterator[Driven]:
     made = Driven(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path, keep=3)
