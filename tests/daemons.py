@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,17 @@ def starter(folder: Path) -> Iterator[StartDaemon]:
             )
 
         yield start
+
+
+def counted(daemon: Spawned, name: str, **labels: str) -> float:
+    """Return a counter of a daemon by its name and labels, 0 before the first of its kind."""
+    text = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+    return daemon.metrics().get(f"ffstream_{name}_total{{{text}}}", 0.0)
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait for a condition, and fail where it does not come to hold in time."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)

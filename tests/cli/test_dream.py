@@ -73,24 +73,24 @@ def test_an_event_carries_the_dream(dreamer):
         assert len(event.fields["goodness"]) == 2
 
 
-def test_a_checkpoint_that_learned_no_dreams_says_what_to_set(daemon, client, digits, tmp_path):
-    client.feed(digits[0][:200], digits[1][:200])
-    client.flush()
-    client.control("checkpoint", checkpoint="plain")
-    done = run("dream", str(daemon.config.state.directory / "plain"), "--out", str(tmp_path / "a.png"))
+def refused(daemon, digits, count, folder):
+    """Let a daemon learn so many digits and save, and return why its checkpoint is not dreamed of."""
+    with Client(daemon.address, ack="learned") as client:
+        client.feed(digits[0][:count], digits[1][:count])
+        client.flush()
+        client.control("checkpoint", checkpoint="young")
+    done = run("dream", str(daemon.config.state.directory / "young"), "--out", str(folder / "a.png"))
     assert done.returncode == 65
-    assert "set dreams.source to 'dream' or 'hybrid'" in done.stderr
+    return done.stderr
+
+
+def test_a_checkpoint_that_learned_no_dreams_says_what_to_set(daemon, digits, tmp_path):
+    assert "set dreams.source to 'dream' or 'hybrid'" in refused(daemon, digits, 200, tmp_path)
 
 
 def test_a_checkpoint_that_has_seen_too_little_says_so(start_daemon, digits, tmp_path):
     daemon = start_daemon(dreams={"source": "hybrid"})
-    with Client(daemon.address, ack="learned") as client:
-        client.feed(digits[0][:50], digits[1][:50])
-        client.flush()
-        client.control("checkpoint", checkpoint="young")
-    done = run("dream", str(daemon.config.state.directory / "young"), "--out", str(tmp_path / "a.png"))
-    assert done.returncode == 65
-    assert "too few to dream of" in done.stderr
+    assert "too few to dream of" in refused(daemon, digits, 50, tmp_path)
 
 
 def test_a_live_daemon_that_does_not_dream_says_what_to_look_at(daemon, monkeypatch, tmp_path):

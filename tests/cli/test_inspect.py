@@ -8,15 +8,6 @@ import pytest
 from test_cli import run
 
 
-@pytest.fixture
-def directory(daemon, client, digits):
-    client.control("checkpoint", checkpoint="start")
-    client.feed(digits[0][:300], digits[1][:300])
-    client.flush()
-    client.control("checkpoint", checkpoint="later")
-    return str(daemon.config.state.directory)
-
-
 def test_a_live_directory_is_listed_and_the_daemon_does_not_notice(directory, client):
     listed = run("inspect", directory)
     assert listed.returncode == 0, listed.stderr

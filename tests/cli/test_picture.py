@@ -10,15 +10,6 @@ from PIL import Image
 from test_cli import run
 
 
-@pytest.fixture
-def directory(daemon, client, digits):
-    client.control("checkpoint", checkpoint="start")
-    client.feed(digits[0][:600], digits[1][:600])
-    client.flush()
-    client.control("checkpoint", checkpoint="later")
-    return str(daemon.config.state.directory)
-
-
 def drawing(path):
     """Return the pixels of a picture, of which a part is drawn on."""
     pixels = np.asarray(Image.open(path).convert("L"))

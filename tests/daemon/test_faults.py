@@ -13,18 +13,12 @@ import time
 
 import numpy as np
 import pytest
+from daemons import until
 
 from ffstream import Client, failpoints
 from ffstream.errors import Refused
 
 RARELY = {"checkpoint_s": 1e6}
-
-
-def until(condition, seconds=30.0):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def kill(daemon):
@@ -63,7 +57,7 @@ def test_what_was_acknowledged_is_learned_once_though_the_daemon_is_killed_under
             client.feed(images[start : start + 50], labels[start : start + 50])
         client.flush()
         assert client.acknowledged == 1200
-        until(lambda: client.status()["samples_learned"] == 1200)
+        until(lambda: client.status()["samples_learned"] == 1200, 30)
     assert again.stop() == 0
 
 
@@ -88,7 +82,7 @@ def test_a_feeder_that_died_goes_on_where_it_was_acknowledged(daemon, digits):
     feeder = multiprocessing.get_context("spawn").Process(target=_feed_for_ever, args=(daemon.address, *digits))
     feeder.start()
     with Client(daemon.address, feeder="mortal", epoch=1, ack="learned") as client:
-        until(lambda: client.status()["samples_learned"] > 200)
+        until(lambda: client.status()["samples_learned"] > 200, 30)
         feeder.kill()
         feeder.join()
         images, labels = (np.concatenate([part] * 40) for part in digits)
@@ -131,10 +125,10 @@ def test_a_full_disk_stops_acknowledgements_and_nothing_else_and_recovers(start_
             asking.control("checkpoint")
         held = client.acknowledged
         (small_disk / "ballast").unlink()
-        until(lambda: _flushed(client))
+        until(lambda: _flushed(client), 30)
         assert client.acknowledged > held
         assert asking.status()["samples_learned"] == client.acknowledged
-        until(lambda: daemon.metrics()["ffstream_journal_stalled"] == 0)
+        until(lambda: daemon.metrics()["ffstream_journal_stalled"] == 0, 30)
 
 
 def _feed(client, images, labels):
@@ -162,7 +156,7 @@ def test_a_write_that_fails_ends_the_daemon_and_loses_nothing_acknowledged(start
         monkeypatch.delenv(failpoints.VARIABLE)
         follow(start_daemon, daemon)
         feeding.join(60)
-        until(lambda: client.status()["samples_learned"] == 400)
+        until(lambda: client.status()["samples_learned"] == 400, 30)
 
 
 def _feed_slowly(client, images, labels):
@@ -183,7 +177,7 @@ def test_a_sample_that_ends_the_daemon_is_set_aside_and_told(start_daemon, digit
             assert daemon.process.wait(30) == -signal.SIGKILL
             daemon = follow(start_daemon, daemon, wait=False)
         feeding.join(60)
-        until(lambda: client.status()["samples_learned"] == 39)
+        until(lambda: client.status()["samples_learned"] == 39, 30)
         with client.events("quarantine", after=0, timeout_s=5) as events:
             told = next(iter(events)).fields
     assert (told["feeder"], told["sample"]) == ("poison", 7)
@@ -219,7 +213,7 @@ def test_while_it_catches_up_it_answers_and_says_so_and_takes_no_samples(start_d
             client.control("sleep")
         client.feed(images[:10], labels[:10])
         client.flush()
-        until(lambda: client.status()["samples_learned"] == learned + 10)
+        until(lambda: client.status()["samples_learned"] == learned + 10, 30)
         assert not client.predict(images[:5]).catching_up
         assert again.get("/readyz")[0] == 200
         with client.events("recovery", after=0, timeout_s=5) as events:

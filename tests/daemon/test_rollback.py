@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
+from daemons import until
 
 from ffstream import Client
 from ffstream.errors import Refused, Unreachable
@@ -17,10 +17,7 @@ def learn(client, digits, start, count=320):
     learned = client.status()["samples_learned"] + count
     client.feed(digits[0][start : start + count], digits[1][start : start + count])
     client.flush()
-    give_up = time.monotonic() + 30
-    while client.status()["samples_learned"] < learned:
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    until(lambda: client.status()["samples_learned"] >= learned, 30)
 
 
 def stand_still(client):

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from daemons import until
 
 from ffstream import Client
 from ffstream.errors import Refused
-
-
-def until(condition):
-    give_up = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import math
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import zmq
+from daemons import until
 from PIL import Image
 from plain_client import PUSH, Feeder, Line
 
@@ -20,13 +20,6 @@ from ffstream.errors import Refused
 
 # Learns without labels, and reads out what it has learned by those that come.
 UNSUPERVISED = {"coding": "none", "negatives": "masks", "readout": "all", "prediction": "readout"}
-
-
-def until(condition, seconds=30.0):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def feed_all(client, images, labels=None):
@@ -76,7 +69,7 @@ def test_a_network_that_needs_labels_refuses_samples_without_and_goes_on(client,
 
 def test_a_network_that_needs_labels_drops_pushed_samples_without_and_counts_them(daemon, client, digits):
     client.push(digits[0][:7])
-    until(lambda: daemon.metrics().get('ffstream_samples_dropped_total{reason="bad_label"}') == 7)
+    until(lambda: daemon.metrics().get('ffstream_samples_dropped_total{reason="bad_label"}') == 7, 30)
     assert (client.status()["samples_learned"], unlabelled(daemon)) == (0, 0)
 
 
@@ -96,7 +89,7 @@ def test_samples_without_a_label_are_learned_counted_and_never_scored(unsupervis
         client.feed(digits[0][:300])
         client.push(digits[0][:20])
         client.flush()
-        until(lambda: client.status()["samples_learned"] == 320)
+        until(lambda: client.status()["samples_learned"] == 320, 30)
         assert math.isnan(client.status()["prequential"])
         told = score(client)
         assert math.isnan(told["prequential"])
@@ -138,7 +131,7 @@ def test_the_tensor_of_labels_is_needed_all_the_same(unsupervised, digits):
         assert feeder.listen()["code"] == "missing_tensor"
     with Line(unsupervised, PUSH, zmq.PUSH) as line:
         line.send("samples", {"inputs": digits[0][:3], "labels": np.full(3, -1, np.int32)}, count=3)
-        until(lambda: unlabelled(unsupervised) == 3)
+        until(lambda: unlabelled(unsupervised) == 3, 30)
 
 
 def test_feed_reads_files_folders_and_lines_without_labels(unsupervised, digits, tmp_path):
@@ -152,7 +145,7 @@ def test_feed_reads_files_folders_and_lines_without_labels(unsupervised, digits,
     for count, (source, stdin) in enumerate([(tmp_path / "s.npy", None), (folder, None), ("-", lines)], start=1):
         fed = feed(source, unsupervised, stdin)
         assert fed.stdout.startswith("9 samples acknowledged"), fed.stderr
-        until(lambda count=count: unlabelled(unsupervised) == 9 * count)
+        until(lambda count=count: unlabelled(unsupervised) == 9 * count, 30)
 
 
 def test_what_was_acknowledged_without_a_label_is_learned_after_a_kill(start_daemon, unsupervised, digits):
@@ -171,5 +164,5 @@ def test_what_was_acknowledged_without_a_label_is_learned_after_a_kill(start_dae
         assert client.status()["samples_learned"] == learned < 400
         assert np.array_equal(before.goodness, after.goodness)
         client.control("resume")
-        until(lambda: client.status()["samples_learned"] == 400)
+        until(lambda: client.status()["samples_learned"] == 400, 30)
         assert math.isnan(client.status()["prequential"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_engine import Driven
+from engines import Driven
 from test_recovery import equal, whole
 
 import ffstream

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_engine import Driven
-from test_learner import NONE, drive, make_config, same, stream
+from engines import Driven
+from learners import NONE, RUN, drive, make_config, reopened, same, stream, stream_after
 
 from ffstream.ff import dreams
 from ffstream.ff.lesson import Phase
@@ -20,7 +20,6 @@ from ffstream.stream.outbox import Dreamed
 DREAM = {"dreams": {"source": "dream"}, "engine": {"device": "cpu", "max_batch": 8, "memory_samples": 0}}
 HYBRID = {"dreams": {"source": "hybrid"}}
 NOBODY = {"coding": "none", "negatives": "shuffled", "readout": "all", "prediction": "readout"}
-RUN = 24
 
 
 @pytest.fixture(autouse=True)
@@ -75,14 +74,9 @@ def test_it_does_not_sleep_before_there_is_enough_to_dream_of(monkeypatch):
 @pytest.mark.parametrize("steps", [3, 11])
 def test_a_learner_with_dreams_goes_on_bit_for_bit_from_disk(tmp_path, sections, steps):
     config = make_config(**sections)
-    samples, again = stream(), stream()
+    samples = stream()
     first = drive(Learner(config), samples, steps)
-    store = CheckpointStore(tmp_path, keep=1)
-    store.save(first.snapshot())
-    restored = Learner(config)
-    restored.restore(store.newest()[0])
-    for _ in range(first.samples_learned // 5):
-        next(again)
+    restored, again = reopened(first, config, tmp_path), stream_after(first)
     for _ in range(RUN):
         first.dream(np.zeros(1, np.int64))
         first.dead_units()

@@ -1,67 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from learners import NONE, RULES, RUN, drive, make_config, reopened, same, stream, stream_after, tensors
 
-from ffstream.config import Config, parse
 from ffstream.errors import CheckpointError, ConfigError
 from ffstream.ff.judging import Kernels
 from ffstream.ff.lesson import Phase
-from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.learner import Learner
 from ffstream.stream.phases import Override
 
-RULES = ("in_place", "unit", "factored", "momentum", "adam")
 ROUNDED = [
     *((rule, "nearest", "float32") for rule in RULES),
     *((rule, rounding, "bfloat16") for rule in RULES[:3] for rounding in ("stochastic", "master")),
 ]
-RUN = 24
-NONE = np.empty(0, np.int64)
-
-
-def make_config(**sections: dict[str, Any]) -> Config:
-    values: dict[str, dict[str, Any]] = {
-        "network": {"shape": [6], "labels": 3, "hidden": [12, 10], "seed": 5, "precision": "float32"},
-        "phases": {"wake_steps": 4, "sleep_steps": 3},
-        "engine": {"device": "cpu", "max_batch": 8, "memory_samples": 20, "compile": False},
-    }
-    for name, section in sections.items():
-        values[name] = {**values.get(name, {}), **section}
-    return parse(values, "test")
-
-
-def stream(seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    generator = np.random.default_rng(seed)
-    while True:
-        yield generator.random((5, 6), np.float32), generator.integers(0, 3, 5)
-
-
-def drive(learner: Learner, samples: Iterator[tuple[np.ndarray, np.ndarray]], steps: int) -> Learner:
-    """Step as the engine does: asleep on memory, awake on the stream."""
-    for _ in range(steps):
-        learner.advance(quiet=False)
-        if learner.asleep:
-            learner.step([], NONE, [])
-        else:
-            inputs, labels = next(samples)
-            learner.step([inputs], labels, [])
-    return learner
-
-
-def tensors(learner: Learner) -> dict[str, torch.Tensor]:
-    snapshot = learner.snapshot()
-    return {f"{file}.{name}": tensor for file, named in snapshot.tensors.items() for name, tensor in named.items()}
-
-
-def same(one: Learner, other: Learner) -> bool:
-    expected, found = tensors(one), tensors(other)
-    return expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -80,14 +35,9 @@ def test_another_seed_gives_other_weights():
 @pytest.mark.parametrize("steps", [0, 2, 4, 5, 7, 11])
 def test_a_learner_restored_from_disk_goes_on_bit_for_bit(tmp_path, steps, rule, rounding, precision):
     config = make_config(optimizer={"rule": rule, "rounding": rounding}, network={"precision": precision})
-    samples, again = stream(), stream()
+    samples = stream()
     first = drive(Learner(config), samples, steps)
-    store = CheckpointStore(tmp_path, keep=1)
-    store.save(first.snapshot())
-    restored = Learner(config)
-    restored.restore(store.newest()[0])
-    for _ in range(first.samples_learned // 5):
-        next(again)
+    restored, again = reopened(first, config, tmp_path), stream_after(first)
     drive(first, samples, RUN)
     drive(restored, again, RUN)
     assert same(first, restored)
@@ -263,73 +213,16 @@ def test_a_compiled_learner_learns_as_an_uncompiled_one_does_and_compiles_nothin
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
 
 
-def sleeping(learner: Learner, samples: Iterator[tuple[np.ndarray, np.ndarray]]) -> Learner:
-    """Drive until the next step is one of sleep."""
-    learner.advance(quiet=False)
-    while not learner.asleep:
-        drive(learner, samples, 1)
-        learner.advance(quiet=False)
-    return learner
-
-
-SHAMS: list[dict[str, Any]] = [
-    *({"optimizer": {"rule": rule}} for rule in RULES),
-    {"optimizer": {"rule": "adam", "counter": True, "rounding": "master"}},
-    {"network": {"coding": "context", "threshold": "running", "peer": 0.03, "homeostasis": True}},
-    {"network": {"coding": "overlay", "readout": "all"}},
-    {"network": {"coding": "none", "negatives": "noise", "readout": "all", "prediction": "readout"}},
-    {"optimizer": {"rounding": "stochastic"}, "network": {"precision": "bfloat16"}},
-]
-
-
-@pytest.mark.parametrize("sections", SHAMS, ids=str)
-def test_sham_sleep_scores_and_counts_and_changes_nothing(sections):
-    learner = sleeping(drive(Learner(make_config(**sections)), stream(), 7), stream(1))
-    learner.scheduler.override = Override.SHAM
-    before, version, slept = tensors(learner), learner.version, learner.phase_steps[Phase.SLEEP]
-    steps = [learner.step([], NONE, []) for _ in range(3)]
-    assert all(step.sham and step.replayed == 5 and len(step.scores.shown) == 5 for step in steps)
-    assert (learner.version, learner.phase_steps[Phase.SLEEP]) == (version, slept + 3)
-    assert all(torch.equal(before[name], tensor) for name, tensor in tensors(learner).items())
-    assert learner.scheduler.sham_steps == 3
-
-
-def test_each_sham_step_draws_anew_from_memory():
-    learner = sleeping(Learner(make_config()), stream())
-    learner.scheduler.override = Override.SHAM
-    first, second = (learner.step([], NONE, []).scores.shown for _ in range(2))
-    assert not torch.equal(first, second)
-
-
-def test_under_sham_the_phases_are_those_of_the_schedule_and_only_wake_steps_are_learned():
-    slept, shammed = Learner(make_config()), Learner(make_config())
-    shammed.scheduler.override = Override.SHAM
-    drive(slept, stream(), 14)
-    drive(shammed, stream(), 14)
-    assert slept.phase_steps == shammed.phase_steps == {Phase.WAKE: 8, Phase.SLEEP: 6, Phase.TOGETHER: 0}
-    assert (slept.version, shammed.version) == (14, 8)
-    assert not same(slept, shammed)
-
-
-def test_a_learner_restored_amid_sham_sleep_goes_on_with_the_same_draws():
-    learner, restored = sleeping(Learner(make_config()), stream()), Learner(make_config())
-    learner.scheduler.override = Override.SHAM
-    learner.step([], NONE, [])
-    restored.restore(learner.snapshot())
-    assert torch.equal(learner.step([], NONE, []).scores.shown, restored.step([], NONE, []).scores.shown)
-
-
 PRESSED = {"schedule": "homeostatic", "wake_steps": 1, "longest_sleep": 3, "sleep_pressure": 0.5, "wake_pressure": 0.3}
 
 
 @pytest.mark.parametrize("steps", [1, 3, 6, 9])
 def test_a_learner_under_pressure_restored_from_its_state_sleeps_as_the_first_one_does(steps):
     config = make_config(phases=PRESSED, network={"threshold": 0.2})
-    samples, again = stream(), stream()
+    samples = stream()
     first, restored = drive(Learner(config), samples, steps), Learner(config)
+    again = stream_after(first)
     restored.restore(first.snapshot())
-    for _ in range(first.samples_learned // 5):
-        next(again)
     drive(first, samples, RUN)
     drive(restored, again, RUN)
     assert same(first, restored)

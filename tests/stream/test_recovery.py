@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_engine import Driven, made, same
+from engines import Driven, made, same
 
 from ffstream.errors import CatchingUp, JournalError
 from ffstream.ff import dreams
