@@ -99,7 +99,7 @@ def prequential(
     place = settle(device)
     name, times = net or f"{math.prod(data.shape)}-512-512", seeds or (1 if quick else 3)
     rates = backprop_rate or list(measuring.RATES)
-    plan = measuring.Plan(data, name, batch, times, rates, not quick, str(place))
+    plan = measuring.Plan(data, name, batch, times, not quick, str(place), rates)
     found: list[dict[str, Any]] = []
     with bar() as progress:
         task = progress.add_task("streams", total=plan.total, error="")
