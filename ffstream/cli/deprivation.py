@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ffstream.cli.measuring import bar, goes_on, write
+from ffstream.cli.measuring import bar, goes_on, names, write
 from ffstream.cli.options import DataRoot, Device, JsonFile, Seeds
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def sleep_deprivation(
     if print_plan:
         typer.echo(planning.text(quick=quick), nl=False)
         return
-    plan = planning.load(plan_file, quick=quick).only(arms=_names(arms), recipes=_names(recipes))
+    plan = planning.load(plan_file, quick=quick).only(arms=names(arms), recipes=names(recipes))
     changes: dict[str, Any] = {"seeds": seeds, "dataset": dataset}
     plan = planning.changed(plan, {key: value for key, value in changes.items() if value})
     data = datasets.load(plan.dataset, data_root)
@@ -139,7 +139,3 @@ class _Watcher:
     def over(self, lives: int) -> None:
         """Show how many lives are over."""
         self.progress.update(self.all, completed=lives)
-
-
-def _names(listed: str) -> list[str]:
-    return [name.strip() for name in listed.split(",") if name.strip()]
