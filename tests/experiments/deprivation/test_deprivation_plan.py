@@ -55,6 +55,10 @@ def test_the_bundled_plan_has_every_kind_of_manipulation_and_two_recipes():
         ),
         (("recipes", "default", "network", {"hiden": [4]}), "network.hiden: unknown key; did you mean 'hidden'"),
         (("recipes", "default", "network", {"threshold": "running"}), "network.threshold must be a number"),
+        (
+            ("recipes", "default", {"title": "x", "network": {"coding": "overlay"}, "dreams": {"source": "dream"}}),
+            r"own.toml: recipes.default: .* set network.coding = 'assembly'",
+        ),
         (("recipes", "default", "phases", {"schedule": "together"}), "arms.short-nights: only the schedule"),
     ],
 )
@@ -74,6 +78,23 @@ def test_data_batch_and_seed_are_the_experiments():
     config = plan.config(plan.recipes["default"], data, 3, "cpu")
     assert (config.network.shape, config.network.labels, config.network.seed) == ((8, 8), 10, 3)
     assert (config.engine.max_batch, config.engine.device, config.engine.compile) == (32, "cpu", False)
+
+
+def test_what_a_recipe_says_of_every_section_is_what_is_lived_by():
+    said = {
+        "network": {"hidden": [20]},
+        "optimizer": {"rate": 2e-3},
+        "phases": {"wake_steps": 5},
+        "dreams": {"source": "hybrid"},
+        "engine": {"memory_samples": 7},
+    }
+    plan = declare("recipes", "default", {"title": "x", **said})
+    config = plan.config(plan.recipes["default"], datasets.load("digits", None), 0, "cpu")
+    beside = {"network": {"shape": (8, 8)}, "engine": {"max_batch": 32, "device": "cpu"}}
+    for name, values in said.items():
+        section, default = getattr(config, name), type(getattr(config, name))()
+        expected = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        assert section == default.model_copy(update={**expected, **beside.get(name, {})})
 
 
 def test_some_arms_and_recipes_can_be_named():
