@@ -17,6 +17,7 @@ from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 from ffstream.ff.optim import make_rule
 from ffstream.measuring.lives import ForwardLife, Predictor, rows_of
+from ffstream.stream.learner import NO_LABELS
 from ffstream.stream.schedules import Override
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -133,7 +134,7 @@ class Daily(ForwardLife):
     def sleep(self) -> None:
         if self.learner.config.phases.schedule != "together":
             self._turn(Override.SLEEP)
-            self.learner.step([], np.empty(0, np.int64), [])
+            self.learner.step([], NO_LABELS, [])
 
     def _turn(self, override: Override) -> None:
         self.learner.scheduler.override = override
