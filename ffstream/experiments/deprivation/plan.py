@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, StringConstraints, model_validator
 
 from ffstream.config import Config, Learning, parse, read, validate
+from ffstream.config.network import BY_GOODNESS
 from ffstream.config.section import Count, Positive, Rows, Section
 from ffstream.data import datasets
 from ffstream.data.datasets import Dataset
@@ -25,8 +26,6 @@ NAPPING = "alternating"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Doing = Literal["rested", "deprived", "restricted", "sham", "asleep"]
-# What is read of an answer is goodness against a threshold; a read-out has none.
-JUDGED = ("goodness", "upper_goodness", "top_goodness")
 
 
 class Segment(Section):
@@ -85,8 +84,9 @@ class Recipe(Learning):
             raise ValueError(
                 "network.threshold must be a number, and network.against 'threshold': false accepts are counted by it"
             )
-        if network.prediction not in JUDGED:
-            raise ValueError(f"network.prediction must be one of {', '.join(JUDGED)}: goodness is what is read")
+        # What is read of an answer is goodness against a threshold; a read-out has none.
+        if network.prediction not in BY_GOODNESS:
+            raise ValueError(f"network.prediction must be one of {', '.join(BY_GOODNESS)}: goodness is what is read")
         return self
 
     @property

@@ -54,6 +54,10 @@ def test_the_bundled_plan_has_every_kind_of_manipulation_and_two_recipes():
             "arms.rested: is always there",
         ),
         (("recipes", "default", "network", {"hiden": [4]}), "network.hiden: unknown key; did you mean 'hidden'"),
+        (
+            ("recipes", "default", "network", {"readout": "all", "prediction": "readout"}),
+            "network.prediction must be one of goodness, upper_goodness, top_goodness",
+        ),
         (("recipes", "default", "network", {"threshold": "running"}), "network.threshold must be a number"),
         (
             ("recipes", "default", {"title": "x", "network": {"coding": "overlay"}, "dreams": {"source": "dream"}}),
