@@ -126,6 +126,21 @@ def test_the_reference_is_looked_at_whenever_an_arm_is():
     assert max(looks) == plan.reference.batches == 280
 
 
+def test_steps_of_nothing_but_sleep_are_no_batches_of_the_reference():
+    plan = declare().only(arms=["oversleep"], recipes=[])
+    recipe, (_, rested) = plan.recipes["default"], plan.arms["oversleep"].timeline
+    assert plan.looks_at_reference(recipe) == plan.looks(recipe, rested)
+
+
+def test_another_arm_makes_another_life_of_the_reference_alone():
+    plan, more = declare(), declare("arms", "more", {"title": "x", "timeline": [{"do": "deprived", "steps": 60}]})
+    assert plan.reference == more.reference
+    same = {
+        name: plan.stamp("default", name, 0, []) == more.stamp("default", name, 0, []) for name in ("rested", "sham")
+    }
+    assert same == {"rested": False, "sham": True}
+
+
 def test_a_stamp_changes_with_what_counts_and_not_with_what_does_not():
     stamp = declare().stamp("default", "sham", 0, ["in process"])
     assert stamp == declare("arms", "sham", "title", "another").stamp("default", "sham", 0, ["in process"])
