@@ -15,12 +15,10 @@ from ffstream.cli import (
     demo,
     dream,
     experiment,
-    experiment_dreams,
     feed,
     inspect,
     picture,
     predict,
-    separation,
     serve,
     watch,
 )
@@ -46,8 +44,6 @@ app.command()(inspect.inspect)
 app.command()(dream.dream)
 app.add_typer(picture.picture)
 app.add_typer(bench.bench)
-experiment.experiment.command()(separation.phase_separation)
-experiment.experiment.command()(experiment_dreams.dreams)
 app.add_typer(experiment.experiment)
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ffstream.cli.measuring import bar, goes_on, write
+from ffstream.cli.measuring import bar, goes_on, names, write
 from ffstream.cli.options import DataRoot, Device, JsonFile, Seeds
 
 if TYPE_CHECKING:
+    import torch
     from rich.progress import Progress
 
     from ffstream.config import Config
@@ -68,21 +69,22 @@ def sleep_deprivation(
     if print_plan:
         typer.echo(planning.text(quick=quick), nl=False)
         return
-    plan = planning.load(plan_file, quick=quick).only(arms=_names(arms), recipes=_names(recipes))
+    plan = planning.load(plan_file, quick=quick).only(arms=names(arms), recipes=names(recipes))
     changes: dict[str, Any] = {"seeds": seeds, "dataset": dataset}
     plan = planning.changed(plan, {key: value for key, value in changes.items() if value})
     data = datasets.load(plan.dataset, data_root)
-    place, enrol = _subjects(plan, data, device, address, live=live)
+    place = device_of(device)
+    where, enrol = _subjects(plan, data, device, address, live=live)
     command = shlex.join(["ffstream", *sys.argv[1:]])
     rows: Sequence[Mapping[str, Any]] = []
     with goes_on(), bar() as progress:
         watcher = _Watcher(progress, len(plan.recipes) * plan.seeds * (1 + len(plan.arms)))
-        for rows in Experiment(plan, data, enrol, [place], out / "runs", watcher).carry_out():
+        for rows in Experiment(plan, data, enrol, [where], out / "runs", watcher).carry_out():
             outcomes = [asdict(outcome) for outcome in summary.outcomes(plan, rows)]
             told = plan.model_dump(mode="json", exclude_unset=True)
-            write(out, json_file, device_of(device), outcomes, command=command, plan=told)
+            write(out, json_file, place, outcomes, command=command, plan=told)
             summary.write_curves(out / "curves.csv", rows)
-    _report(plan, rows, out, command, device)
+    _report(plan, rows, out, command, place)
 
 
 def _subjects(plan: Plan, data: Dataset, device: str, address: str, *, live: bool) -> tuple[str, Enrol]:
@@ -99,19 +101,18 @@ def _subjects(plan: Plan, data: Dataset, device: str, address: str, *, live: boo
     return ("live", lives.started(configure)) if live else ("in process", lives.in_process(configure))
 
 
-def _report(plan: Plan, rows: Sequence[Mapping[str, Any]], out: Path, command: str, device: str) -> None:
+def _report(plan: Plan, rows: Sequence[Mapping[str, Any]], out: Path, command: str, device: torch.device) -> None:
     """Draw the figures, write the page, and show the table."""
     from ffstream.experiments.deprivation import figures, page, summary
     from ffstream.measuring import report
     from ffstream.measuring.environment import environment
-    from ffstream.stream.device import device_of
 
     found = summary.outcomes(plan, rows)
     drawn = figures.all_of(plan, rows, found)
     for name, figure in drawn.items():
         for ending in ("png", "svg"):
             figure.savefig(out / f"{name}.{ending}", dpi=150)
-    html = page.write(plan, found, drawn, command, environment(device_of(device)))
+    html = page.write(plan, found, drawn, command, environment(device))
     (out / "report.html").write_text(html, "utf-8")
     table = summary.table(found)
     (out / "table.md").write_text(report.markdown(table), "utf-8")
@@ -139,7 +140,3 @@ class _Watcher:
     def over(self, lives: int) -> None:
         """Show how many lives are over."""
         self.progress.update(self.all, completed=lives)
-
-
-def _names(listed: str) -> list[str]:
-    return [name.strip() for name in listed.split(",") if name.strip()]

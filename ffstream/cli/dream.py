@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from ffstream import ports
 from ffstream.cli.address import Address
+from ffstream.cli.drawing import check_name, save
 from ffstream.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ffstream.inspection.dreams import Dreamt
 
 SILENCE_S = 10.0
-DOTS_PER_INCH = 200
 
 
 def dream(
@@ -45,18 +44,13 @@ def dream(
 
         ffstream dream --address 127.0.0.1:5700
     """
-    if out.suffix not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"--out: {out.name!r} is not the name of a .png, .svg or .pdf file")
+    check_name(out)
     if directory is None and sleep:
         raise typer.BadParameter("--sleep needs a checkpoint; a live daemon sleeps by ffstream ctl sleep")
     from ffstream.inspection import dreams as looking
 
     title, dreamt = _live(address, each) if directory is None else _of_checkpoint(directory, each, sleep, seed)
-    try:
-        looking.draw(dreamt, title).savefig(out, dpi=DOTS_PER_INCH)
-    except OSError as error:
-        raise typer.BadParameter(f"--out: {out} cannot be written: {error.strerror}") from error
-    typer.echo(f"drawn to {out}")
+    save(looking.draw(dreamt, title), out)
     for found in dreamt:
         right = int((found.predicted == found.labels).sum())
         said = f"{right} of {len(found.labels)} for what they were dreamed as, goodness {found.goodness.mean():.3g}"
@@ -86,19 +80,17 @@ def _live(address: str, each: int) -> tuple[str, list[Dreamt]]:
     from ffstream import Client
     from ffstream.inspection import dreams as looking
 
-    kept: dict[int, deque[Event]] = {}
-    labels = 1
+    kept: dict[int, list[Event]] = {}
     with Client(address) as client, client.events("dream", timeout_s=SILENCE_S) as events, Progress() as progress:
         task = progress.add_task("dreams", total=None)
         for event in events:
-            of_label = kept.setdefault(event.fields["label"], deque(maxlen=each))
-            labels = max(labels, len(kept))
+            of_label = kept.setdefault(event.fields["label"], [])
             # Labels come in turn: once one comes again too often, none is missing.
             if len(of_label) == each:
                 break
             of_label.append(event)
-            progress.update(task, advance=1, total=each * labels)
-    if not kept or max(map(len, kept.values())) < each:
+            progress.update(task, advance=1, total=each * len(kept))
+    if max(map(len, kept.values()), default=0) < each:
         raise Unreachable(
             f"no dream from {address} for {SILENCE_S:g} s: is the daemon there, is its dreams.source 'dream' or "
             "'hybrid', and has it learned its first samples?"

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ffstream.cli.deprivation import sleep_deprivation
-from ffstream.cli.measuring import bar, goes_on, load_data, say, write
-from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Out, Quick, Seeds
+from ffstream.cli.experiment_dreams import dreams
+from ffstream.cli.measuring import bar, count_seeds, goes_on, load_data, names, net_of, say, write
+from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Net, Out, Quick, Seeds
+from ffstream.cli.separation import phase_separation
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -24,6 +26,8 @@ experiment = typer.Typer(
 )
 
 experiment.command()(sleep_deprivation)
+experiment.command()(phase_separation)
+experiment.command()(dreams)
 
 # What `goodness` holds against each other, in [network].
 KEYS = ("goodness", "activation")
@@ -53,7 +57,7 @@ def reproduce(
     from ffstream.experiments.row import find
     from ffstream.experiments.run import settle
 
-    chosen = find(rows_dir, [name.strip() for name in rows.split(",") if name.strip()])
+    chosen = find(rows_dir, names(rows))
     plan = reproduction.Plan(chosen, data_root, out / "runs", settle(device), seeds, quick)
     found: list[dict[str, Any]] = []
     with goes_on(), bar() as progress:
@@ -69,7 +73,7 @@ def reproduce(
 def prequential(
     dataset: DatasetName = "digits",
     data_root: DataRoot = Path("data"),
-    net: Annotated[str | None, typer.Option(help="784-512-512, 784-3x1000, …; two layers of 512 by default.")] = None,
+    net: Net = None,
     batch: Batch = 16,
     seeds: Seeds = None,
     backprop_rate: Annotated[
@@ -88,7 +92,6 @@ def prequential(
 
         ffstream experiment prequential --dataset mnist --data-root data --seeds 5
     """
-    import math
     from dataclasses import asdict
 
     from ffstream.experiments import figures
@@ -97,9 +100,9 @@ def prequential(
 
     data = load_data(dataset, data_root, quick=quick)
     place = settle(device)
-    name, times = net or f"{math.prod(data.shape)}-512-512", seeds or (1 if quick else 3)
+    name, times = net_of(net, data), count_seeds(seeds, quick=quick)
     rates = backprop_rate or list(measuring.RATES)
-    plan = measuring.Plan(data, name, batch, times, rates, not quick, str(place))
+    plan = measuring.Plan(data, name, batch, times, not quick, str(place), rates)
     found: list[dict[str, Any]] = []
     with bar() as progress:
         task = progress.add_task("streams", total=plan.total, error="")
@@ -146,7 +149,7 @@ def goodness(
         passes=passes or ([1] if quick else [1, 8]),
         rates=rate or ([1.5e-3] if quick else list(choices.RATES)),
         thresholds=[_number(value) for value in threshold or []],
-        seeds=seeds or (1 if quick else 3),
+        seeds=count_seeds(seeds, quick=quick),
         data=load_data(dataset, data_root, quick=quick),
         dataset=dataset,
         batch=batch,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from ffstream.cli.measuring import bar, load_data, say, write
-from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Out, Quick, Seeds
+from ffstream.cli.measuring import bar, count_seeds, load_data, net_of, say, write
+from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Net, Out, Quick, Seeds
 
 
 def dreams(
     dataset: DatasetName = "digits",
     data_root: DataRoot = Path("data"),
-    net: Annotated[str | None, typer.Option(help="784-512-512, 784-3x1000, …; two layers of 512 by default.")] = None,
+    net: Net = None,
     batch: Batch = 64,
     seeds: Seeds = None,
     out: Out = Path("dreams"),
@@ -29,7 +27,6 @@ def dreams(
 
         ffstream experiment dreams --dataset mnist --data-root data
     """
-    import math
     from dataclasses import asdict
 
     from ffstream.experiments import dreams as measuring
@@ -37,7 +34,7 @@ def dreams(
 
     data = load_data(dataset, data_root, quick=quick)
     place = settle(device)
-    name, times = net or f"{math.prod(data.shape)}-512-512", seeds or (1 if quick else 3)
+    name, times = net_of(net, data), count_seeds(seeds, quick=quick)
     plan = measuring.Plan(data, name, batch, times, not quick, str(place))
     found: list[dict[str, Any]] = []
     with bar() as progress:

@@ -1,4 +1,4 @@
-"""What the verbs of ``ffstream experiment`` share: data, progress bar, results."""
+"""What the verbs of ``ffstream experiment`` share: what options mean, data, progress bar, results."""
 
 from __future__ import annotations
 
@@ -68,3 +68,20 @@ def load_data(name: str, root: Path, *, quick: bool) -> Dataset:
         return datasets.load(name, root)
     digits = datasets.load("digits", root)
     return replace(digits, train=(digits.train[0][:512], digits.train[1][:512]))
+
+
+def net_of(name: str | None, data: Dataset) -> str:
+    """Return the net that is named, or two layers of 512 above the images."""
+    import math
+
+    return name or f"{math.prod(data.shape)}-512-512"
+
+
+def count_seeds(seeds: int | None, *, quick: bool) -> int:
+    """Return how many seeds are asked for, or else one for a quick run and three for any other."""
+    return seeds or (1 if quick else 3)
+
+
+def names(listed: str) -> list[str]:
+    """Read a list of names, NAME,NAME."""
+    return [name.strip() for name in listed.split(",") if name.strip()]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ffstream.cli.drawing import check_name, save
 
+if TYPE_CHECKING:
     from ffstream.ff.network import Network
     from ffstream.inspection.probe import Samples
     from ffstream.stream.snapshot import Snapshot
@@ -36,7 +36,6 @@ DataRoot = Annotated[Path, typer.Option(help="Folder of torchvision's data sets;
 DATA = Path("data")
 # Samples from which the one that is compared is drawn, and with which a mask may mix it.
 COMPANY = 64
-DOTS_PER_INCH = 200
 
 
 @picture.command()
@@ -66,7 +65,7 @@ def activities(
     generator = probe.seeded(seed)
     samples = _samples(snapshot, network, dataset, data_root).draw(COMPANY, generator)
     versions = measuring.compare(network, samples, generator)
-    _save(measuring.draw(network, versions, f"{title}; one of the {samples.source}"), out)
+    save(measuring.draw(network, versions, f"{title}; one of the {samples.source}"), out)
     numbers = [version.numbers() for version in versions]
     for version in numbers:
         found = ", ".join(f"{layer['goodness']:.3g}" for layer in version["layers"])
@@ -104,7 +103,7 @@ def goodness(
     shown = _samples(snapshot, network, dataset, data_root).draw(samples, generator)
     found = measuring.by_sign(network, shown.rows, shown.labels, generator)
     rows = measuring.separations(network, found)
-    _save(measuring.draw(found, rows, f"{title}; {len(found):,} {shown.source}"), out)
+    save(measuring.draw(found, rows, f"{title}; {len(found):,} {shown.source}"), out)
     for row in rows:
         d_prime = "none, goodness does not vary" if row.d_prime is None else f"{row.d_prime:.2f}"
         typer.echo(
@@ -140,14 +139,13 @@ def fields(
     tiles = measuring.images(network)
     chosen = measuring.choose(network, units, seed)
     how = "those of the largest weights" if seed is None else "drawn at random"
-    _save(measuring.draw(tiles, chosen, f"{title}; {len(chosen)} of {len(tiles)} units of layer 1, {how}"), out)
+    save(measuring.draw(tiles, chosen, f"{title}; {len(chosen)} of {len(tiles)} units of layer 1, {how}"), out)
     _write(json_file, title, units=[asdict(field) for field in chosen])
 
 
 def _network(directory: Path, out: Path) -> tuple[str, Snapshot, Network]:
     """Read a checkpoint; return what to call it in a picture, its content, and its network."""
-    if out.suffix not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"--out: {out.name!r} is not the name of a .png, .svg or .pdf file")
+    check_name(out)
     from ffstream.inspection import contents, probe
 
     name, snapshot = contents.snapshot_at(directory)
@@ -158,14 +156,6 @@ def _samples(snapshot: Snapshot, network: Network, dataset: str | None, root: Pa
     from ffstream.inspection import probe
 
     return probe.remembered(snapshot) if dataset is None else probe.of_dataset(dataset, root, network.config)
-
-
-def _save(figure: Figure, out: Path) -> None:
-    try:
-        figure.savefig(out, dpi=DOTS_PER_INCH)
-    except OSError as error:
-        raise typer.BadParameter(f"--out: {out} cannot be written: {error.strerror}") from error
-    typer.echo(f"drawn to {out}")
 
 
 def _write(file: Path | None, title: str, **numbers: int | str | Sequence[Any]) -> None:

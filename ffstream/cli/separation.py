@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ffstream.cli.measuring import bar, load_data, say, write
+from ffstream.cli.measuring import bar, count_seeds, load_data, names, say, write
 from ffstream.cli.options import DataRoot, DatasetName, Device, JsonFile, Out, Quick, Seeds
 
 OURS = "together,remembered,relative,plain,slow"
@@ -48,10 +48,10 @@ def phase_separation(
     place = settle(device)
     plan = separation.Plan(
         load_data(dataset, data_root, quick=quick),
-        list(ARMS) if arms == "all" else _names(arms),
-        _names(negatives),
-        [_steps(text) for text in _names(steps_per_phase)],
-        seeds or (1 if quick else 3),
+        list(ARMS) if arms == "all" else names(arms),
+        names(negatives),
+        [_steps(text) for text in names(steps_per_phase)],
+        count_seeds(seeds, quick=quick),
         passes,
         str(place),
         compiled=not quick,
@@ -65,10 +65,6 @@ def phase_separation(
             write(out, json_file, place, found, dataset=dataset)
     title = f"Test accuracy on {dataset} at the end of wake / of sleep, %"
     say(title, separation.table(found), out, {"separation": figures.separation(found)})
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _steps(text: str) -> int:

@@ -31,6 +31,7 @@ __all__ = [
     "DreamsConfig",
     "EngineConfig",
     "LayerConfig",
+    "Learning",
     "NetworkConfig",
     "OptimizerConfig",
     "PhasesConfig",
@@ -48,16 +49,14 @@ __all__ = [
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Config(Section):
-    """The whole file."""
+class Learning(Section):
+    """What a network is, and how it learns: the sections that are not the daemon's own."""
 
     network: NetworkConfig = NetworkConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     phases: PhasesConfig = PhasesConfig()
     dreams: DreamsConfig = DreamsConfig()
     engine: EngineConfig = EngineConfig()
-    server: ServerConfig = ServerConfig()
-    state: StateConfig = StateConfig()
 
     @model_validator(mode="after")
     def _dreams_fit(self) -> Self:
@@ -72,6 +71,13 @@ class Config(Section):
                 "set network.coding = 'assembly'"
             )
         return self
+
+
+class Config(Learning):
+    """The whole file."""
+
+    server: ServerConfig = ServerConfig()
+    state: StateConfig = StateConfig()
 
 
 def load(path: Path) -> Config:

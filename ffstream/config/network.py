@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -15,11 +15,14 @@ Goodness = Literal["squares", "minimised", "mean", "ratio", "topk"]
 Against = Literal["threshold", "labels"]
 Corruption = Literal["blur", "masks", "noise", "shuffled"]
 Negatives = Literal["belief", "uniform", Corruption]
-Prediction = Literal["goodness", "upper_goodness", "top_goodness", "readout", "cascade"]
+ByGoodness = Literal["goodness", "upper_goodness", "top_goodness"]
+Prediction = Literal[ByGoodness, "readout", "cascade"]
 Threshold = Annotated[float, Field(allow_inf_nan=False)] | Literal["width", "running"]
 Temperature = Positive | Literal["width"]
 Share = Annotated[float, Field(gt=0, le=1)]
 
+# Ways of predicting that need no read-out.
+BY_GOODNESS: tuple[ByGoodness, ...] = get_args(ByGoodness)
 # What says how a layer's places lie.
 PLACED = ("kernel", "stride", "padding", "pool", "regions")
 # What a layer may state for itself; elsewhere it is as the network says.
@@ -187,7 +190,7 @@ class NetworkConfig(Section):
             )
         if self.coding == "none" and (self.prediction != "readout" or self.readout == "none"):
             raise ValueError("under coding none goodness tells no labels apart: set readout and prediction = 'readout'")
-        if self.prediction in ("readout", "cascade") and self.readout == "none":
+        if self.prediction not in BY_GOODNESS and self.readout == "none":
             raise ValueError(f"prediction = {self.prediction!r} needs a read-out: set readout to 'all' or 'upper'")
         if len(self.stack) == 1 and "upper" in (self.readout, self.prediction.partition("_")[0]):
             raise ValueError("there is no layer above the first: set readout = 'all', prediction without 'upper'")

@@ -41,7 +41,6 @@ class OptimizerConfig(Section):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
         (0.9, 0.99), description="Decay of the first moment (momentum, adam) and of the second (unit, factored, adam)."
     )
-
     counter: bool = Field(
         False,
         description="For long phases: at each step of wake or sleep, make the other phase's mean move as well, as it "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ffstream.config import parse
-from ffstream.data.datasets import Dataset
-from ffstream.errors import ConfigError
-from ffstream.experiments.prequential import make_stream
-from ffstream.experiments.reproduction import mean_and_deviation
+from ffstream.experiments.one_pass import OnePass, make_stream
+from ffstream.experiments.reproduction import percent
 from ffstream.measuring.lives import ForwardLife, accuracy
-from ffstream.measuring.nets import widths
 
 # What sleep takes its rows from, and how many samples are remembered for it.
 SOURCES = {"memory": 10_000, "hybrid": 10_000, "dream": 0}
@@ -24,32 +19,8 @@ SOURCES = {"memory": 10_000, "hybrid": 10_000, "dream": 0}
 EACH, READ = 100, 10_000
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is lived through.
-
-    Attributes
-    ----------
-    data
-        Images.
-    net
-        Widths by name, 784-512-512.
-    batch
-        Samples a step.
-    seeds
-        Lives with each source, with seeds 0, 1, …
-    compiled
-        Whether the sweep is compiled.
-    device
-        By name.
-    """
-
-    data: Dataset
-    net: str
-    batch: int
-    seeds: int
-    compiled: bool
-    device: str
+class Plan(OnePass):
+    """What is lived through."""
 
     @property
     def total(self) -> int:
@@ -89,8 +60,7 @@ def measure(plan: Plan, lived: Callable[[], object]) -> Iterator[Row]:
     ConfigError
         If the net does not fit the images.
     """
-    if widths(plan.net)[0] != math.prod(plan.data.shape):
-        raise ConfigError(f"--net {plan.net}: a sample has {math.prod(plan.data.shape)} values")
+    plan.check()
     read = reader(*plan.data.train)
     for seed in range(plan.seeds):
         for source, memory in SOURCES.items():
@@ -100,25 +70,15 @@ def measure(plan: Plan, lived: Callable[[], object]) -> Iterator[Row]:
 
 def live(plan: Plan, source: str, memory: int, seed: int, read: Callable[[NDArray[Any]], NDArray[Any]]) -> Row:
     """Live through the shuffled stream once."""
-    data = plan.data
-    network = {"shape": data.shape, "labels": data.labels, "hidden": widths(plan.net)[1:], "seed": seed}
-    engine = {
-        "device": plan.device,
-        "max_batch": plan.batch,
-        "compile": plan.compiled,
-        "memory_samples": memory,
-    }
-    life = ForwardLife(parse({"network": network, "dreams": {"source": source}, "engine": engine}, source))
-    stream = make_stream("shuffled", data, seed)
-    parts = [slice(start, start + plan.batch) for start in range(0, len(stream.labels), plan.batch)]
-    predicted = [life.learn(stream.inputs[part], stream.labels[part]) for part in parts]
-    right = float((np.concatenate(predicted) == stream.labels).mean())
+    config = plan.config(source, seed, {"dreams": {"source": source}, "engine": {"memory_samples": memory}})
+    life, stream = ForwardLife(config), make_stream("shuffled", plan.data, seed)
+    right = plan.live(life, stream)
     intended = present = None
     if source != "memory":
-        labels = np.arange(data.labels).repeat(EACH)
+        labels = np.arange(plan.data.labels).repeat(EACH)
         found = read(life.learner.dream(labels)[0])
         intended, present = float((found == labels).mean()), len(np.unique(found))
-    return Row(source, memory, seed, right, accuracy(life, *stream.test), intended, present)
+    return Row(source, memory, seed, float(right.mean()), accuracy(life, *stream.test), intended, present)
 
 
 def reader(inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> Callable[[NDArray[Any]], NDArray[Any]]:
@@ -138,19 +98,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         {
             "sleep on": source,
             "samples remembered": f"{group[0]['memory']:,}",
-            "prequential accuracy, %": _percent(group, "prequential_accuracy"),
-            "test accuracy, %": _percent(group, "test_accuracy"),
-            "dreams read as intended, %": _percent(group, "read_as_intended"),
+            "prequential accuracy, %": percent([row["prequential_accuracy"] for row in group]),
+            "test accuracy, %": percent([row["test_accuracy"] for row in group]),
+            "dreams read as intended, %": "–"
+            if source == "memory"
+            else percent([row["read_as_intended"] for row in group]),
             "classes among them": "–" if source == "memory" else str(min(row["classes_present"] for row in group)),
             "seeds": str(len(group)),
         }
         for source, group in groups.items()
         if group
     ]
-
-
-def _percent(group: Sequence[Mapping[str, Any]], key: str) -> str:
-    shares = [100 * row[key] for row in group if row[key] is not None]
-    if not shares:
-        return "–"
-    return mean_and_deviation(float(np.mean(shares)), float(np.std(shares, ddof=1)) if len(shares) > 1 else None)

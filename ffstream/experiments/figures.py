@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ffstream.experiments.prequential import METHODS, STREAMS
+from ffstream.experiments.one_pass import STREAMS
+from ffstream.experiments.prequential import METHODS
 from ffstream.experiments.recurrent import JUDGED
 from ffstream.measuring.report import figure
 

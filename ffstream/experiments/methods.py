@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ffstream.config import NetworkConfig, OptimizerConfig
-from ffstream.config.network import Prediction
+from ffstream.config.network import BY_GOODNESS, Prediction
 from ffstream.experiments.recurrent import Recurrent
 from ffstream.experiments.row import Row
 from ffstream.ff.goodness import normalise
@@ -74,9 +74,8 @@ class Forward:
     def rules(self) -> tuple[Prediction, ...]:
         """Ways of predicting that the network has."""
         network = self.network.config
-        by_goodness: tuple[Prediction, ...] = ("goodness", "upper_goodness", "top_goodness")
         by_readout: tuple[Prediction, ...] = ("readout",) if network.coding == "none" else ("readout", "cascade")
-        told = by_goodness if network.coding != "none" else ()
+        told: tuple[Prediction, ...] = BY_GOODNESS if network.coding != "none" else ()
         if len(network.stack) == 1:
             told = told[:1]
         return told + (by_readout if self.network.readout else ())

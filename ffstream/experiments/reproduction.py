@@ -127,6 +127,12 @@ def mean_and_deviation(mean: float, deviation: float | None) -> str:
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
 
 
+def percent(shares: Sequence[float]) -> str:
+    """Say shares, one a seed, in percent: their mean with its standard deviation."""
+    each = [100 * share for share in shares]
+    return mean_and_deviation(statistics.fmean(each), statistics.stdev(each) if len(each) > 1 else None)
+
+
 def _few(row: Row) -> Dataset:
     data = enlarged(datasets.load("digits", Path()), row.network.shape)
     (images, labels), (test, answers) = data.train, data.test

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ffstream.data.datasets import Dataset
 from ffstream.errors import ConfigError
 from ffstream.experiments import images
 from ffstream.experiments.images import Labelled
+from ffstream.experiments.kept import keep
 from ffstream.experiments.methods import Forward, make
 from ffstream.experiments.row import Row
 from ffstream.ff.lesson import Phase
@@ -199,18 +200,12 @@ class RunFile:
     def save(self, run: Run) -> None:
         """Keep a run between two passes."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in run.method.state().items()}
-        self._write(self._under_way, lambda file: save_file(tensors, file, {"record": json.dumps(asdict(run.record))}))
+        keep(self._under_way, lambda file: save_file(tensors, file, {"record": json.dumps(asdict(run.record))}))
 
     def finish(self, run: Run) -> None:
         """Keep what a finished run has come to, and forget its weights."""
-        self._write(self._finished, lambda file: file.write_text(json.dumps(asdict(run.record))))
+        keep(self._finished, lambda file: file.write_text(json.dumps(asdict(run.record))))
         self._under_way.unlink(missing_ok=True)
-
-    def _write(self, file: Path, write: Callable[[Path], Any]) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".draft")
-        write(draft)
-        draft.replace(file)
 
 
 def carry_out(row: Row, seed: int, data: Dataset, device: torch.device, folder: Path, watcher: Watcher) -> Record:

@@ -17,7 +17,7 @@ import numpy as np
 from ffstream.config import Config, parse
 from ffstream.data.datasets import Dataset
 from ffstream.errors import ConfigError
-from ffstream.experiments.reproduction import mean_and_deviation
+from ffstream.experiments.reproduction import percent
 from ffstream.experiments.sleepers import ARMS, NEGATIVES, Batch, Daily, Published, Sleeper
 from ffstream.measuring.lives import accuracy
 
@@ -158,7 +158,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         line = lines.setdefault(
             (arm, negatives), {"arm": arm, "negatives": negatives, **{f"K = {steps}": "–" for steps in columns}}
         )
-        ends = (_percent([row[f"{end}_end_accuracy"] for row in group]) for end in ("wake", "sleep"))
+        ends = (percent([row[f"{end}_end_accuracy"] for row in group]) for end in ("wake", "sleep"))
         line[f"K = {steps}"] = " / ".join(dict.fromkeys(ends) if arm == "together" else ends)
     return list(lines.values())
 
@@ -168,8 +168,3 @@ def _grouped(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, int], li
     for row in rows:
         groups.setdefault((row["arm"], row["negatives"], row["steps_per_phase"]), []).append(row)
     return groups
-
-
-def _percent(shares: Sequence[float]) -> str:
-    percent = 100 * np.array(shares)
-    return mean_and_deviation(float(percent.mean()), float(percent.std(ddof=1)) if len(percent) > 1 else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 from ffstream.ff.optim import make_rule
 from ffstream.measuring.lives import ForwardLife, Predictor, rows_of
+from ffstream.stream.learner import NO_LABELS
 from ffstream.stream.schedules import Override
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -133,7 +135,7 @@ class Daily(ForwardLife):
     def sleep(self) -> None:
         if self.learner.config.phases.schedule != "together":
             self._turn(Override.SLEEP)
-            self.learner.step([], np.empty(0, np.int64), [])
+            self.learner.step([], NO_LABELS, [])
 
     def _turn(self, override: Override) -> None:
         self.learner.scheduler.override = override
@@ -141,7 +143,7 @@ class Daily(ForwardLife):
 
 
 class Published:
-    """Each batch is learned in 50 steps, with an optimizer state for each phase; sleep sees the inputs of that day."""
+    """Each batch is learned in 50 steps, with an optimizer state for each phase; sleep goes through the day's again."""
 
     STEPS = 50
 
@@ -154,28 +156,22 @@ class Published:
             phase: [make_rule(config.optimizer, layer.rule.weight, layer.rule.rate) for layer in self.network.layers]
             for phase in (Phase.WAKE, Phase.SLEEP)
         }
-        self._seen: list[tuple[Tensor, Tensor]] = []
-        self._phase = Phase.SLEEP
+        self._seen: deque[tuple[Tensor, Tensor]] = deque()
         self._draws = torch.Generator(device).manual_seed(config.network.seed)
 
     def wake(self, batch: Batch) -> None:
-        if self._phase is Phase.SLEEP:
-            self._seen = []
         device = self.network.device
         self._seen.append((rows_of(batch[0], device), torch.from_numpy(batch[1]).to(device)))
         self._learn(self._seen[-1], Phase.WAKE)
 
     def sleep(self) -> None:
-        if self._phase is Phase.WAKE:
-            self._seen.reverse()
-        self._learn(self._seen.pop(), Phase.SLEEP)
+        self._learn(self._seen.popleft(), Phase.SLEEP)
 
     def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
         predicted: NDArray[np.int64] = self.network.sweep(rows_of(inputs, self.network.device)).labels().cpu().numpy()
         return predicted
 
     def _learn(self, batch: tuple[Tensor, Tensor], phase: Phase) -> None:
-        self._phase = phase
         for layer, rule in zip(self.network.layers, self._rules[phase], strict=True):
             layer.rule = rule
         for _ in range(self.STEPS):

@@ -71,11 +71,10 @@ def learner_of(snapshot: Snapshot) -> Learner:
         )
     # All of its memory, and room for a sample where it has none.
     engine = {"device": "cpu", "compile": False, "memory_samples": max(1, len(snapshot.tensors["memory"]["labels"]))}
-    optimizer = manifest["optimizer"]
-    values = {"network": manifest["network"], "optimizer": optimizer, "dreams": dreams, "engine": engine}
-    learner = Learner(parse(values, "the checkpoint"))
+    sections = {"network": manifest["network"], "optimizer": manifest["optimizer"]}
+    learner = Learner(parse({**sections, "dreams": dreams, "engine": engine}, "the checkpoint"))
     learner.restore(snapshot)
-    if learner.network.dreams is None or not learner.network.dreams.ripe:
+    if not learner.sleep.dreams:
         raise CheckpointError(
             f"the checkpoint has seen fewer than {RIPE} samples, too few to dream of: feed its daemon"
         )
@@ -103,9 +102,8 @@ def published(events: Sequence[Mapping[str, Any]]) -> Dreamt:
 
 def sleep(learner: Learner, steps: int) -> None:
     """Sleep for some learning steps."""
-    learner.scheduler.obey("auto")
+    learner.scheduler.obey("resume")
     learner.scheduler.obey("sleep")
-    learner.scheduler.holding = False
     for _ in range(steps):
         learner.advance(quiet=True)
         learner.step([], NO_LABELS, [])

@@ -17,7 +17,7 @@ from typing import Any
 
 from ffstream.config import PhasesConfig
 from ffstream.ff.lesson import Phase
-from ffstream.stream.schedules import SCHEDULES, Counts, Felt, Override, Schedule, Told
+from ffstream.stream.schedules import SCHEDULES, Counts, Felt, Override, Told
 
 __all__ = ["REASONS", "Felt", "Override", "PhaseChange", "Scheduler"]
 
@@ -57,7 +57,7 @@ class Scheduler:
 
     def __init__(self, config: PhasesConfig) -> None:
         self.config = config
-        self._schedule: Schedule = SCHEDULES[config.schedule](config)
+        self._schedule = SCHEDULES[config.schedule](config)
         self._now = Counts(phase=self._schedule.awake)
 
     @property
@@ -106,7 +106,7 @@ class Scheduler:
     @property
     def feels(self) -> bool:
         """Whether the schedule looks at sleep pressure, so that ``feel`` must follow each step."""
-        return self.config.schedule == "homeostatic"
+        return self._schedule.feels
 
     @property
     def pressure(self) -> float:

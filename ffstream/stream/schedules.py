@@ -18,9 +18,9 @@ at most, under ``alternating`` one nap: being awake for years does not owe years
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 from ffstream.config import PhasesConfig
 from ffstream.ff.lesson import Phase
@@ -117,34 +117,38 @@ class Counts:
     felt: Felt = field(default_factory=Felt)
 
 
-class Schedule(Protocol):
+class Schedule(ABC):
     """Says when to sleep and when to wake.
 
     Attributes
     ----------
     awake
         The phase of steps that are not asleep.
+    feels
+        Whether it looks at sleep pressure.
     most_owed
         Sleep steps that are owed at most.
     """
 
-    awake: Phase
-    most_owed: int
+    awake = Phase.WAKE
+    feels = False
 
+    def __init__(self, config: PhasesConfig) -> None:
+        self.most_owed = config.longest_sleep
+
+    @abstractmethod
     def why_sleep(self, now: Counts, told: Told) -> str:
         """Return the reason to fall asleep, or an empty one to stay awake."""
 
+    @abstractmethod
     def why_wake(self, now: Counts, told: Told) -> str:
         """Return the reason to wake, or an empty one to sleep on."""
 
 
-class Together:
+class Together(Schedule):
     """Each step learns both signs; nothing is left for sleep."""
 
     awake = Phase.TOGETHER
-
-    def __init__(self, config: PhasesConfig) -> None:
-        self.most_owed = config.longest_sleep
 
     def why_sleep(self, now: Counts, told: Told) -> str:
         return ""
@@ -153,10 +157,8 @@ class Together:
         return "schedule"
 
 
-class Alternating:
+class Alternating(Schedule):
     """A nap after so many steps awake, or early where the stream is quiet."""
-
-    awake = Phase.WAKE
 
     def __init__(self, config: PhasesConfig) -> None:
         self.most_owed = config.sleep_steps
@@ -171,13 +173,8 @@ class Alternating:
         return "" if now.owed else "rested"
 
 
-class Quiet:
+class Quiet(Schedule):
     """Awake as long as samples come; what is owed is slept while none does."""
-
-    awake = Phase.WAKE
-
-    def __init__(self, config: PhasesConfig) -> None:
-        self.most_owed = config.longest_sleep
 
     def why_sleep(self, now: Counts, told: Told) -> str:
         return "quiet" if told.quiet and now.owed else ""
@@ -188,13 +185,11 @@ class Quiet:
         return "" if now.owed else "rested"
 
 
-class Clock:
+class Clock(Schedule):
     """What the day owes is slept in a window of it, and what is learned in the window is followed by naps."""
 
-    awake = Phase.WAKE
-
     def __init__(self, config: PhasesConfig) -> None:
-        self.most_owed = config.longest_sleep
+        super().__init__(config)
         self._nap = config.sleep_steps * config.wake_steps
         self._from, self._until = (_minutes(time) for time in (config.sleep_from, config.sleep_until))
 
@@ -212,13 +207,13 @@ class Clock:
         return (minute - self._from) % day < (self._until - self._from) % day
 
 
-class Homeostatic:
+class Homeostatic(Schedule):
     """Sleep pressure builds up awake and is discharged asleep."""
 
-    awake = Phase.WAKE
+    feels = True
 
     def __init__(self, config: PhasesConfig) -> None:
-        self.most_owed = config.longest_sleep
+        super().__init__(config)
         self._config = config
 
     def why_sleep(self, now: Counts, told: Told) -> str:
@@ -236,7 +231,7 @@ class Homeostatic:
         return now.slept_steps >= self._config.longest_sleep
 
 
-SCHEDULES: dict[str, type[Together | Alternating | Quiet | Clock | Homeostatic]] = {
+SCHEDULES: dict[str, type[Schedule]] = {
     "together": Together,
     "alternating": Alternating,
     "quiet": Quiet,

@@ -10,6 +10,7 @@ from test_cli import run
 from test_picture import drawing
 
 from ffstream import Client
+from ffstream.errors import Unreachable
 
 
 @pytest.fixture
@@ -93,9 +94,9 @@ def test_a_checkpoint_that_has_seen_too_little_says_so(start_daemon, digits, tmp
     assert "too few to dream of" in refused(daemon, digits, 50, tmp_path)
 
 
-def test_a_live_daemon_that_does_not_dream_says_what_to_look_at(daemon, monkeypatch, tmp_path):
+def test_a_live_daemon_that_does_not_dream_says_what_to_look_at(daemon, tmp_path):
     done = run("dream", "--out", str(tmp_path / "a.png"), address=daemon.address)
-    assert done.returncode != 0
+    assert done.returncode == Unreachable.exit_code
     assert "is its dreams.source 'dream'" in done.stderr
 
 

@@ -74,6 +74,19 @@ def test_the_published_recipe_learns_a_batch_in_fifty_steps_with_a_state_for_eac
     assert awake.weight is asleep.weight
 
 
+def test_the_published_recipe_sleeps_on_the_batches_of_the_day_in_their_order(data, monkeypatch):
+    monkeypatch.setattr(Published, "STEPS", 1)
+    sleeper = Published(configure(plan_of(data), "published", "relabel", 1, 0))
+    heard = []
+    sleeper.network.sweep = lambda rows, lesson, draws: heard.append((lesson.phase, lesson.labels[0].item()))
+    for day in ((3, 4), (5,)):
+        for label in day:
+            sleeper.wake((data.train[0][:1], np.array([label])))
+        for _ in day:
+            sleeper.sleep()
+    assert heard == [("wake", 3), ("wake", 4), ("sleep", 3), ("sleep", 4), ("wake", 5), ("sleep", 5)]
+
+
 @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.counter])
 def test_an_ablation_changes_what_it_says(data, arm):
     counter = Daily(configure(plan_of(data), arm, "relabel", 4, 0), ARMS[arm]).learner.network.counter
@@ -95,8 +108,13 @@ def test_what_does_not_go_together_is_refused_before_anything_is_lived(data):
     assert lived == []
 
 
-@pytest.mark.parametrize("negatives", ["masks", "dream"])
-def test_sleep_may_lower_something_else(data, negatives):
+@pytest.mark.parametrize(
+    ("negatives", "lowered"),
+    [("relabel", ("belief", "memory")), ("masks", ("masks", "memory")), ("dream", ("belief", "dream"))],
+)
+def test_sleep_may_lower_something_else(data, negatives, lowered):
+    config = configure(plan_of(data), "remembered", negatives, 4, 0)
+    assert (config.network.negatives, config.dreams.source) == lowered
     row = live(plan_of(data, passes=4), "remembered", negatives, 4, 0)
     assert row.sleep_end_accuracy > 0.5
 

@@ -8,7 +8,9 @@ import pytest
 
 from ffstream.data import datasets
 from ffstream.errors import ConfigError
+from ffstream.experiments import dreams
 from ffstream.experiments.dreams import EACH, SOURCES, Plan, live, measure, reader, table
+from ffstream.measuring.lives import ForwardLife
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +18,23 @@ def plan():
     return Plan(datasets.load("digits", Path()), "64-40-40", 16, 1, compiled=False, device="cpu")
 
 
-def test_a_row_a_source_and_seed(plan):
+def test_a_row_a_source_and_seed(plan, monkeypatch):
+    learners = []
+
+    class Kept(ForwardLife):
+        def __init__(self, config):
+            super().__init__(config)
+            learners.append(self.learner)
+
+    monkeypatch.setattr(dreams, "ForwardLife", Kept)
     few = replace(plan, data=replace(plan.data, train=tuple(part[:400] for part in plan.data.train)), seeds=2)
     lived = []
     rows = list(measure(few, lambda: lived.append(1)))
     assert len(lived) == few.total
     assert [(row.source, row.seed) for row in rows] == [(source, seed) for seed in (0, 1) for source in SOURCES]
+    assert [(len(learner.memory), learner.config.network.seed) for learner in learners] == [
+        (0 if source == "dream" else 400, seed) for seed in (0, 1) for source in SOURCES
+    ]
     for row in rows:
         assert (row.read_as_intended is None) == (row.source == "memory")
         assert row.memory == SOURCES[row.source]

@@ -9,7 +9,8 @@ import pytest
 from ffstream.data import datasets
 from ffstream.errors import ConfigError
 from ffstream.experiments import figures, prequential
-from ffstream.experiments.prequential import METHODS, STREAMS, Plan, Row, live, make_stream, measure, table
+from ffstream.experiments.one_pass import STREAMS, make_stream
+from ffstream.experiments.prequential import METHODS, Plan, Row, live, measure, table
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def data():
 
 
 def plan_of(data, **changes):
-    return replace(Plan(data, "64-40-40", 16, 1, (1e-3, 1e-2), compiled=False, device="cpu"), **changes)
+    return replace(Plan(data, "64-40-40", 16, 1, compiled=False, device="cpu", rates=(1e-3, 1e-2)), **changes)
 
 
 def test_a_shuffled_stream_has_every_sample_in_an_order_that_the_seed_says(data):

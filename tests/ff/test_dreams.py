@@ -87,7 +87,8 @@ def test_mean_and_covariance_are_numpys_over_the_stream():
         np.testing.assert_allclose(covariance, np.cov(own.T, bias=True), atol=1e-10)
 
 
-def test_what_was_long_ago_is_forgotten():
+def test_what_was_long_ago_is_forgotten(monkeypatch):
+    monkeypatch.setattr(dreaming, "LONG_HORIZON", HORIZON)
     dreams = make_dreams()
     for inputs, activities, labels in make_stream(64):
         dreams.learn(inputs, activities, labels)
@@ -98,6 +99,7 @@ def test_what_was_long_ago_is_forgotten():
         )
     largest = int(dreams.seen[0].argmax())
     torch.testing.assert_close(dreams.mean[0, largest], activities[0], atol=0.1, rtol=0)
+    torch.testing.assert_close(dreams.centre, activities[0], atol=0.1, rtol=0)
 
 
 def test_clusters_part_what_a_label_has_of_different_kinds():
@@ -134,6 +136,24 @@ def test_a_dream_is_of_its_label_and_within_what_was_seen():
     torch.testing.assert_close(means, torch.arange(LABELS) + 0.5, atol=0.15, rtol=0, check_dtype=False)
 
 
+def test_the_bounds_of_a_dream_are_those_of_every_row():
+    dreams, seen = make_dreams(), []
+    for inputs, activities, labels in make_stream(64):
+        # Above 0, where bounds begin before anything is seen.
+        dreams.learn(inputs + 1, activities, labels)
+        seen.append(inputs + 1)
+    assert torch.equal(dreams.low, torch.cat(seen).amin(0))
+    assert torch.equal(dreams.high, torch.cat(seen).amax(0))
+
+
+def test_a_cluster_is_dreamed_of_as_often_as_it_was_seen():
+    dreams = make_dreams()
+    dreams.seen[1, :2] = torch.tensor([300, 100])
+    dreams.mean[1, 1] = 1.0
+    drawn = dreams._draw(torch.ones(2_000, dtype=torch.int64), torch.Generator().manual_seed(0))
+    assert float(drawn.mean()) == pytest.approx(0.25, abs=0.04)
+
+
 def test_less_noise_makes_dreams_more_alike():
     labels = torch.zeros(200, dtype=torch.int64)
     spread = [float(dream(taught(noise=noise), labels).var(0).mean()) for noise in (0.1, 1.0)]
@@ -153,14 +173,15 @@ def test_rounds_go_up_and_down_again():
     torch.testing.assert_close(dream(dreams, labels), dreams._down(up(once), floor))
 
 
-def test_activities_that_are_never_negative_are_not_dreamed_negative():
-    floor, seen = torch.full((UNITS,), 0.2, dtype=torch.float64), []
-    dreams = taught(never_negative=True)
+@pytest.mark.parametrize("never_negative", [True, False])
+def test_activities_that_are_never_negative_are_not_dreamed_negative(never_negative):
+    floor, labels = torch.full((UNITS,), 0.2, dtype=torch.float64), torch.arange(LABELS).repeat(20)
+    dreams = taught(never_negative=never_negative, noise=5.0)
     dreams.weight = torch.eye(WIDTH, UNITS, dtype=torch.float64)
     dreams.image.zero_()
     dreams.low, dreams.high = dreams.low - 100, dreams.high + 100
-    seen = dreams.dream(torch.arange(LABELS), floor, up, torch.Generator().manual_seed(0))
-    assert (seen[:, :UNITS] + dreams.centre >= -0.2 - 1e-12).all()
+    made = dreams.dream(labels, floor, up, torch.Generator().manual_seed(0))
+    assert bool((made[:, :UNITS] + dreams.centre >= -0.2 - 1e-12).all()) is never_negative
 
 
 def test_only_labels_that_were_seen_are_dreamed():

@@ -37,6 +37,17 @@ def test_the_wrong_label_is_the_one_that_the_first_layer_believes():
     torch.testing.assert_close(shown[:, 0, 0], felt.amax(1))
 
 
+def test_a_uniform_wrong_label_is_any_whatever_the_first_layer_believes():
+    rows, chosen = make_rows(LEARNING), []
+    for temperature in (1.0, 1e4):
+        network = make_network("overlay", negatives="uniform", temperature=temperature)
+        felt = next(network.look(rows))[0]
+        shown = network.sweep(rows, Lesson(make_labels(LEARNING), Phase.SLEEP, scored=False), seeded()).shown
+        chosen.append((felt - shown[:, 0]).abs().argmin(1))
+    assert torch.equal(*chosen)
+    assert len(chosen[0].unique()) > 1
+
+
 @pytest.mark.parametrize("negatives", ["uniform", "belief"])
 @pytest.mark.parametrize("phase", [Phase.SLEEP, Phase.TOGETHER])
 def test_the_wrong_label_falls_and_is_never_the_true_one(phase, negatives):

@@ -29,7 +29,7 @@ MARKERS = {"deprived": "o", "restricted": "s", "sham": "x", "asleep": "^"}
 
 def dose_response(plan: Plan, found: Sequence[Outcome]) -> Figure:
     """Draw points of test accuracy lost at the end of the manipulation over its length, a panel a recipe."""
-    made, axes = _panels(plan)
+    made, axes = figure(len(plan.recipes))
     for ax, recipe in zip(axes, plan.recipes, strict=True):
         _by_dose(ax, [one for one in found if one.recipe == recipe], lambda one: one.deficit)
         ax.axhline(0, color=COLOURS["rested"], linewidth=1)
@@ -41,7 +41,7 @@ def dose_response(plan: Plan, found: Sequence[Outcome]) -> Figure:
 
 def accepted_by_dose(plan: Plan, found: Sequence[Outcome]) -> Figure:
     """Draw false accepts gained at the end of the manipulation over its length, a panel a recipe."""
-    made, axes = _panels(plan)
+    made, axes = figure(len(plan.recipes))
     for ax, recipe in zip(axes, plan.recipes, strict=True):
         _by_dose(ax, [one for one in found if one.recipe == recipe], lambda one: one.false_accepts_gained)
         ax.axhline(0, color=COLOURS["rested"], linewidth=1)
@@ -54,7 +54,7 @@ def courses(plan: Plan, rows: Sequence[Row], column: str, label: str, scale: flo
 
     The mean over seeds with its 95 % interval shaded; the manipulation is drawn thick, recovery thin.
     """
-    made, axes = _panels(plan)
+    made, axes = figure(len(plan.recipes))
     for ax, recipe in zip(axes, plan.recipes, strict=True):
         ax.set(xscale="symlog", xlabel="learning steps since, awake and asleep", ylabel=label)
         ax.set_title(plan.recipes[recipe].title)
@@ -74,7 +74,7 @@ def courses(plan: Plan, rows: Sequence[Row], column: str, label: str, scale: flo
 
 def recoveries(plan: Plan, rows: Sequence[Row]) -> Figure:
     """Draw points that are still lost over the sleep steps of the recovery, a line an arm, a panel a recipe."""
-    made, axes = _panels(plan)
+    made, axes = figure(len(plan.recipes))
     for ax, recipe in zip(axes, plan.recipes, strict=True):
         for name, arm in plan.arms.items():
             lives = [_still_lost(rows, recipe, name, seed) for seed in range(plan.seeds)]
@@ -108,10 +108,6 @@ def all_of(plan: Plan, rows: Sequence[Row], found: Sequence[Outcome]) -> Mapping
     if any(row["goodness_dreamed"] is not None for row in rows):
         drawn["dreams"] = courses(plan, rows, "goodness_dreamed", "goodness of dreams, under their own label")
     return drawn
-
-
-def _panels(plan: Plan) -> tuple[Figure, list[Axes]]:
-    return figure(len(plan.recipes))
 
 
 def _by_dose(ax: Axes, found: Sequence[Outcome], values: Callable[[Outcome], Sequence[float]]) -> None:

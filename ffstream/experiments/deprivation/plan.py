@@ -12,17 +12,8 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, StringConstraints, model_validator
 
-from ffstream.config import (
-    Config,
-    DreamsConfig,
-    EngineConfig,
-    NetworkConfig,
-    OptimizerConfig,
-    PhasesConfig,
-    parse,
-    read,
-    validate,
-)
+from ffstream.config import Config, Learning, parse, read, validate
+from ffstream.config.network import BY_GOODNESS
 from ffstream.config.section import Count, Positive, Rows, Section
 from ffstream.data import datasets
 from ffstream.data.datasets import Dataset
@@ -35,8 +26,6 @@ NAPPING = "alternating"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Doing = Literal["rested", "deprived", "restricted", "sham", "asleep"]
-# What is read of an answer is goodness against a threshold; a read-out has none.
-JUDGED = ("goodness", "upper_goodness", "top_goodness")
 
 
 class Segment(Section):
@@ -81,15 +70,10 @@ class Arm(Section):
         return sum(segment.steps for segment in self.timeline)
 
 
-class Recipe(Section):
+class Recipe(Learning):
     """A network and how it learns: sections of ``ffstream.toml``, without what data, batch and seed decide."""
 
     title: str = Field(min_length=1)
-    network: NetworkConfig = NetworkConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    phases: PhasesConfig = PhasesConfig()
-    dreams: DreamsConfig = DreamsConfig()
-    engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
@@ -100,8 +84,9 @@ class Recipe(Section):
             raise ValueError(
                 "network.threshold must be a number, and network.against 'threshold': false accepts are counted by it"
             )
-        if network.prediction not in JUDGED:
-            raise ValueError(f"network.prediction must be one of {', '.join(JUDGED)}: goodness is what is read")
+        # What is read of an answer is goodness against a threshold; a read-out has none.
+        if network.prediction not in BY_GOODNESS:
+            raise ValueError(f"network.prediction must be one of {', '.join(BY_GOODNESS)}: goodness is what is read")
         return self
 
     @property
@@ -186,18 +171,13 @@ class Plan(Section):
         ConfigError
             If the recipe's network is not of the data.
         """
-        given = recipe.network.model_dump(mode="json", exclude_unset=True)
+        values = recipe.model_dump(mode="json", exclude={"title"}, exclude_unset=True)
+        network, engine = values.setdefault("network", {}), values.setdefault("engine", {})
         for key, value in {"shape": list(data.shape), "labels": data.labels}.items():
-            if given.setdefault(key, value) != value:
-                raise ConfigError(f"network.{key} = {given[key]}, but {self.dataset} has {value}; leave it out")
-        engine = {"device": device, "max_batch": self.batch}
-        values = {
-            name: getattr(recipe, name).model_dump(mode="json", exclude_unset=True)
-            for name in Config.model_fields
-            if name in Recipe.model_fields
-        }
-        values["network"] = {**given, "seed": seed}
-        values["engine"] = {**values["engine"], **engine}
+            if network.setdefault(key, value) != value:
+                raise ConfigError(f"network.{key} = {network[key]}, but {self.dataset} has {value}; leave it out")
+        network["seed"] = seed
+        engine |= {"device": device, "max_batch": self.batch}
         return parse(values, recipe.title)
 
     def stamp(self, recipe: str, arm: str, seed: int, beside: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from ffstream.data.datasets import Dataset
 from ffstream.experiments.deprivation.plan import REFERENCE, Plan, Recipe, Segment
 from ffstream.experiments.deprivation.readouts import read
 from ffstream.experiments.deprivation.subjects import Standing, Subject
+from ffstream.experiments.kept import keep
 
 # The override under which a segment is lived; asleep has no choice.
 OVERRIDES = {"rested": "auto", "deprived": "wake", "restricted": "wake", "sham": "sham"}
@@ -123,11 +124,7 @@ class Experiment:
             rows = [
                 told | row for row in self._arm(subject, plan.recipes[recipe], arm, stream, f"{recipe}, seed {seed}")
             ]
-            file = self._file(recipe, arm, seed)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            draft = file.with_suffix(".draft")
-            draft.write_text(json.dumps({"stamp": plan.stamp(recipe, arm, seed, self.beside), "rows": rows}))
-            draft.replace(file)
+            self._keep(recipe, arm, seed, rows)
             yield
 
     def _arm(self, subject: Subject, recipe: Recipe, name: str, stream: Stream, whose: str) -> Iterator[Row]:
@@ -151,6 +148,10 @@ class Experiment:
                         _nap_if_kept(subject, recipe, segment, batch)
                 self.watcher.lived(step - done)
                 yield {"segment": number, "do": segment.do, "batches": batches, **eye.look()}
+
+    def _keep(self, recipe: str, arm: str, seed: int, rows: Sequence[Row]) -> None:
+        kept = json.dumps({"stamp": self.plan.stamp(recipe, arm, seed, self.beside), "rows": rows})
+        keep(self._file(recipe, arm, seed), lambda file: file.write_text(kept))
 
     def _kept(self, recipe: str, arm: str, seed: int) -> list[Row] | None:
         file = self._file(recipe, arm, seed)

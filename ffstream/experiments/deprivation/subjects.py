@@ -189,13 +189,14 @@ class Live:
         with self._client.events(*heard, timeout_s=POLL_S) as events:
             found, give_up = [self._client.predict(part) for part in parts], time.monotonic() + SCORE_S
             # It stands still, so whatever is said of it now is of these weights. Scores go out as the daemon turns,
-            # and a query makes it turn.
-            while not heard["score"]:
+            # and a query makes it turn. A dream follows each score, of the labels in turn: once one comes again, or a
+            # second score comes without any, none is missing.
+            while len(heard["score"]) < 2 or not _comes_again(heard["dream"]):
                 for event in events:
                     heard[event.topic].append(event.fields)
                 self._client.predict(inputs[:1])
                 if time.monotonic() > give_up:
-                    raise Unreachable("the daemon publishes no scores; see engine.report_ms")
+                    raise Unreachable("the daemon publishes no scores, or too few dreams; see engine.report_ms")
         standing = _standing(self._client.status(), heard["score"][-1], heard["dream"])
         if not self._sleeping:
             self._client.control("resume")
@@ -222,8 +223,14 @@ class Live:
             time.sleep(POLL_S)
 
 
+def _comes_again(dreams: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a label has come again, or there are no dreams at all."""
+    return not dreams or len({dream["label"] for dream in dreams}) < len(dreams)
+
+
 def _standing(status: Mapping[str, Any], score: Mapping[str, Any], dreams: Sequence[Mapping[str, Any]]) -> Standing:
     samples, prequential = status["samples_learned"], status["prequential"]
+    dreamed = {dream["label"]: dream["goodness"] for dream in dreams}
     return Standing(
         awake_steps=status["wake_steps"] + status["together_steps"],
         sleep_steps=status["sleep_steps"],
@@ -231,5 +238,5 @@ def _standing(status: Mapping[str, Any], score: Mapping[str, Any], dreams: Seque
         correct=0 if math.isnan(prequential) else round(prequential * samples),
         weight_norm=score["weight_norm"],
         dead_units=score["dead_units"],
-        goodness_dreamed=float(np.mean([dream["goodness"] for dream in dreams])) if dreams else None,
+        goodness_dreamed=float(np.mean([*dreamed.values()])) if dreamed else None,
     )

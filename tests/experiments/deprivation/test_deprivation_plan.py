@@ -54,7 +54,15 @@ def test_the_bundled_plan_has_every_kind_of_manipulation_and_two_recipes():
             "arms.rested: is always there",
         ),
         (("recipes", "default", "network", {"hiden": [4]}), "network.hiden: unknown key; did you mean 'hidden'"),
+        (
+            ("recipes", "default", "network", {"readout": "all", "prediction": "readout"}),
+            "network.prediction must be one of goodness, upper_goodness, top_goodness",
+        ),
         (("recipes", "default", "network", {"threshold": "running"}), "network.threshold must be a number"),
+        (
+            ("recipes", "default", {"title": "x", "network": {"coding": "overlay"}, "dreams": {"source": "dream"}}),
+            r"own.toml: recipes.default: .* set network.coding = 'assembly'",
+        ),
         (("recipes", "default", "phases", {"schedule": "together"}), "arms.short-nights: only the schedule"),
     ],
 )
@@ -74,6 +82,23 @@ def test_data_batch_and_seed_are_the_experiments():
     config = plan.config(plan.recipes["default"], data, 3, "cpu")
     assert (config.network.shape, config.network.labels, config.network.seed) == ((8, 8), 10, 3)
     assert (config.engine.max_batch, config.engine.device, config.engine.compile) == (32, "cpu", False)
+
+
+def test_what_a_recipe_says_of_every_section_is_what_is_lived_by():
+    said = {
+        "network": {"hidden": [20]},
+        "optimizer": {"rate": 2e-3},
+        "phases": {"wake_steps": 5},
+        "dreams": {"source": "hybrid"},
+        "engine": {"memory_samples": 7},
+    }
+    plan = declare("recipes", "default", {"title": "x", **said})
+    config = plan.config(plan.recipes["default"], datasets.load("digits", None), 0, "cpu")
+    beside = {"network": {"shape": (8, 8)}, "engine": {"max_batch": 32, "device": "cpu"}}
+    for name, values in said.items():
+        section, default = getattr(config, name), type(getattr(config, name))()
+        expected = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        assert section == default.model_copy(update={**expected, **beside.get(name, {})})
 
 
 def test_some_arms_and_recipes_can_be_named():
@@ -99,6 +124,21 @@ def test_the_reference_is_looked_at_whenever_an_arm_is():
     deprived, rested = plan.arms["deprived-200"].timeline
     assert {*plan.looks(recipe, deprived), *(200 + step for step in plan.looks(recipe, rested))} <= looks
     assert max(looks) == plan.reference.batches == 280
+
+
+def test_steps_of_nothing_but_sleep_are_no_batches_of_the_reference():
+    plan = declare().only(arms=["oversleep"], recipes=[])
+    recipe, (_, rested) = plan.recipes["default"], plan.arms["oversleep"].timeline
+    assert plan.looks_at_reference(recipe) == plan.looks(recipe, rested)
+
+
+def test_another_arm_makes_another_life_of_the_reference_alone():
+    plan, more = declare(), declare("arms", "more", {"title": "x", "timeline": [{"do": "deprived", "steps": 60}]})
+    assert plan.reference == more.reference
+    same = {
+        name: plan.stamp("default", name, 0, []) == more.stamp("default", name, 0, []) for name in ("rested", "sham")
+    }
+    assert same == {"rested": False, "sham": True}
 
 
 def test_a_stamp_changes_with_what_counts_and_not_with_what_does_not():

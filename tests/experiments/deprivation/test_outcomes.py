@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from ffstream.experiments.deprivation import plan as planning
-from ffstream.experiments.deprivation.summary import SAID, estimate, outcomes, recovery, table, write_curves
+from ffstream.experiments.deprivation.summary import SAID, estimate, outcomes, points, recovery, table, write_curves
 
 PLAN = planning.load(None, quick=True).model_copy(update={"seeds": 2}).only(arms=["deprived-40"], recipes=[])
 
@@ -58,6 +58,11 @@ def test_what_never_comes_back_and_what_was_never_lost_is_said():
     assert recovery(found.recovery_steps) == "none needed (1 of 2 never)"
     (found,) = outcomes(PLAN, rows[: len(rows) // 2])
     assert recovery(found.recovery_steps) == "never"
+    assert recovery([8, None, 16]) == "8 – 16 (1 of 3 never)"
+
+
+def test_points_are_told_apart_as_finely_as_images_can_and_no_float_is_a_little_off():
+    assert points([row("sham", 0, 1, 4, 0.8966)], [row("rested", 0, 1, 4, 0.9)], "test_accuracy", -1) == [0.34]
 
 
 def test_curves_have_a_column_a_layer(tmp_path):

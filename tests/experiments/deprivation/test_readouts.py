@@ -31,6 +31,10 @@ def test_accuracy_goodness_hits_and_false_accepts_are_as_counted_by_hand():
     assert found.confidence == pytest.approx((0.9 + 0.6 + 0.85) / 3)
 
 
+def test_goodness_below_zero_is_read_as_any():
+    assert read(GOODNESS - 10, PROBABILITIES, LABELS, -7.5).goodness_negative == pytest.approx(10 / 3 - 10)
+
+
 def test_d_prime_is_that_of_plain_numpy():
     found = read(GOODNESS, PROBABILITIES, LABELS, 2.5)
     real, negative = np.array([6, 5, 2]), np.array([2, 3, 5])
