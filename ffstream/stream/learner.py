@@ -71,6 +71,7 @@ class Learner:
         # What the last step found of its lesson, and what was felt of it when a schedule that does not feel was asked.
         self._found: tuple[Scores, Lesson] | None = None
         self._felt = Felt()
+        self._dead: list[int] | None = None
         self._draws = torch.Generator(self.device)
         # Room for the largest sweep: a full batch of samples beside the largest query.
         largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
@@ -114,7 +115,7 @@ class Learner:
         scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
         predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
         self.scheduler.stepped(m)
-        self._found = scores, lesson
+        self._found, self._dead = (scores, lesson), None
         if self.scheduler.feels:
             self.scheduler.feel(*self._errors(), m)
         self.phase_steps[phase] += 1
@@ -167,12 +168,13 @@ class Learner:
     def dead_units(self) -> list[int]:
         """Count, a layer, the units that none of some remembered rows wakes, or of some dreams where none is kept.
 
-        Zeros as long as there are neither.
+        Zeros as long as there are neither. Counted anew only when a step was made since: a daemon that is asked and
+        learns nothing would keep its queries waiting for that.
         """
-        probe = self.sleep.probe(PROBE_ROWS, self._seed_draws(), self._draws)
-        if probe is None:
-            return [0] * len(self.network.layers)
-        return self.network.dead_units(probe)
+        if self._dead is None:
+            probe = self.sleep.probe(PROBE_ROWS, self._seed_draws(), self._draws)
+            self._dead = [0] * len(self.network.layers) if probe is None else self.network.dead_units(probe)
+        return self._dead
 
     def weight_norms(self) -> list[float]:
         """Return the Frobenius norm of the weights, a value a layer; as float32, where bfloat16 would round it."""
@@ -213,7 +215,7 @@ class Learner:
         self.phase_steps = {phase: manifest["phase_steps"].get(phase.value, 0) for phase in Phase}
         self.samples_learned = manifest["samples_learned"]
         self.version = snapshot.version
-        self._shown, self._found, self._felt = {}, None, Felt()
+        self._shown, self._found, self._felt, self._dead = {}, None, Felt(), None
 
     def roll_back(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot as ``restore`` does, but leave override and hold as the operator has them now."""

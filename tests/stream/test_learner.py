@@ -57,6 +57,21 @@ def test_looking_at_a_learner_changes_nothing_that_it_learns():
     assert same(watched, left_alone)
 
 
+def test_dead_units_are_counted_anew_only_when_the_weights_may_have_moved(monkeypatch):
+    samples, learner, counted = stream(), Learner(make_config()), []
+    count = learner.network.dead_units
+    monkeypatch.setattr(learner.network, "dead_units", lambda rows: counted.append(learner.version) or count(rows))
+    for _ in range(2):
+        drive(learner, samples, 1)
+        assert learner.dead_units() == learner.dead_units()
+    snapshot = learner.snapshot()
+    drive(learner, samples, 1)
+    learner.dead_units()
+    learner.restore(snapshot)
+    learner.dead_units()
+    assert counted == [1, 2, 3, 2]
+
+
 def test_learning_on_does_not_change_a_snapshot():
     learner, samples = Learner(make_config()), stream()
     snapshot = drive(learner, samples, 3).snapshot()
