@@ -162,6 +162,11 @@ class NetworkConfig(Section):
         return self.shape if len(self.shape) == 3 else (self.width, 1, 1)
 
     @property
+    def placed(self) -> bool:
+        """Whether the units of the first layer have places in the image; a dense layer's have none."""
+        return bool(self.layers) and self.layers[0].kind != "dense"
+
+    @property
     def corruption(self) -> Corruption | None:
         """What is done to inputs to make negatives of them; ``None`` where those are other labels of the same input."""
         return None if self.negatives == "belief" or self.negatives == "uniform" else self.negatives  # noqa: PLR1714  narrows the type

@@ -75,7 +75,7 @@ def taught_paths(
 def _by_place(paths: Tensor, network: NetworkConfig) -> Tensor:
     """Lay the channels of each place together, as layers with places have them."""
     channels = network.image[0]
-    if channels == 1 or network.stack[0].kind == "dense":
+    if channels == 1 or not network.placed:
         return paths
     places = paths.shape[2] // channels
     return paths.view(*paths.shape[:2], channels, places).transpose(2, 3).flatten(2)
