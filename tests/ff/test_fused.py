@@ -163,7 +163,7 @@ def test_rows_are_multiplied_alike_whichever_way_is_fastest(monkeypatch, dtype, 
 
 def test_a_network_of_many_widths_is_compiled_whole(no_compilation):
     with torch.compiler.set_stance("default"):
-        network = make_fused("disjoint", hidden=(40, 20, 11, 64))
+        network = make_fused("disjoint", Phase.WAKE, Phase.TOGETHER, hidden=(40, 20, 11, 64))
     for m, queries in STEPS:
         learn(network, make_rows(m + queries), m, Phase.WAKE)
 
