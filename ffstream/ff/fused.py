@@ -41,7 +41,7 @@ def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> Kernels:
     config = torch._dynamo.config  # noqa: SLF001  has no public name
     config.recompile_limit = GRAPHS
     # Rows are marked as dynamic below. Left to itself torch makes dynamic whatever differs between two calls, as the
-    # number of targets between phases and the units between layers: what it then makes takes up to 40 times as long.
+    # number of targets between phases and the units between layers: judging 512 rows of 2000 units took 19 ms, not 0.5.
     config.automatic_dynamic_shapes = False
     kernels = Kernels(torch.compile(judge), torch.compile(enter))
     dense = [layer.connection for layer in network.layers if isinstance(layer.connection, Dense)]
