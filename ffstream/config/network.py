@@ -115,6 +115,14 @@ class NetworkConfig(Section):
         description="Goodness at which a layer is undecided: real with probability 1/2. A number; "
         '"width": that of a mean of 1; "running": half way between real data and negatives so far.',
     )
+    smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Of the read-out, and of layers whose goodness is held against other labels': how much the "
+        "certainty that they are taught falls short of 1 (label smoothing). 0.1 keeps many passes over the same samples "
+        "from making them sure of what they cannot know.",
+    )
     centring: bool = Field(True, description="Take the running mean off the inputs of every layer.")
     homeostasis: bool = Field(False, description="Hold the norm of each unit's weights at its first value.")
     peer: float = Field(
@@ -202,6 +210,10 @@ class NetworkConfig(Section):
         if any(layer.against == "labels" for layer in self.stack) and self.coding == "none":
             raise ValueError(
                 "under coding none there are no labels to hold goodness against: set against = 'threshold'"
+            )
+        if self.smoothing and self.readout == "none" and all(layer.against == "threshold" for layer in self.stack):
+            raise ValueError(
+                "smoothing is of what labels share out among them: set against = 'labels', or a readout, or leave it out"
             )
         if self.coding == "assembly" and self.assemblies == "learned":
             alien = {layer.goodness for layer in self.stack} & {"ratio", "topk"}

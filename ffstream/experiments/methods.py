@@ -114,7 +114,7 @@ class Frozen:
         inputs = self._activities(torch.zeros(1, network.width, device=device)).shape[1]
         # A read-out's rate is Adam's step size times the number of activities.
         self.rate = rate * inputs
-        self.readout = Readout(network.labels, inputs, self.rate, device)
+        self.readout = Readout(network.labels, inputs, self.rate, device, network.smoothing)
         self.parameters = self.readout.weight.numel()
         self.state = self.readout.state
 

@@ -12,7 +12,7 @@ from ffstream.config import DreamsConfig, LayerConfig, NetworkConfig, OptimizerC
 from ffstream.ff.activations import ACTIVATIONS, NEVER_NEGATIVE
 from ffstream.ff.assemblies import disjoint_assemblies, random_assemblies, whole
 from ffstream.ff.connections import Connection, Convolution, Dense, Field, Local
-from ffstream.ff.criteria import CRITERIA
+from ffstream.ff.criteria import make_criterion
 from ffstream.ff.dreams import Dreams
 from ffstream.ff.goodness import make_goodness
 from ffstream.ff.grid import Grid
@@ -116,7 +116,7 @@ def _form(network: NetworkConfig, layer: LayerConfig, coding: Coding, grid: Grid
         coding,
         ACTIVATIONS[layer.activation or network.activation],
         make_goodness(layer.goodness or network.goodness, at_one, layer.top_share or network.top_share),
-        CRITERIA[layer.against or network.against],
+        make_criterion(layer.against or network.against, network.smoothing),
         _sign(layer) * threshold if isinstance(threshold, float) else None,
         grid,
         layer.pool,

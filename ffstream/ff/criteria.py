@@ -3,7 +3,8 @@
 The loss of a row is ``-log p[y]`` where real goodness rises, plus ``-log(1 - p[negative])`` where negative goodness
 falls. Under ``threshold``, ``p = sigmoid(goodness - threshold)`` (the paper, equation 1), so the slope is ``p - 1`` at
 the true label and ``p`` at the negative one. Under ``labels``, ``p = softmax(goodness)`` over the labels, as in
-channel-wise competitive learning (arXiv 2312.12668, section 3), so every label is moved.
+channel-wise competitive learning (arXiv 2312.12668, section 3), so every label is moved. There ``smoothing`` keeps a layer
+from being made ever surer of what it has long told apart: the loss is the cross-entropy of ``p`` and a certainty short of 1.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from ffstream.config.network import Against
 
 
 class Judgement(NamedTuple):
@@ -47,16 +50,37 @@ def against_threshold(goodness: Tensor, targets: Tensor, signs: Tensor, threshol
     return Judgement(targets, real - signs.unsqueeze(1), real.mean(1))
 
 
-def against_labels(goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement:
-    """Hold goodness against that of the other labels: their log-sum-exp is the threshold that a label is to pass."""
-    del threshold
-    at = functional.one_hot(targets, goodness.shape[2]).unsqueeze(1)
-    others = goodness.unsqueeze(2).masked_fill(at > 0, -torch.inf)
-    shown = goodness.gather(2, targets.unsqueeze(1).expand(-1, goodness.shape[1], -1))
-    real = torch.sigmoid(shown - others.logsumexp(3))
-    # What draws a target up or down draws the others the other way, each by its share among them.
-    pull = (real - signs.unsqueeze(1)).unsqueeze(3)
-    return Judgement(None, (pull * (at - others.softmax(3))).sum(2), real.mean(1))
+class AgainstLabels(NamedTuple):
+    """Hold goodness against that of the other labels: their log-sum-exp is the threshold that a label is to pass.
+
+    Attributes
+    ----------
+    smoothing
+        By how much the probability that a true label is to reach falls short of 1, see ``soften``.
+    """
+
+    smoothing: float = 0.0
+
+    def __call__(self, goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement:
+        del threshold
+        labels = goodness.shape[2]
+        at = functional.one_hot(targets, labels).unsqueeze(1)
+        others = goodness.unsqueeze(2).masked_fill(at > 0, -torch.inf)
+        shown = goodness.gather(2, targets.unsqueeze(1).expand(-1, goodness.shape[1], -1))
+        real = torch.sigmoid(shown - others.logsumexp(3))
+        # What draws a target up or down draws the others the other way, each by its share among them.
+        pull = (real - soften(signs, self.smoothing, labels).unsqueeze(1)).unsqueeze(3)
+        return Judgement(None, (pull * (at - others.softmax(3))).sum(2), real.mean(1))
 
 
-CRITERIA = {"threshold": against_threshold, "labels": against_labels}
+def soften(signs: Tensor, smoothing: float, labels: int) -> Tensor:
+    """Turn signs, 1 or 0, into probabilities to be reached: label smoothing (arXiv 1512.00567, section 7).
+
+    A true label is to have ``1 - smoothing``, and each of the wrong ones its part of the rest.
+    """
+    return signs * (1 - smoothing) + (1 - signs) * (smoothing / (labels - 1))
+
+
+def make_criterion(name: Against, smoothing: float) -> Criterion:
+    """Make the criterion that a configuration names."""
+    return AgainstLabels(smoothing) if name == "labels" else against_threshold

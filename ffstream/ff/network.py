@@ -80,7 +80,7 @@ class Network:
         self.readout: Readout | None = None
         if network.readout != "none":
             activities = sum(layer.onward for layer in self.layers[network.readout == "upper" :])
-            self.readout = Readout(network.labels, activities, network.readout_rate, device)
+            self.readout = Readout(network.labels, activities, network.readout_rate, device, network.smoothing)
         self.dreams = make_dreams(network, dreams, device) if dreams and dreams.source != "memory" else None
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ffstream.ff.criteria import soften
 from ffstream.ff.gradients import Factors
 from ffstream.ff.optim import Adam
 from ffstream.ff.rounding import Nearest
@@ -31,6 +32,8 @@ class Readout:
         Number of activities of a row, f.
     rate
         Adam's step size times the number of activities: a step moves the logits as far, whatever the network's width.
+    smoothing
+        By how much the certainty that is taught falls short of 1, see ``ffstream.ff.criteria.soften``.
 
     Attributes
     ----------
@@ -38,9 +41,9 @@ class Readout:
         (C, f + 1): the last column is the bias, as if one activity more were always 1.
     """
 
-    def __init__(self, labels: int, activities: int, rate: float, device: torch.device) -> None:
+    def __init__(self, labels: int, activities: int, rate: float, device: torch.device, smoothing: float = 0.0) -> None:
         self.weight = torch.zeros(labels, activities + 1, device=device)
-        self._activities = activities
+        self._activities, self._smoothing = activities, smoothing
         self._rule = Adam(Nearest(self.weight), rate / activities, BETAS)
 
     def anneal(self, rate: float) -> None:
@@ -65,7 +68,8 @@ class Readout:
         # A gradient of zero would still move the weights, by Adam's momentum.
         if not told.any():
             return
-        target = functional.one_hot(labels.clamp(min=0), logits.shape[1])
+        true = functional.one_hot(labels.clamp(min=0), logits.shape[1])
+        target = soften(true, self._smoothing, logits.shape[1])
         error = (logits.softmax(1) - target) * share * told.unsqueeze(1)
         self._rule.apply(Factors(error, functional.pad(activities.float(), (0, 1), value=1.0)))
 

@@ -165,13 +165,15 @@ class PlainLayer:
     def loss(self, goodness: Tensor, targets: Tensor, signs: Tensor) -> Tensor:
         """Return the loss of rows with goodness (n, r, C) at one target each (n,), of sign 1 or 0; (n,)."""
         rows = torch.arange(len(goodness))
-        against = torch.as_tensor(self.threshold())
+        against, smoothing = torch.as_tensor(self.threshold()), 0.0
         if self.config.against == "labels":
+            smoothing = self.network.smoothing
             others = goodness.clone()
             others[rows, :, targets] = -torch.inf
             against = others.logsumexp(2)
         z = goodness[rows, :, targets] - against
-        return functional.softplus(torch.where(signs[:, None] > 0, -z, z)).mean(1)
+        aimed = torch.where(signs > 0, 1 - smoothing, smoothing / (self.network.labels - 1))
+        return functional.binary_cross_entropy_with_logits(z, aimed[:, None].expand_as(z), reduction="none").mean(1)
 
     def lesson(
         self, paths: list[Tensor], targets: Tensor, signs: Tensor, weights: Tensor

@@ -9,7 +9,7 @@ from plain_forward import make_network, make_rows
 from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.ff.activations import ACTIVATIONS
 from ffstream.ff.connections import Convolution, Dense, Local
-from ffstream.ff.criteria import against_labels, against_threshold
+from ffstream.ff.criteria import AgainstLabels, against_threshold
 from ffstream.ff.goodness import Mean, Ratio, TopK
 from ffstream.ff.network import Network
 
@@ -30,10 +30,11 @@ def make(**network: object) -> Network:
 
 
 def test_a_layer_is_as_the_network_says_but_for_what_it_states_itself():
-    first, second = make(layers=[{"units": 6, **STATED}, {"units": 5}], activation="gelu", threshold=2.0).layers
+    layers = [{"units": 6, **STATED}, {"units": 5}]
+    first, second = make(layers=layers, activation="gelu", threshold=2.0, smoothing=0.1).layers
     assert first.form.activation is ACTIVATIONS["tanh"]
     assert first.form.goodness == TopK(5.0, 0.25)
-    assert first.form.criterion is against_labels
+    assert first.form.criterion == AgainstLabels(0.1)
     assert first.form.threshold == -1.5
     assert second.form.activation is ACTIVATIONS["gelu"]
     assert second.form.goodness.read(torch.ones(1, 4, 1, 1, 5), second.form.coding.pool()).flatten().tolist() == [8] * 4

@@ -80,6 +80,18 @@ def test_the_steps_are_those_of_adam_and_autograd_on_the_cross_entropy(name, rea
         assert (weight != before).any(1).all()
 
 
+def test_smoothed_its_steps_are_those_of_adam_and_autograd_on_the_smoothed_cross_entropy():
+    network, rows = make_network("disjoint", readout="all", smoothing=0.2), make_rows(LEARNING)
+    weight, adam = plain_adam(network)
+    logits = with_one(plain_activities(network, rows)) @ weight.T
+    # torch deals its share out to all labels, the true one among them.
+    share = 0.2 * LABELS / (LABELS - 1)
+    functional.cross_entropy(logits, make_labels(LEARNING), reduction="sum", label_smoothing=share).backward()
+    adam.step()
+    learn(network, rows, LEARNING, Phase.WAKE)
+    torch.testing.assert_close(network.state()["readout.weight"], weight.detach(), rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["disjoint", "context", "images", "against labels"])
 def test_layers_learn_bit_for_bit_alike_with_and_without_a_readout(name):
     beside, alone = make_network(name, readout="all", readout_rate=5.0), make_network(name)
