@@ -142,7 +142,7 @@ def test_a_layer_is_written_with_what_it_says_and_no_more():
         ),
         (
             {"smoothing": 0.1},
-            "smoothing is of what labels share out among them: set against = 'labels', or a readout, or leave it out",
+            "smoothing is of what labels share among them: set against = 'labels', or a readout, or leave it out",
         ),
         ({"prediction": "readout"}, "prediction = 'readout' needs a read-out: set readout to 'all' or 'upper'"),
         ({"prediction": "cascade"}, "prediction = 'cascade' needs a read-out: set readout to 'all' or 'upper'"),

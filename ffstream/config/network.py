@@ -119,9 +119,8 @@ class NetworkConfig(Section):
         0.0,
         ge=0,
         lt=1,
-        description="Of the read-out, and of layers whose goodness is held against other labels': how much the "
-        "certainty that they are taught falls short of 1 (label smoothing). 0.1 keeps many passes over the same samples "
-        "from making them sure of what they cannot know.",
+        description="How much the certainty that is taught falls short of 1 (label smoothing): to the read-out, and to "
+        "layers whose goodness is held against other labels'. 0.1 does well in many passes over the same samples.",
     )
     centring: bool = Field(True, description="Take the running mean off the inputs of every layer.")
     homeostasis: bool = Field(False, description="Hold the norm of each unit's weights at its first value.")
@@ -213,7 +212,7 @@ class NetworkConfig(Section):
             )
         if self.smoothing and self.readout == "none" and all(layer.against == "threshold" for layer in self.stack):
             raise ValueError(
-                "smoothing is of what labels share out among them: set against = 'labels', or a readout, or leave it out"
+                "smoothing is of what labels share among them: set against = 'labels', or a readout, or leave it out"
             )
         if self.coding == "assembly" and self.assemblies == "learned":
             alien = {layer.goodness for layer in self.stack} & {"ratio", "topk"}

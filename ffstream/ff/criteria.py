@@ -3,8 +3,8 @@
 The loss of a row is ``-log p[y]`` where real goodness rises, plus ``-log(1 - p[negative])`` where negative goodness
 falls. Under ``threshold``, ``p = sigmoid(goodness - threshold)`` (the paper, equation 1), so the slope is ``p - 1`` at
 the true label and ``p`` at the negative one. Under ``labels``, ``p = softmax(goodness)`` over the labels, as in
-channel-wise competitive learning (arXiv 2312.12668, section 3), so every label is moved. There ``smoothing`` keeps a layer
-from being made ever surer of what it has long told apart: the loss is the cross-entropy of ``p`` and a certainty short of 1.
+channel-wise competitive learning (arXiv 2312.12668, section 3), so every label is moved. There a layer may be taught
+less than certainty: the loss is then the cross-entropy of ``p`` and a probability short of 1.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class AgainstLabels(NamedTuple):
     smoothing: float = 0.0
 
     def __call__(self, goodness: Tensor, targets: Tensor, signs: Tensor, threshold: float | Tensor) -> Judgement:
+        """Judge as a ``Criterion`` does; the threshold is not asked."""
         del threshold
         labels = goodness.shape[2]
         at = functional.one_hot(targets, labels).unsqueeze(1)
