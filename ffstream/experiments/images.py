@@ -57,6 +57,12 @@ def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(chosen.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
 
 
+def dropped(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Set a share of the values of images (n, …) to 0, drawn anew for each of them."""
+    kept = torch.rand(images.shape, generator=generator, device=images.device) >= share
+    return images * kept
+
+
 def rotated(images: Tensor, degrees: Tensor) -> Tensor:
     """Rotate each image (n, …, h, w) of bytes about its centre by its own angle (n,), anticlockwise; bilinear."""
     parts = zip(torch.split(images, ROTATED), torch.split(degrees, ROTATED), strict=True)

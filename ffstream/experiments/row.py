@@ -46,8 +46,9 @@ class Row(BaseModel):
         (``ffstream.experiments.recurrent``).
     passes, batch, seeds
         Passes over the training images, images a step, and runs with seeds 0, 1, …
-    jitter, flip
-        How far each image is shifted at random, in pixels either way, and whether half of them are mirrored.
+    jitter, flip, dropout
+        How far each image is shifted at random, in pixels either way, whether half of them are mirrored, and which
+        share of its values is set to 0 at random. Only what is learned is altered so, never what is tested.
     phase
         Under ``forward``: both signs in each step (together), or real data only (wake), which is enough where goodness
         is held against that of the other labels.
@@ -74,6 +75,7 @@ class Row(BaseModel):
     seeds: Count = 5
     jitter: int = Field(0, ge=0)
     flip: bool = False
+    dropout: float = Field(0.0, ge=0, lt=1)
     phase: Literal["together", "wake"] = "together"
     decay: float = Field(0.5, ge=0, le=1)
     rate: Positive = 1e-3

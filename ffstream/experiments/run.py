@@ -163,7 +163,9 @@ class Run:
     def _vary(self, shown: Tensor) -> Tensor:
         if self.row.jitter:
             shown = images.jittered(shown, self.row.jitter, self._generator)
-        return images.flipped(shown, self._generator) if self.row.flip else shown
+        if self.row.flip:
+            shown = images.flipped(shown, self._generator)
+        return images.dropped(shown, self.row.dropout, self._generator) if self.row.dropout else shown
 
     def _error(self) -> float:
         parts = zip(*(torch.split(part, TEST_ROWS) for part in (self.test.images, self.test.labels)), strict=True)

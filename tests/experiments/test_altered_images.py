@@ -7,11 +7,20 @@ import pytest
 import torch
 
 from ffstream.data import datasets
-from ffstream.experiments.images import enlarged, flipped, jittered, rotated, rows
+from ffstream.experiments.images import dropped, enlarged, flipped, jittered, rotated, rows
 
 
 def drawn(*shape: int) -> torch.Tensor:
     return torch.randint(1, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_a_share_of_the_values_is_dropped_of_each_image_others():
+    images = torch.full((300, 4, 5), 7, dtype=torch.uint8)
+    made = dropped(images, 0.25, torch.Generator().manual_seed(0))
+    assert made.dtype == torch.uint8
+    assert set(made.unique().tolist()) == {0, 7}
+    assert 0.23 < float((made == 0).float().mean()) < 0.27
+    assert len(made.flatten(1).unique(dim=0)) > 290
 
 
 def test_rows_are_flat_and_between_0_and_1():

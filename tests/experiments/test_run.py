@@ -17,7 +17,7 @@ from ffstream.experiments import run as running
 from ffstream.experiments.run import Run, carry_out, rate_share
 
 CPU = torch.device("cpu")
-METHODS = ({}, {"method": "backprop"}, {"method": "frozen"}, {"jitter": 1, "flip": True})
+METHODS = ({}, {"method": "backprop"}, {"method": "frozen"}, {"jitter": 1, "flip": True}, {"dropout": 0.2})
 
 
 @pytest.fixture(scope="module")
