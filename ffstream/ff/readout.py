@@ -43,7 +43,8 @@ class Readout:
 
     def __init__(self, labels: int, activities: int, rate: float, device: torch.device, smoothing: float = 0.0) -> None:
         self.weight = torch.zeros(labels, activities + 1, device=device)
-        self._activities, self._smoothing = activities, smoothing
+        self._activities = activities
+        self._targets = soften(torch.eye(labels, device=device), smoothing, labels)
         self._rule = Adam(Nearest(self.weight), rate / activities, BETAS)
 
     def anneal(self, rate: float) -> None:
@@ -68,9 +69,7 @@ class Readout:
         # A gradient of zero would still move the weights, by Adam's momentum.
         if not told.any():
             return
-        true = functional.one_hot(labels.clamp(min=0), logits.shape[1])
-        target = soften(true, self._smoothing, logits.shape[1])
-        error = (logits.softmax(1) - target) * share * told.unsqueeze(1)
+        error = (logits.softmax(1) - self._targets[labels.clamp(min=0)]) * share * told.unsqueeze(1)
         self._rule.apply(Factors(error, functional.pad(activities.float(), (0, 1), value=1.0)))
 
     def state(self) -> dict[str, Tensor]:
