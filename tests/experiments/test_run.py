@@ -26,6 +26,14 @@ def data():
     return replace(whole, train=(whole.train[0][:300], whole.train[1][:300]))
 
 
+@pytest.mark.parametrize("changes", [{"jitter": 1}, {"flip": True}, {"dropout": 0.2}], ids=str)
+def test_what_a_row_does_to_its_images_reaches_what_is_learned_of_them(declare, data, changes):
+    altered, plain = (Run(declare(**alterations), 0, data, CPU) for alterations in (changes, {}))
+    for run in (altered, plain):
+        run.learn_pass()
+    assert not torch.equal(altered.method.state()["0.weight"], plain.method.state()["0.weight"])
+
+
 def interrupt():
     raise KeyboardInterrupt
 
