@@ -1,12 +1,14 @@
-"""The server: the only thread that touches the sockets for samples, queries and events.
+"""The server: it alone touches the sockets for samples, queries and events.
 
-It decodes and checks what comes, hands it to the engine's inbox, and sends what the outbox brings. It never waits
-for the engine, and never for a peer.
+It decodes and checks what comes, hands it to the engine's inbox, and sends what the outbox brings. It never waits for a
+peer. It has its turns between two sweeps, in the thread that makes them: in one of its own it would ask for the
+interpreter in the middle of a sweep, and each would hold the other up.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -30,7 +32,6 @@ log = logging.getLogger(__name__)
 
 # How long one socket is read before the others, and the engine's answers, get their turn.
 TURN_S = 0.0005
-POLL_MS = 100
 LATENCIES = 1_000
 
 
@@ -44,9 +45,9 @@ class Server:
     spec
         What the network takes.
     sockets
-        Bound; this thread alone uses them from now on, but for the control socket.
+        Bound; nobody else uses them from now on, but for the control socket.
     inbox, outbox
-        The two queues to the engine.
+        The two queues, to the engine and from it.
     journal
         What is taken in is written there.
     metrics
@@ -71,33 +72,39 @@ class Server:
         self.metrics = metrics
         self.events = EventLog(config.replay_events)
         self.intake = Intake(config, spec, sockets, inbox, journal, metrics, self._send)
+        self._readers: dict[zmq.Socket[bytes], Callable[[list[bytes]], None]] = {
+            sockets.queries: self._read_query,
+            sockets.samples: self.intake.read_samples,
+            sockets.push: self.intake.read_push,
+            sockets.events: self._read_subscription,
+        }
+        self._poller = zmq.Poller()
+        self._poller.register(sockets.wake.fileno(), zmq.POLLIN)
+        for socket in self._readers:
+            self._poller.register(socket, zmq.POLLIN)
+        self._woken = False
         self._subscribed: set[bytes] = set()
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._sweeps: deque[float] = deque(maxlen=LATENCIES)
 
-    def serve(self, stopped: Callable[[], bool]) -> None:
-        """Serve until ``stopped``, looking at it at least every 100 ms."""
-        readers = {
-            self.sockets.queries: self._read_query,
-            self.sockets.samples: self.intake.read_samples,
-            self.sockets.push: self.intake.read_push,
-            self.sockets.events: self._read_subscription,
-        }
-        poller = zmq.Poller()
-        poller.register(self.sockets.wake.fileno(), zmq.POLLIN)
-        for socket in readers:
-            poller.register(socket, zmq.POLLIN)
-        while not stopped():
-            ready = dict(poller.poll(POLL_MS))
-            if self.sockets.wake.fileno() in ready:
-                self.sockets.wake.clear()
-            self.drain()
-            for socket, read in readers.items():
-                if socket in ready:
-                    _read_some(socket, read)
+    def read(self, wait_s: float) -> None:
+        """Read some of what has come; where nothing has, wait for it, or for another thread's news, at most so long."""
+        ready = dict(self._poller.poll(math.ceil(wait_s * 1e3)))
+        if self.sockets.wake.fileno() in ready:
+            self.sockets.wake.clear()
+            self._woken = True
+        for socket, read in self._readers.items():
+            if socket in ready:
+                _read_some(socket, read)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to send: of the engine's, or because the disk has come further."""
+        return self._woken or self.outbox.due
 
     def drain(self) -> None:
         """Send what the engine has said so far, and how far the disk has come."""
+        self._woken = False
         learned: dict[str, tuple[int, int]] = {}
         for output in self.outbox.drain():
             self._on_output(output)

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +36,8 @@ log = logging.getLogger(__name__)
 
 SWITCH_S = 0.0005
 STUCK_S = 30.0
+# How long the loop waits at most before it looks whether it is to stop.
+WAIT_S = 0.1
 
 
 def run(config: Config) -> None:
@@ -93,17 +94,20 @@ class StateLock:
 
 @dataclass(frozen=True)
 class _Running:
-    """The threads of a daemon that serves."""
+    """The parts of a daemon that serves; the last two have threads of their own."""
 
     server: Server
     engine: Engine
-    learning: threading.Thread
     control: ControlThread
     web: WebThread
 
 
 class _Daemon:
-    """Starts the threads, serves, and stops them."""
+    """Starts the parts, turns the loop, and stops them.
+
+    The loop reads the sockets, sweeps, and answers. While something waits to be learned, and asleep, it goes round
+    without waiting.
+    """
 
     def __init__(self, config: Config, sockets: Sockets) -> None:
         self.config = config
@@ -115,12 +119,16 @@ class _Daemon:
         self._watchdog_at = 0.0
 
     def run(self) -> None:
-        # Threads hand the interpreter over sooner than by default (5 ms), so that a query need not wait that long.
+        # Threads hand the interpreter over sooner than by default (5 ms), so that no sweep need wait that long.
         sys.setswitchinterval(SWITCH_S)
         self._catch_signals()
         running = self._startup()
         try:
-            running.server.serve(self._finished)
+            while not self._finished():
+                running.server.read(min(running.engine.wait_s, WAIT_S))
+                running.engine.turn()
+                if running.server.has_news:
+                    running.server.drain()
         finally:
             # Whatever ends the loop, what was learned is saved.
             self._shutdown(running)
@@ -141,37 +149,35 @@ class _Daemon:
         metrics = Metrics()
         web = WebThread(application(metrics.registry, self._trouble, self._unready), self.sockets.http)
         web.start()
-        inbox, outbox = Inbox(bounds.inbox_query_rows, bounds.inbox_bytes), Outbox(self.sockets.wake.set)
+        wake = self.sockets.wake.set
+        inbox, outbox = Inbox(bounds.inbox_query_rows, bounds.inbox_bytes, wake), Outbox(wake)
         path = state.directory / "journal.sqlite" if state.journal else None
-        self.journal = Journal(path, state.journal_bytes, self.sockets.wake.set)
+        self.journal = Journal(path, state.journal_bytes, wake)
         engine = Engine(self.config, CheckpointStore(state.directory, state.keep), self.journal, inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
         spec = InputSpec(network.shape, network.labels, unlabelled=network.coding == "none")
         server = Server(bounds, spec, self.sockets, inbox, outbox, self.journal, metrics)
         control = ControlThread(self.sockets.control, inbox, metrics, lambda: self._status(engine), self._stop)
-        learning = threading.Thread(target=engine.run, name="engine")
-        learning.start()
         control.start()
         self.engine = engine
         _notify("READY=1")
         log.info("ready on %s, ports %d to %d", bounds.host, bounds.port, bounds.port + ports.HTTP)
-        return _Running(server, engine, learning, control, web)
+        return _Running(server, engine, control, web)
 
     def _shutdown(self, running: _Running) -> None:
         _notify("STOPPING=1")
         log.info("stopping: the step in hand is finished and the state saved")
         self.stopping = True
         running.server.intake.accepting = False
-        running.engine.stop()
-        while running.learning.is_alive():
+        try:
+            running.engine.close()
+        finally:
             running.server.drain()
-            running.learning.join(0.01)
-        running.server.drain()
-        running.control.stop()
-        running.web.stop()
-        self.sockets.close()
-        if failure := self._failure():
-            raise failure
+            running.control.stop()
+            running.web.stop()
+            self.sockets.close()
+        if self.journal is not None and self.journal.failure is not None:
+            raise self.journal.failure
         log.info("stopped at version %d", running.engine.learner.version)
 
     def _finished(self) -> bool:
@@ -180,11 +186,7 @@ class _Daemon:
         if now - self._watchdog_at > 1 and not self._trouble():
             self._watchdog_at = now
             _notify("WATCHDOG=1")
-        return self.stopping or self._failure() is not None
-
-    def _failure(self) -> BaseException | None:
-        failures = (part.failure for part in (self.engine, self.journal) if part is not None)
-        return next((failure for failure in failures if failure is not None), None)
+        return self.stopping or (self.journal is not None and self.journal.failure is not None)
 
     def _trouble(self) -> str:
         if self.engine is None:

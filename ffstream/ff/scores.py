@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,14 @@ class Scores:
     goodness: Tensor
     shown: Tensor
     real: Tensor
+
+    def of_first(self, n: int) -> Scores:
+        """Return the scores of the first n rows, the lesson's among them; without those that only filled a sweep up."""
+        filled = len(self.evidence) - n
+        if not filled:
+            return self
+        goodness = self.goodness[: len(self.goodness) - filled]
+        return replace(self, evidence=self.evidence[:n], total=self.total[:n], goodness=goodness)
 
     def probabilities(self) -> Tensor:
         """Return the probability of each label, softmax of the evidence; (n, C)."""

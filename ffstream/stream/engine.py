@@ -1,21 +1,17 @@
 """The engine: gather, sweep, reply. The only owner of weights.
 
-One thread runs ``Engine.run``. Everything that reaches it comes through the inbox, and everything that it says
-leaves through the outbox; no other thread touches the learner. What it does it writes into the journal, and does not
-wait for the disk: acknowledgements and checkpoints do.
+The daemon's loop gives it its turns, between reading the sockets and answering on them. Everything that reaches it
+comes through the inbox, and everything that it says leaves through the outbox; no other thread touches the learner.
+What it does it writes into the journal, and does not wait for the disk: acknowledgements and checkpoints do.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
-import torch
 
 from ffstream.config import Config
 from ffstream.errors import CatchingUp, StateError
@@ -26,11 +22,11 @@ from ffstream.stream.journal import Journal
 from ffstream.stream.journaled import JournaledLearner
 from ffstream.stream.keeper import Keeper, reply_with
 from ffstream.stream.learner import Learner
-from ffstream.stream.outbox import CaughtUp, Changed, Dreamed, Outbox, Report, Swept, answers
+from ffstream.stream.outbox import CaughtUp, Changed, Outbox, Swept, answers
 from ffstream.stream.progress import Progress
 from ffstream.stream.recovery import Recovery
+from ffstream.stream.reporter import Reporter
 from ffstream.stream.snapshot import Snapshot
-from ffstream.wire import UNLABELLED
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +34,8 @@ log = logging.getLogger(__name__)
 TOGETHER_S = 0.005
 # Records of the journal that learning may be ahead of the disk.
 AHEAD = 16_384
-# How often the log tells how far a replay has come.
-TELL_S = 2.0
+# How long a turn replays, and how often the log tells how far a replay has come.
+REPLAY_S, TELL_S = 0.005, 2.0
 
 
 class Engine:
@@ -67,7 +63,7 @@ class Engine:
     damaged
         Why each checkpoint that did not verify was set aside at the start.
     failure
-        What ended the engine before it was asked to stop, or what kept it from saving.
+        What broke a turn.
     alive_at
         ``time.monotonic()`` of the last turn.
 
@@ -92,90 +88,97 @@ class Engine:
             self.progress.restore(snapshot.manifest["progress"])
         self.life = JournaledLearner(self.learner, self.progress, journal, store.directory)
         self.recovery: Recovery | None = Recovery(self.learner, self.progress, inbox, journal, store)
+        self._replaying = self.recovery.steps()
         self.alive_at = self._told_at = self._sample_at = self._reported_at = self._saved_at = time.monotonic()
+        self._started_at = self.alive_at
+        # Since when samples wait for their batch to fill, and what the last turn might have taken.
+        self._filling_at: float | None = None
+        self._most = config.engine.max_batch
         self._saved_written = journal.written
-        self._dreamed = 0
+        self._reporter = Reporter(self.learner)
         self._keeper = Keeper(store, journal, outbox)
-        self._stopping = threading.Event()
 
-    def run(self) -> None:
-        """Replay the journal, turn until stopped, then save."""
-        # OpenMP counts threads by the thread that starts them, and the learner was made in another one.
-        torch.set_num_threads(torch.get_num_threads())
-        try:
-            self.catch_up()
-            while not self._stopping.is_set():
-                self.turn()
-            if self.recovery is None:
-                self._save().result()
-        except BaseException as error:
-            # Nothing may hide that the weights stand still: the process reports the failure and ends.
-            self.failure = error
-            if not isinstance(error, StateError):
-                log.exception("the engine stopped")
-        finally:
-            self._keeper.close()
-            self.journal.close()
+    @property
+    def wait_s(self) -> float:
+        """How long the sockets may be waited for before there is something to do without anything coming."""
+        if self.recovery is not None or self.inbox.urgent or self._sleeping:
+            return 0.0
+        if not (self.inbox.samples and self._most) or self._held:
+            # What else there is to wait for, the disk above all, ends the wait.
+            return self.config.phases.quiet_ms / 1e3
+        if self._filling_at is None:
+            return 0.0
+        return max(0.0, self._filling_at + self.config.engine.max_wait_ms / 1e3 - time.monotonic())
 
-    def catch_up(self) -> None:
-        """Replay the journal, and answer queries meanwhile; commands are told to come again.
+    def turn(self) -> None:
+        """Take what waits, sweep once, reply; it does not wait for anything to come.
+
+        Before all else the journal is replayed, in turns of its own: queries are answered meanwhile, commands are told
+        to come again.
 
         Raises
         ------
         JournalError
             If the journal is damaged, or does not continue the checkpoint.
         """
-        recovery = self.recovery
-        if recovery is None:
-            return
-        started = told = time.monotonic()
-        for _ in recovery.steps():
-            self.alive_at = time.monotonic()
-            if self.alive_at - told > TELL_S:
-                told = self.alive_at
+        self.alive_at = time.monotonic()
+        try:
+            if self.recovery is None:
+                self._turn()
+            else:
+                self._catch_up(self.recovery)
+        except BaseException as error:
+            # Nothing may hide that the weights stand still: the process reports the failure and ends.
+            self.failure = error
+            if not isinstance(error, StateError):
+                log.exception("the engine stopped")
+            raise
+
+    def close(self) -> None:
+        """Save, unless a turn broke or the journal was not replayed to its end, and end the threads of the disk.
+
+        Raises
+        ------
+        StateError
+            If it cannot be saved.
+        """
+        try:
+            if self.recovery is None and self.failure is None:
+                self._save().result()
+        finally:
+            self._keeper.close()
+            self.journal.close()
+
+    def _catch_up(self, recovery: Recovery) -> None:
+        """Replay the journal for some milliseconds, or to its end."""
+        for _ in self._replaying:
+            now = time.monotonic()
+            if now - self._told_at > TELL_S:
+                self._told_at = now
                 log.info("catching up: %d of %d records", recovery.done, recovery.total)
-            work = self.inbox.gather(0, self.config.engine.max_query_rows, wait_s=0, fill_s=0)
-            if work.queries:
-                self.outbox.put(self._serve(work, learns=False))
-            for command in work.commands:
-                command.reply.set_exception(CatchingUp("the journal is being replayed; try again"))
-            if self._stopping.is_set():
-                return
-        seconds = time.monotonic() - started
-        if recovery.done:
-            log.info("caught up: %d records in %.1f s", recovery.done, seconds)
-        self.recovery = None
-        self.outbox.put(CaughtUp(recovery.feeders(), recovery.done, seconds))
+            if now - self.alive_at > REPLAY_S:
+                break
+        else:
+            self.recovery = None
+        work = self.inbox.gather(0, self.config.engine.max_query_rows)
+        if work.queries:
+            self.outbox.put(self._serve(work, learns=False))
+        for command in work.commands:
+            command.reply.set_exception(CatchingUp("the journal is being replayed; try again"))
+        if self.recovery is None:
+            seconds = time.monotonic() - self._started_at
+            if recovery.done:
+                log.info("caught up: %d records in %.1f s", recovery.done, seconds)
+            self.outbox.put(CaughtUp(recovery.feeders(), recovery.done, seconds))
 
-    def stop(self) -> None:
-        """Ask the engine to finish its step, save and return; callable from any thread."""
-        self._stopping.set()
-        self.inbox.put_command(Command("wake_up"))
-
-    def turn(self) -> None:
-        """Gather what waits, sweep once, reply; or wait a bounded time for something to come."""
-        quiet_s = self.config.phases.quiet_ms / 1e3
-        quiet = self.inbox.samples == 0 and time.monotonic() - self._sample_at > quiet_s
+    def _turn(self) -> None:
+        quiet = self.inbox.samples == 0 and self.alive_at - self._sample_at > self.config.phases.quiet_ms / 1e3
         if (change := self.life.advance(quiet=quiet, minute=_minute_of_the_day())) is not None:
             learner = self.learner
             self.outbox.put(Changed(learner.version, change, learner.pressure, learner.scheduler.debt))
-        most = self.config.engine.max_batch
-        if self.life.attempt.suspicious:
-            if self.life.condemned(self.inbox.front()):
-                self.outbox.put(self.life.set_aside(*self.inbox.take(1)))
-            most = self.life.at_once(self.inbox.front(), most)
-        # Learning may run ahead of the disk, but not out of sight: what is ahead waits in memory.
-        held = self.learner.scheduler.holding or self.journal.behind > AHEAD
-        asleep = self.learner.asleep and not held
-        work = self.inbox.gather(
-            0 if asleep or held else most,
-            self.config.engine.max_query_rows,
-            wait_s=0 if asleep else quiet_s,
-            fill_s=self.config.engine.max_wait_ms / 1e3,
-        )
-        self.alive_at = time.monotonic()
-        if asleep or work.samples or work.queries:
-            swept = self._serve(work, learns=asleep or bool(work.samples))
+        work = self.inbox.gather(self._takes(), self.config.engine.max_query_rows)
+        if self._sleeping or work.samples or work.queries:
+            swept = self._serve(work, learns=self._sleeping or bool(work.samples))
             # While samples keep coming, acknowledgements of some sweeps go out together.
             due = self.alive_at - self._told_at > TOGETHER_S or self.inbox.samples < self.config.engine.max_batch
             if urgent := bool(work.queries) or due:
@@ -184,6 +187,38 @@ class Engine:
         for command in work.commands:
             self._obey(command)
         self._keep_up()
+
+    @property
+    def _held(self) -> bool:
+        """Whether nothing is learned: as commanded, or because learning is far ahead of the disk.
+
+        It may run ahead, but not out of sight: what is ahead waits in memory.
+        """
+        return self.learner.scheduler.holding or self.journal.behind > AHEAD
+
+    @property
+    def _sleeping(self) -> bool:
+        return self.learner.asleep and not self._held
+
+    def _takes(self) -> int:
+        """Return how many samples this turn may take, having set those aside that ended the daemon twice."""
+        most = self.config.engine.max_batch
+        if self.life.attempt.suspicious:
+            if self.life.condemned(self.inbox.front()):
+                self.outbox.put(self.life.set_aside(*self.inbox.take(1)))
+            most = self.life.at_once(self.inbox.front(), most)
+        self._most = most
+        if self._sleeping or self._held:
+            return 0
+        # Samples alone wait a little for their batch to fill.
+        if not 0 < self.inbox.samples < most or self.inbox.urgent:
+            self._filling_at = None
+            return most
+        self._filling_at = self._filling_at or self.alive_at
+        if self.alive_at - self._filling_at < self.config.engine.max_wait_ms / 1e3:
+            return 0
+        self._filling_at = None
+        return most
 
     def status(self) -> dict[str, Any]:
         """Return where the learner stands; readable from any thread, at worst one step apart."""
@@ -258,48 +293,13 @@ class Engine:
         now = time.monotonic()
         if now - self._reported_at >= self.config.engine.report_ms / 1e3:
             self._reported_at = now
-            self.outbox.put(self._report())
-            if (dreamed := self._dream()) is not None:
-                self.outbox.put(dreamed)
+            for told in self._reporter.report(now):
+                self.outbox.put(told)
         state = self.config.state
         # The journal reaches back to the oldest checkpoint kept.
         share = state.journal_bytes // (state.keep + 1)
         if now - self._saved_at >= state.checkpoint_s or self.journal.written - self._saved_written > share:
             self._save()
-
-    def _report(self) -> Report:
-        learner, scheduler = self.learner, self.learner.scheduler
-        learner.feel_pressure()
-        return Report(
-            learner.version,
-            scheduler.phase,
-            scheduler.override,
-            learner.pressure,
-            scheduler.debt,
-            learner.samples_learned,
-            learner.prequential.total,
-            learner.prequential.windowed,
-            learner.sign_scores(),
-            weight_norm=learner.weight_norms(),
-            dead_units=learner.dead_units(),
-        )
-
-    def _dream(self) -> Dreamed | None:
-        """Dream once to be looked at, of the labels that were seen in turn, or not where there are no dreams yet."""
-        learner, dreams = self.learner, self.learner.network.dreams
-        if dreams is None or not dreams.ripe:
-            return None
-        known = dreams.known()
-        label = known[self._dreamed % len(known)]
-        self._dreamed += 1
-        images, scores = learner.dream(np.array([label]))
-        return Dreamed(
-            learner.version,
-            UNLABELLED if learner.config.network.coding == "none" else label,
-            int(scores.labels()[0]),
-            scores.goodness[0, :, label].tolist(),
-            images[0].reshape(learner.config.network.shape),
-        )
 
     def _save(self, name: str = "") -> Future[str]:
         """Copy the state between two sweeps, and have the copy written."""

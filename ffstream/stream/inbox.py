@@ -1,9 +1,9 @@
-"""What waits for the engine: samples, queries and commands, handed over from other threads."""
+"""What waits for the engine: samples, queries and commands."""
 
 from __future__ import annotations
 
-import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -118,19 +118,21 @@ class Work:
 
 
 class Inbox:
-    """Three bounded queues under one condition.
+    """Three queues. Commands come from any thread; all else is put and taken by the one that runs the loop.
 
-    The server asks for ``room`` before it puts samples, so that a full inbox stops credit and drops nothing.
+    Whoever puts samples has seen that there is room, so that a full inbox stops credit and drops nothing.
 
     Parameters
     ----------
     query_rows, query_bytes
         Query rows that may wait, and their bytes; ``put_query`` refuses more.
+    wake
+        Ends the loop's wait for the sockets; called when a command came.
     """
 
-    def __init__(self, query_rows: int, query_bytes: int) -> None:
+    def __init__(self, query_rows: int, query_bytes: int, wake: Callable[[], object] = lambda: None) -> None:
         self._query_limits = (query_rows, query_bytes)
-        self._changed = threading.Condition()
+        self._wake = wake
         self._samples: deque[SampleBatch] = deque()
         self._queries: deque[QueryBatch] = deque()
         self._commands: deque[Command] = deque()
@@ -141,31 +143,31 @@ class Inbox:
 
     def put_samples(self, batch: SampleBatch) -> None:
         """Add samples; the caller has seen that there is room."""
-        with self._changed:
-            self._samples.append(batch)
-            self.samples += len(batch.labels)
-            self.sample_bytes += batch.inputs.nbytes
-            self._changed.notify()
+        self._samples.append(batch)
+        self.samples += len(batch.labels)
+        self.sample_bytes += batch.inputs.nbytes
 
     def put_query(self, query: QueryBatch) -> bool:
         """Add a query; False if too many rows wait already."""
-        with self._changed:
-            rows, size = self.query_rows + len(query.inputs), self.query_bytes + query.inputs.nbytes
-            if self._queries and (rows > self._query_limits[0] or size > self._query_limits[1]):
-                return False
-            self._queries.append(query)
-            self.query_rows, self.query_bytes = rows, size
-            self._changed.notify()
-            return True
+        rows, size = self.query_rows + len(query.inputs), self.query_bytes + query.inputs.nbytes
+        if self._queries and (rows > self._query_limits[0] or size > self._query_limits[1]):
+            return False
+        self._queries.append(query)
+        self.query_rows, self.query_bytes = rows, size
+        return True
 
     def put_command(self, command: Command) -> None:
-        """Add a command."""
-        with self._changed:
-            self._commands.append(command)
-            self._changed.notify()
+        """Add a command; callable from any thread."""
+        self._commands.append(command)
+        self._wake()
 
-    def gather(self, samples: int, query_rows: int, wait_s: float, fill_s: float) -> Work:
-        """Take what waits, and wait for it if nothing does.
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody waits for an answer or a reply."""
+        return bool(self._queries or self._commands)
+
+    def gather(self, samples: int, query_rows: int) -> Work:
+        """Take what waits.
 
         Parameters
         ----------
@@ -173,38 +175,21 @@ class Inbox:
             Samples to take at most; 0 leaves them where they are.
         query_rows
             Query rows to take at most; a single larger query is taken alone.
-        wait_s
-            Seconds to wait for the first thing to come.
-        fill_s
-            Seconds that samples alone may wait for their batch to fill; a query or a command ends the wait.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._urgent() or (samples and self._samples), wait_s)
-            if samples and self._samples and fill_s:
-                self._changed.wait_for(lambda: self._urgent() or self.samples >= samples, fill_s)
-            commands = list(self._commands)
-            self._commands.clear()
-            return Work(self._take_samples(samples), self._take_queries(query_rows), commands)
+        # One may come while they are taken; it waits for the next turn.
+        commands = [self._commands.popleft() for _ in range(len(self._commands))]
+        return Work(self.take(samples), self._take_queries(query_rows), commands)
 
     def front(self) -> SampleBatch | None:
         """Return the samples next in line, and leave them there."""
-        with self._changed:
-            return self._samples[0] if self._samples else None
+        return self._samples[0] if self._samples else None
 
     def line(self) -> list[SampleBatch]:
         """Return the samples in line, and leave them there."""
-        with self._changed:
-            return list(self._samples)
+        return list(self._samples)
 
     def take(self, count: int) -> list[SampleBatch]:
         """Take so many samples from the front, or what there is."""
-        with self._changed:
-            return self._take_samples(count)
-
-    def _urgent(self) -> bool:
-        return bool(self._queries or self._commands)
-
-    def _take_samples(self, count: int) -> list[SampleBatch]:
         taken: list[SampleBatch] = []
         while count and self._samples:
             batch = self._samples.popleft()

@@ -102,10 +102,10 @@ class Keeper:
     def _announce(self, saved: Future[str], version: int) -> None:
         error = saved.exception()
         if error is None:
-            self.outbox.put(Saved(version, name=saved.result()))
+            self.outbox.post(Saved(version, name=saved.result()))
         else:
             log.error("checkpoint: %s", error)
-            self.outbox.put(Saved(version, error=str(error)))
+            self.outbox.post(Saved(version, error=str(error)))
 
 
 def reply_with(command: Command, done: Future[_T], fields: Callable[[_T], dict[str, Any]]) -> None:

@@ -106,13 +106,14 @@ class Learner:
             count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
             dreams, remembered, taught = self.sleep.rows(count, memory_draws, self._draws)
             dreamed = len(dreams)
-            rows = self._staging.fill([dreams, remembered, *queries])
+            rows = self._staging.fill([dreams, remembered], queries)
         else:
             taught, dreamed = labels, 0
-            rows = self._staging.fill([*samples, *queries])
+            rows = self._staging.fill(samples, queries)
         m = len(taught)
         lesson = Lesson(torch.from_numpy(taught).to(self.device), phase, sham=sham, dreamed=dreamed)
         scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
+        scores = scores.of_first(m + sum(map(len, queries)))
         predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
         self.scheduler.stepped(m)
         self._found, self._dead = (scores, lesson), None
@@ -139,7 +140,8 @@ class Learner:
 
     def answer(self, queries: Sequence[NDArray[Any]]) -> Step:
         """Sweep once over query rows alone, whatever the phase; nothing is learned, nothing changes."""
-        scores = self.network.sweep(torch.from_numpy(self._staging.fill(queries)).to(self.device))
+        scores = self.network.sweep(torch.from_numpy(self._staging.fill([], queries)).to(self.device))
+        scores = scores.of_first(sum(map(len, queries)))
         return Step(self.version, self.scheduler.phase, 0, 0, 0, scores, NO_LABELS, NO_LABELS)
 
     def dream(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], Scores]:

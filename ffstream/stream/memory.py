@@ -24,7 +24,8 @@ class Memory:
     def __init__(self, capacity: int, width: int) -> None:
         self.capacity = capacity
         self.seen = 0
-        self._rows = np.zeros((capacity, width), np.float32)
+        # Written now, and not only promised by the system: 2 MiB of it taken in the middle of a step cost 6 ms.
+        self._rows = np.full((capacity, width), 0, np.float32)
         self._labels = np.zeros(capacity, np.int64)
 
     def __len__(self) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,35 +190,37 @@ Output: TypeAlias = Swept | CaughtUp | SetAside | Changed | Report | Dreamed | S
 
 
 class Outbox:
-    """A queue from the engine's threads to the server's; never blocks the engine.
+    """A queue from the engine, and from the thread that keeps its checkpoints, to the server.
 
     Parameters
     ----------
     wake
-        Called, from the engine's thread, when something urgent is put in that was not there before.
+        Ends the loop's wait for the sockets.
+
+    Attributes
+    ----------
+    due
+        Whether something in it should leave now.
     """
 
-    def __init__(self, wake: Callable[[], Any]) -> None:
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self.due = False
         self._wake = wake
-        self._lock = threading.Lock()
-        self._outputs: list[Output] = []
-        self._woken = False
+        self._outputs: deque[Output] = deque()
 
     def put(self, output: Output, *, urgent: bool = True) -> None:
-        """Add an output, and wake whoever drains the queue unless it can wait for the next one that is urgent.
+        """Add an output; one that is not urgent leaves in the company of the next that is."""
+        self._outputs.append(output)
+        if urgent:
+            self.due = True
 
-        Each time the other thread runs it holds the interpreter, and the engine waits.
-        """
-        with self._lock:
-            self._outputs.append(output)
-            wake = urgent and not self._woken
-            self._woken = self._woken or urgent
-        if wake:
-            self._wake()
+    def post(self, output: Output) -> None:
+        """Add an output from another thread than that of the loop."""
+        self.put(output)
+        self._wake()
 
     def drain(self) -> list[Output]:
         """Take every output that waits, oldest first."""
-        with self._lock:
-            outputs, self._outputs = self._outputs, []
-            self._woken = False
-        return outputs
+        # What is added meanwhile leaves now or is due again.
+        self.due = False
+        return [self._outputs.popleft() for _ in range(len(self._outputs))]

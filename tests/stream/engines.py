@@ -1,8 +1,7 @@
-"""Engines for tests, without their thread: each turn is the test's."""
+"""Engines for tests, without the daemon's loop: each turn is the test's."""
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ def config_of(**sections: dict[str, Any]) -> Config:
 
 
 class Driven:
-    """An engine without its thread, with what it said."""
+    """An engine with what it said."""
 
     def __init__(self, directory: Path, *, catch_up: bool = True, **sections: dict[str, Any]) -> None:
         self.inbox, self.outbox = Inbox(100, query_bytes=2**20), Outbox(lambda: None)
@@ -40,8 +39,12 @@ class Driven:
         self.journal = Journal(directory / "journal.sqlite")
         self.engine = Engine(config_of(**sections), store, self.journal, self.inbox, self.outbox)
         if catch_up:
-            self.engine.catch_up()
+            self.catch_up()
         self.said = self.outbox.drain()
+
+    def catch_up(self) -> None:
+        while self.engine.recovery is not None:
+            self.engine.turn()
 
     def turn(self, count: int = 1) -> list[Any]:
         for _ in range(count):
@@ -80,13 +83,10 @@ class Driven:
         return [tensor.clone() for tensor in self.engine.learner.network.state().values()]
 
     def run(self) -> None:
-        """Run in a thread until what waits is learned, then stop."""
-        thread = threading.Thread(target=self.engine.run)
-        thread.start()
+        """Turn until what waits is learned, then stop."""
         while self.inbox.samples:
-            time.sleep(0.001)
-        self.engine.stop()
-        thread.join()
+            self.engine.turn()
+        self.engine.close()
 
 
 def made(folder: Path) -> Path:

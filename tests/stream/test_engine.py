@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from engines import Driven, made, same
 
 from ffstream.errors import CheckpointError, StateError
@@ -175,13 +176,14 @@ def test_beyond_the_limit_the_feeder_learned_from_longest_ago_is_forgotten(tmp_p
 def test_a_state_that_cannot_be_saved_at_the_end_is_a_failure(tmp_path: Path) -> None:
     driven = Driven(state := made(tmp_path))
     shutil.rmtree(state)
-    driven.run()
-    assert isinstance(driven.engine.failure, StateError)
+    with pytest.raises(StateError, match="not saved"):
+        driven.run()
 
 
 def test_what_breaks_a_turn_ends_the_engine_and_is_kept(driven: Driven, caplog: pytest.LogCaptureFixture) -> None:
     driven.take_in(SampleBatch(np.zeros((2, 5)), np.zeros(2, np.int64)))
-    driven.engine.run()
+    with pytest.raises(ValueError, match="shape"):
+        driven.engine.turn()
     assert isinstance(driven.engine.failure, ValueError)
     assert "the engine stopped" in caplog.text
 
@@ -207,3 +209,67 @@ def test_a_damaged_checkpoint_is_told_and_the_engine_starts_afresh(driven: Drive
     again = Driven(tmp_path)
     assert again.engine.learner.version == 0
     assert [name in reason for reason in again.engine.damaged] == [True]
+
+
+def test_an_engine_with_nothing_to_do_may_be_left_alone_until_the_stream_counts_as_silent(driven: Driven) -> None:
+    assert driven.engine.wait_s == pytest.approx(0.01)
+    driven.order("hold")
+    driven.feed(8)
+    assert driven.engine.wait_s == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("what", ["samples", "query", "sleep"])
+def test_an_engine_with_something_to_do_is_not_kept_waiting(driven: Driven, what: str) -> None:
+    driven.feed(8)
+    driven.turn()
+    assert driven.engine.wait_s > 0
+    match what:
+        case "samples":
+            driven.feed(1, first=8)
+        case "query":
+            driven.ask(1)
+        case "sleep":
+            driven.order("sleep")
+    assert driven.engine.wait_s == 0
+
+
+def test_samples_alone_wait_a_little_for_their_batch_to_fill(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, engine={"max_wait_ms": 60})
+    driven.feed(3)
+    assert driven.turn() == []
+    assert 0 < driven.engine.wait_s <= 0.06
+    time.sleep(driven.engine.wait_s)
+    (swept,) = driven.turn()
+    assert swept.step.learned == 3
+
+
+@pytest.mark.parametrize("what", ["a full batch", "a query"])
+def test_a_wait_for_a_full_batch_ends_with(tmp_path: Path, what: str) -> None:
+    driven = Driven(tmp_path, engine={"max_wait_ms": 1e6})
+    driven.feed(3)
+    assert driven.turn() == []
+    if what == "a query":
+        driven.ask(1)
+    else:
+        driven.feed(5, first=3)
+    (swept,) = driven.turn()
+    assert swept.step.learned == (3 if what == "a query" else 8)
+
+
+def test_what_waits_for_the_disk_does_not_keep_the_loop_busy(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    driven.feed(8)
+    monkeypatch.setattr("ffstream.stream.engine.AHEAD", -1)
+    assert driven.turn() == []
+    assert driven.engine.wait_s > 0
+
+
+def test_queries_are_filled_up_and_answered_as_if_they_were_not(driven: Driven) -> None:
+    driven.feed(8)
+    driven.turn()
+    driven.ask(11)
+    (swept,) = driven.turn()
+    (answer,) = swept.answers
+    assert len(swept.step.scores.evidence) == len(swept.step.scores.goodness) == 11
+    rows = answer.query.inputs.reshape(11, -1)
+    alone = driven.engine.learner.network.sweep(torch.from_numpy(rows))
+    assert np.allclose(answer.goodness, alone.goodness.numpy(), rtol=1e-5, atol=1e-6)

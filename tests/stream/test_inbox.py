@@ -7,8 +7,6 @@ import pytest
 
 from ffstream.stream.inbox import Command, Inbox, QueryBatch, SampleBatch
 
-PATIENT = pytest.mark.timeout(20)  # A wait that should end at once would last a minute.
-
 
 def make_samples(count: int, first: int = 0, feeder: str = "f") -> SampleBatch:
     numbers = np.arange(first, first + count)
@@ -31,8 +29,8 @@ def fill(inbox: Inbox, *items: SampleBatch | QueryBatch | Command) -> Inbox:
     return inbox
 
 
-def gather(inbox: Inbox, samples: int = 100, query_rows: int = 100, wait_s: float = 0, fill_s: float = 0):
-    return inbox.gather(samples, query_rows, wait_s, fill_s)
+def gather(inbox: Inbox, samples: int = 100, query_rows: int = 100):
+    return inbox.gather(samples, query_rows)
 
 
 def tokens(inbox: Inbox, query_rows: int) -> list[str]:
@@ -118,42 +116,29 @@ def test_every_command_is_taken_in_order():
     assert gather(inbox).commands == []
 
 
-@PATIENT
-@pytest.mark.parametrize("urgent", [make_query(1), Command("hold")], ids=["query", "command"])
-def test_something_urgent_ends_the_wait_for_a_full_batch(urgent):
-    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(1), urgent)
-    assert len(gather(inbox, fill_s=60).samples) == 1
+@pytest.mark.parametrize(
+    ("item", "urgent"),
+    [(make_query(1), True), (Command("hold"), True), (make_samples(1), False)],
+    ids=["query", "command", "samples"],
+)
+def test_queries_and_commands_are_urgent(item, urgent):
+    inbox = fill(Inbox(10, query_bytes=2**20), item)
+    assert inbox.urgent is urgent
+    gather(inbox)
+    assert not inbox.urgent
 
 
-@PATIENT
-def test_a_full_batch_ends_the_wait_for_it():
-    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(2), make_samples(2))
-    assert len(gather(inbox, samples=4, fill_s=60).samples) == 2
+def test_a_command_from_another_thread_ends_the_wait_for_the_sockets():
+    woken = threading.Event()
+    inbox = Inbox(10, 2**20, woken.set)
+    fill(inbox, make_samples(1), make_query(1))
+    assert not woken.is_set()
+    inbox.put_command(Command("hold"))
+    assert woken.is_set()
 
 
-@PATIENT
-@pytest.mark.parametrize("late", [make_samples(3), make_query(1), Command("hold")], ids=["samples", "query", "command"])
-def test_what_comes_from_another_thread_ends_the_wait_for_work(late):
-    inbox = Inbox(10, query_bytes=2**20)
-    thread = threading.Timer(0.05, fill, (inbox, late))
-    thread.start()
-    work = gather(inbox, wait_s=60)
-    thread.join()
-    assert len(work.samples) + len(work.queries) + len(work.commands) == 1
-
-
-@PATIENT
-def test_a_query_from_another_thread_ends_the_wait_for_a_full_batch():
-    inbox = fill(Inbox(10, query_bytes=2**20), make_samples(1))
-    thread = threading.Timer(0.05, fill, (inbox, make_query(1)))
-    thread.start()
-    work = gather(inbox, fill_s=60)
-    thread.join()
-    assert (len(work.samples), len(work.queries)) == (1, 1)
-
-
-def test_a_wait_for_nothing_ends_empty_handed():
-    work = gather(Inbox(10, query_bytes=2**20), wait_s=0.01, fill_s=0.01)
+def test_of_nothing_nothing_is_taken():
+    work = gather(Inbox(10, query_bytes=2**20))
     assert (work.samples, work.queries, work.commands) == ([], [], [])
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import Any
 
 from ffstream.stream.outbox import Outbox, Saved
@@ -33,51 +32,40 @@ def test_draining_empties_it():
     assert outbox.drain() == []
 
 
-def test_it_wakes_once_when_it_stops_being_empty():
-    outbox = Outbox(waker := Waker())
+def test_it_is_due_until_it_is_drained():
+    outbox = Outbox(Waker())
+    assert not outbox.due
     outbox.put(ONE)
-    outbox.put(TWO)
-    assert waker.count == 1
-
-
-def test_it_wakes_again_after_it_was_drained():
-    outbox = Outbox(waker := Waker())
-    outbox.put(ONE)
+    assert outbox.due
     outbox.drain()
-    outbox.put(TWO)
-    assert waker.count == 2
+    assert not outbox.due
 
 
 def test_what_is_not_urgent_waits_for_company():
-    outbox = Outbox(waker := Waker())
+    outbox = Outbox(Waker())
     outbox.put(ONE, urgent=False)
-    assert waker.count == 0
+    assert not outbox.due
     outbox.put(TWO)
-    assert waker.count == 1
-    assert outbox.drain() == [ONE, TWO]
+    outbox.put(THREE, urgent=False)
+    assert outbox.due
+    assert outbox.drain() == [ONE, TWO, THREE]
 
 
-def test_two_threads_that_put_at_once_still_wake():
+def test_only_another_threads_output_wakes_the_loop():
     outbox = Outbox(waker := Waker())
-    first_is_in, second_is_in = threading.Event(), threading.Event()
-
-    class Meeting(deque[Any]):
-        """Holds the first output's thread up until the second output is in, or cannot come in."""
-
-        def append(self, output: Any, /) -> None:
-            super().append(output)
-            if output is ONE:
-                first_is_in.set()
-                second_is_in.wait(0.3)
-
-    def put_second() -> None:
-        first_is_in.wait()
-        outbox.put(TWO)
-        second_is_in.set()
-
-    outbox._outputs = Meeting()
-    second = threading.Thread(target=put_second)
-    second.start()
     outbox.put(ONE)
-    second.join()
-    assert waker.count >= 1
+    assert waker.count == 0
+    outbox.post(TWO)
+    assert (waker.count, outbox.due) == (1, True)
+
+
+def test_what_comes_while_it_is_drained_leaves_or_is_due_again():
+    outbox = Outbox(lambda: None)
+    posted = [Saved(str(number)) for number in range(2_000)]
+    other = threading.Thread(target=lambda: [outbox.post(output) for output in posted])
+    other.start()
+    drained: list[Any] = []
+    while other.is_alive() or outbox.due:
+        drained += outbox.drain()
+    other.join()
+    assert drained == posted

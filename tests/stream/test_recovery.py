@@ -192,7 +192,7 @@ def test_queries_are_answered_while_the_journal_is_replayed(tmp_path: Path) -> N
     again.ask(2)
     command = Command("sleep")
     again.inbox.put_command(command)
-    again.engine.catch_up()
+    again.catch_up()
     said = again.outbox.drain()
     (swept,) = [output for output in said if isinstance(output, Swept)]
     assert swept.catching_up
