@@ -42,7 +42,7 @@ class Metrics:
         self.credit = self._add(Gauge, "credit_samples", "Samples that each feeder may have unacknowledged.")
         self.feeders = self._add(Gauge, "feeders", "Active feeders.")
         self.queries = self._add(Counter, "queries", "Queries, by outcome.", "outcome")
-        self.query_seconds = self._histogram("query_seconds", "From query to answer.", SECONDS)
+        self.query_seconds = self._histogram("query_seconds", "From reading a query to its answer.", SECONDS)
         self.sweep_seconds = self._histogram("sweep_seconds", "Duration of a sweep.", SECONDS)
         self.sweep_rows = self._histogram("sweep_rows", "Rows of a sweep, by kind.", ROWS, "kind")
         self.phase = self._add(Gauge, "phase", "1 for the phase that runs, 0 for the others.", "phase")

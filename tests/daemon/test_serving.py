@@ -121,7 +121,7 @@ def test_sham_sleep_is_slept_and_no_weight_moves(start_daemon, digits):
         client.control("hold")
         first, before = client.control("checkpoint")["checkpoint"], client.status()
         client.control("resume")
-        until(lambda: client.status()["debt"] == 0)
+        until(lambda: client.status()["debt"] == 0, seconds=60)
         last, after = client.control("checkpoint")["checkpoint"], client.status()
     assert after["sham_steps"] == after["sleep_steps"] > before["sham_steps"]
     assert after["version"] == before["version"] == after["wake_steps"]
