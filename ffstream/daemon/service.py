@@ -130,7 +130,7 @@ class _Daemon:
                 if running.server.has_news:
                     running.server.drain()
         finally:
-            # Whatever ends the loop, what was learned is saved.
+            # Whatever ends the loop, what was learned is saved, unless the engine's own turn broke.
             self._shutdown(running)
 
     def _startup(self) -> _Running:
