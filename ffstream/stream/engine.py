@@ -150,26 +150,29 @@ class Engine:
             self.journal.close()
 
     def _catch_up(self, recovery: Recovery) -> None:
-        """Replay the journal for some milliseconds, or to its end."""
+        """Replay the journal for some milliseconds and answer the queries that wait, or replay it to its end."""
         for _ in self._replaying:
             now = time.monotonic()
             if now - self._told_at > TELL_S:
                 self._told_at = now
                 log.info("catching up: %d of %d records", recovery.done, recovery.total)
-            if now - self.alive_at > REPLAY_S:
+            if now - self.alive_at >= REPLAY_S:
                 break
         else:
-            self.recovery = None
+            self._caught_up(recovery)
+            return
         work = self.inbox.gather(0, self.config.engine.max_query_rows)
         if work.queries:
             self.outbox.put(self._serve(work, learns=False))
         for command in work.commands:
             command.reply.set_exception(CatchingUp("the journal is being replayed; try again"))
-        if self.recovery is None:
-            seconds = time.monotonic() - self._started_at
-            if recovery.done:
-                log.info("caught up: %d records in %.1f s", recovery.done, seconds)
-            self.outbox.put(CaughtUp(recovery.feeders(), recovery.done, seconds))
+
+    def _caught_up(self, recovery: Recovery) -> None:
+        self.recovery = None
+        seconds = time.monotonic() - self._started_at
+        if recovery.done:
+            log.info("caught up: %d records in %.1f s", recovery.done, seconds)
+        self.outbox.put(CaughtUp(recovery.feeders(), recovery.done, seconds))
 
     def _turn(self) -> None:
         quiet = self.inbox.samples == 0 and self.alive_at - self._sample_at > self.config.phases.quiet_ms / 1e3

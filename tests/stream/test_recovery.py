@@ -183,7 +183,9 @@ def test_a_checkpoint_remembers_what_was_in_line(tmp_path: Path) -> None:
     assert again.inbox.samples == driven.inbox.samples
 
 
-def test_queries_are_answered_while_the_journal_is_replayed(tmp_path: Path) -> None:
+def test_queries_are_answered_while_the_journal_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A record a turn, however fast the machine.
+    monkeypatch.setattr("ffstream.stream.engine.REPLAY_S", 0.0)
     driven = Driven(made(tmp_path))
     driven.feed(64)
     driven.turn(8)
