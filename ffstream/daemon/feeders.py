@@ -17,6 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from itertools import takewhile
 
 ACTIVE_S = 60.0
 
@@ -80,7 +81,7 @@ class Feeder:
     def acknowledged_bytes(self) -> int:
         """Bytes of the messages that are acknowledged and still held."""
         acknowledged = self.acknowledged
-        return sum(nbytes for upto, nbytes in self.in_flight if upto <= acknowledged)
+        return sum(nbytes for _, nbytes in takewhile(lambda message: message[0] <= acknowledged, self.in_flight))
 
     def take(self, upto: int, nbytes: int) -> None:
         """Count samples below ``upto`` as accepted."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import zmq
@@ -102,19 +101,19 @@ class Intake:
             if message.kind != "samples":
                 raise message.error("unknown_type", f"expected 'samples', got {message.kind!r}", "type")
             count = message.integer("count", low=1, high=self._config.message_samples)
-            batch = self._batch(message, count)
+            inputs, labels = self._content(message, count)
         except WireError as error:
             self._metrics.rejected.labels("push", error.code).inc()
             self._metrics.dropped.labels(error.code).inc(count)
             return
         self._metrics.received.labels("push").inc(count)
-        pushed, size = self._feeders.pushed, batch.inputs.nbytes
+        pushed, size = self._feeders.pushed, inputs.nbytes
         first = pushed.expected
         if (
             self._taking(count, size)
             and self._feeders.judge(pushed, first, count, size, time.monotonic()) is Verdict.TAKE
         ):
-            self._put(pushed, replace(batch, first=first), size)
+            self._put(pushed, SampleBatch(inputs, labels, first=first))
         else:
             self._metrics.dropped.labels(self._why_not()).inc(count)
 
@@ -144,8 +143,8 @@ class Intake:
             for feeder in self._feeders.connected() if self._trouble else ():
                 self._send(self._sockets.samples, [feeder.peer, *wire.encode_error(self._no_disk())])
         for feeder in moved:
-            if feeder.peer and self._is_news(feeder):
-                self._send_marks(feeder, "ack")
+            if feeder.peer and self._is_news(feeder, marks := self._marks(feeder)):
+                self._send_marks(feeder, "ack", marks)
         if moved:
             self._resume()
 
@@ -154,7 +153,7 @@ class Intake:
         if self._taking(1, 0):
             for feeder in self._feeders.starved():
                 feeder.refused = None
-                self._send_marks(feeder, "resend", {"reason": "credit"})
+                self._send_marks(feeder, "resend", self._marks(feeder), {"reason": "credit"})
 
     def refresh_gauges(self) -> None:
         """Show what waits, and what may still come."""
@@ -179,7 +178,7 @@ class Intake:
             "message_samples": self._config.message_samples,
             "message_bytes": self._config.message_bytes,
         }
-        self._send_marks(feeder, "welcome", network)
+        self._send_marks(feeder, "welcome", self._marks(feeder), network)
         if self._trouble:
             self._send(self._sockets.samples, [peer, *wire.encode_error(self._no_disk())])
 
@@ -198,33 +197,31 @@ class Intake:
             case Verdict.TAKE if self._taking(count, size):
                 self._take(feeder, message, first, count)
             case Verdict.DUPLICATE:
-                self._send_marks(feeder, "ack")
+                self._send_marks(feeder, "ack", self._marks(feeder))
             case _ if feeder.refused is None or (feeder.refused, verdict) == (Verdict.GAP, Verdict.NO_CREDIT):
                 feeder.refused = Verdict.GAP if verdict is Verdict.GAP else Verdict.NO_CREDIT
-                self._send_marks(feeder, "resend", {"reason": feeder.refused.value})
+                self._send_marks(feeder, "resend", self._marks(feeder), {"reason": feeder.refused.value})
 
     def _take(self, feeder: Feeder, message: Message, first: int, count: int) -> None:
         """Put samples that are expected next into the inbox, or pass over them with an error."""
         try:
-            batch = self._batch(message, count)
+            inputs, labels = self._content(message, count)
         except WireError as error:
             feeder.skip(first + count)
             self._refuse(feeder.peer, error)
-            self._send_marks(feeder, "ack")
+            self._send_marks(feeder, "ack", self._marks(feeder))
             return
-        known = feeder.expected - first
-        _, fresh = batch.split(known)
-        if known:
+        if known := feeder.expected - first:
             # A view would keep the whole message in memory, and only what is new of it is counted.
-            fresh = replace(fresh, inputs=fresh.inputs.copy())
-        self._metrics.received.labels("acknowledged").inc(count - known)
+            inputs, labels = inputs[known:].copy(), labels[known:]
+        self._metrics.received.labels("acknowledged").inc(len(labels))
         name, epoch = message.text("feeder"), message.integer("epoch")
-        self._put(feeder, replace(fresh, feeder=name, epoch=epoch, first=first + known), fresh.inputs.nbytes)
+        self._put(feeder, SampleBatch(inputs, labels, name, epoch, first + known))
 
-    def _put(self, feeder: Feeder, batch: SampleBatch, size: int) -> None:
+    def _put(self, feeder: Feeder, batch: SampleBatch) -> None:
         """Write samples into the journal, and let them be learned: learning need not wait for the disk."""
         upto = batch.first + len(batch.labels)
-        feeder.take(upto, size)
+        feeder.take(upto, batch.inputs.nbytes)
         lsn = self._journal.append(Received(batch))
         self._undurable.append((lsn, feeder, upto))
         self._inbox.put_samples(batch.at(lsn))
@@ -252,9 +249,9 @@ class Intake:
     def _on_bye(self, _peer: bytes, message: Message) -> None:
         self._feeders.goodbye(message.text("feeder"), message.integer("epoch"))
 
-    def _is_news(self, feeder: Feeder) -> bool:
+    def _is_news(self, feeder: Feeder, now: dict[str, int]) -> bool:
         """Whether marks have moved that a feeder should know of: not each sample of credit is worth a message."""
-        now, told, config = self._marks(feeder), feeder.told, self._config
+        told, config = feeder.told, self._config
         if now["next"] != told["next"]:
             return True
         samples = abs(now["credit_samples"] - told["credit_samples"])
@@ -263,9 +260,11 @@ class Intake:
             return samples + size > 0
         return samples * NEWS > config.inbox_samples or size * NEWS > config.inbox_bytes
 
-    def _send_marks(self, feeder: Feeder, kind: str, more: Mapping[str, Any] | None = None) -> None:
-        feeder.told = self._marks(feeder)
-        self._send(self._sockets.samples, [feeder.peer, *wire.encode(kind, {**feeder.told, **(more or {})})])
+    def _send_marks(
+        self, feeder: Feeder, kind: str, marks: dict[str, int], more: Mapping[str, Any] | None = None
+    ) -> None:
+        feeder.told = marks
+        self._send(self._sockets.samples, [feeder.peer, *wire.encode(kind, {**marks, **(more or {})})])
 
     def _marks(self, feeder: Feeder) -> dict[str, int]:
         samples, size = self._feeders.credit(feeder, time.monotonic())
@@ -277,8 +276,9 @@ class Intake:
             "credit_bytes": size if taking else 0,
         }
 
-    def _batch(self, message: Message, count: int) -> SampleBatch:
+    def _content(self, message: Message, count: int) -> tuple[wire.Array, wire.Array]:
+        """Return the inputs and labels of a message; WireError if they are not what the network takes."""
         inputs = message.inputs(self._spec)
         if len(inputs) != count:
             raise message.error("bad_shape", f"count says {count} samples, got {len(inputs)}", "inputs")
-        return SampleBatch(inputs, message.labels(count, self._spec))
+        return inputs, message.labels(count, self._spec)

@@ -46,6 +46,8 @@ class Server:
         What the network takes.
     sockets
         Bound; nobody else uses them from now on, but for the control socket.
+    step
+        Samples that the engine takes at once.
     inbox, outbox
         The two queues, to the engine and from it.
     journal
@@ -59,6 +61,7 @@ class Server:
         config: ServerConfig,
         spec: InputSpec,
         sockets: Sockets,
+        step: int,
         inbox: Inbox,
         outbox: Outbox,
         journal: Journal,
@@ -67,6 +70,7 @@ class Server:
         self.config = config
         self.spec = spec
         self.sockets = sockets
+        self.step = step
         self.inbox = inbox
         self.outbox = outbox
         self.metrics = metrics
@@ -82,6 +86,7 @@ class Server:
         self._poller.register(sockets.wake.fileno(), zmq.POLLIN)
         for socket in self._readers:
             self._poller.register(socket, zmq.POLLIN)
+        self._feeding = {sockets.samples, sockets.push}
         self._woken = False
         self._subscribed: set[bytes] = set()
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
@@ -89,12 +94,15 @@ class Server:
 
     def read(self, wait_s: float) -> None:
         """Read some of what has come; where nothing has, wait for it, or for another thread's news, at most so long."""
-        ready = dict(self._poller.poll(math.ceil(wait_s * 1e3)))
-        if self.sockets.wake.fileno() in ready:
-            self.sockets.wake.clear()
+        wake = self.sockets.wake
+        if wait_s and not wake.pending:
+            self._poller.poll(math.ceil(wait_s * 1e3))
+        if wake.pending:
+            wake.clear()
             self._woken = True
         for socket, read in self._readers.items():
-            if socket in ready:
+            # Whoever waits for an answer is not to wait for samples that the next sweep does not take.
+            if not (socket in self._feeding and self.inbox.urgent and self.inbox.samples >= self.step):
                 _read_some(socket, read)
 
     @property
@@ -106,10 +114,14 @@ class Server:
         """Send what the engine has said so far, and how far the disk has come."""
         self._woken = False
         learned: dict[str, tuple[int, int]] = {}
-        for output in self.outbox.drain():
-            self._on_output(output)
+        outputs = self.outbox.drain()
+        # Answers first: what else was said may be of several sweeps.
+        for output in outputs:
             if isinstance(output, Swept):
+                self._answer(output)
                 learned |= output.acknowledged
+        for output in outputs:
+            self._on_output(output)
         self.intake.acknowledge(learned)
 
     # --- queries ---
@@ -165,7 +177,6 @@ class Server:
         match output:
             case Swept():
                 self._sweeps.append(output.seconds)
-                self._answer(output)
                 self.metrics.on_swept(output)
                 if output.answers or output.step.learned:
                     self._publish("prediction", prediction_fields(output))
@@ -221,12 +232,9 @@ class Server:
 
 def _read_some(socket: zmq.Socket[bytes], read: Callable[[list[bytes]], None]) -> None:
     ends = time.monotonic() + TURN_S
-    while True:
-        try:
-            frames = socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return
-        read(frames)
+    # Asked beforehand: this is done at every turn, and an exception takes longer.
+    while int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
+        read(socket.recv_multipart(zmq.NOBLOCK))
         # Looked at after a message, so that a turn has one even where the thread itself had to wait.
         if time.monotonic() >= ends:
             return

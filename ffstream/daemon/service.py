@@ -156,7 +156,7 @@ class _Daemon:
         engine = Engine(self.config, CheckpointStore(state.directory, state.keep), self.journal, inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
         spec = InputSpec(network.shape, network.labels, unlabelled=network.coding == "none")
-        server = Server(bounds, spec, self.sockets, inbox, outbox, self.journal, metrics)
+        server = Server(bounds, spec, self.sockets, self.config.engine.max_batch, inbox, outbox, self.journal, metrics)
         control = ControlThread(self.sockets.control, inbox, metrics, lambda: self._status(engine), self._stop)
         control.start()
         self.engine = engine

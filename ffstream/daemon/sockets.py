@@ -20,9 +20,16 @@ EVENTS = 10_000
 
 
 class Wake:
-    """Lets another thread interrupt a poll."""
+    """Lets another thread interrupt a poll.
+
+    Attributes
+    ----------
+    pending
+        Whether it was set since it was last cleared; to be looked at before a poll, which need not return for that.
+    """
 
     def __init__(self) -> None:
+        self.pending = False
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)
         self._write.setblocking(False)
@@ -33,12 +40,17 @@ class Wake:
 
     def set(self) -> None:
         """Make the poll return; from any thread."""
+        if self.pending:
+            return
+        self.pending = True
         # A full pipe means that the poll will return anyhow; a closed one, that nobody polls any more.
         with contextlib.suppress(OSError):
             self._write.send(b"\0")
 
     def clear(self) -> None:
-        """Swallow what was set so far; should there be more, the next poll returns at once."""
+        """Swallow what was set so far."""
+        # In this order: whoever sets it in between is seen in ``pending``, though not by a poll.
+        self.pending = False
         with contextlib.suppress(BlockingIOError):
             self._read.recv(4096)
 

@@ -31,7 +31,7 @@ from ffstream.stream.snapshot import Snapshot
 log = logging.getLogger(__name__)
 
 # How long the outcome of a sweep that nobody waits for may be kept for company.
-TOGETHER_S = 0.005
+TOGETHER_S = 0.01
 # Records of the journal that learning may be ahead of the disk.
 AHEAD = 16_384
 # How long a turn replays, and how often the log tells how far a replay has come.
@@ -178,18 +178,22 @@ class Engine:
         quiet = self.inbox.samples == 0 and self.alive_at - self._sample_at > self.config.phases.quiet_ms / 1e3
         if (change := self.life.advance(quiet=quiet, minute=_minute_of_the_day())) is not None:
             learner = self.learner
-            self.outbox.put(Changed(learner.version, change, learner.pressure, learner.scheduler.debt))
+            changed = Changed(learner.version, change, learner.pressure, learner.scheduler.debt)
+            self.outbox.put(changed, urgent=self._due)
         work = self.inbox.gather(self._takes(), self.config.engine.max_query_rows)
         if self._sleeping or work.samples or work.queries:
             swept = self._serve(work, learns=self._sleeping or bool(work.samples))
-            # While samples keep coming, acknowledgements of some sweeps go out together.
-            due = self.alive_at - self._told_at > TOGETHER_S or self.inbox.samples < self.config.engine.max_batch
-            if urgent := bool(work.queries) or due:
+            if urgent := bool(work.queries) or self._due:
                 self._told_at = self.alive_at
             self.outbox.put(swept, urgent=urgent)
         for command in work.commands:
             self._obey(command)
         self._keep_up()
+
+    @property
+    def _due(self) -> bool:
+        """Whether what is said should leave now: while samples keep coming, that of some sweeps goes out together."""
+        return self.alive_at - self._told_at > TOGETHER_S or self.inbox.samples < self.config.engine.max_batch
 
     @property
     def _held(self) -> bool:

@@ -36,8 +36,11 @@ log = logging.getLogger(__name__)
 PAGE_BYTES = 64 * 2**10
 # "ffst": that the file is a journal of ours; and the version of its format.
 APPLICATION, FORMAT = 0x66667374, 1
-# How long a transaction that follows hard on another waits for company; and steps, which nobody waits for, for samples.
-GROUP_S, STEPS_S = 0.01, 0.25
+# How long a transaction that follows hard on another waits for company: so long for each record of the last one that
+# somebody waits for, up to a limit. A feeder that waits for each acknowledgement is not kept waiting as a stream is.
+GROUP_S, LONGEST_GROUP_S = 0.01, 0.03
+# How long steps, which nobody waits for, wait for samples.
+STEPS_S = 0.25
 # Pages after which the write-ahead log is copied into the file and begun anew.
 LOG_PAGES = 256
 # How often a full disk is tried again, and records removed in one transaction.
@@ -84,10 +87,13 @@ class Journal:
         self.failure: Exception | None = None
         self._progressed = progressed
         self._changed = threading.Condition()
-        self._waiting: list[tuple[int, Record]] = []
+        # As the table has them: LSN, checksum, body.
+        self._waiting: list[tuple[int, int, bytes]] = []
         self._prune_below = 0
-        self._full = self._hurry = self._closing = False
-        self._written_at = float("-inf")
+        self._full = self._closing = False
+        # How many of the waiting records somebody waits for, and before when no transaction begins.
+        self._awaited = 0
+        self._next_at = float("-inf")
         self._db = None if path is None else _open(path)
         if self._db is not None:
             with _named(path):
@@ -99,18 +105,20 @@ class Journal:
 
     def append(self, record: Record) -> int:
         """Add a record from any thread, without waiting for the disk; return its LSN."""
+        # Encoded here: the journal's thread would ask for the interpreter just when a sweep is under way.
+        body = b"" if self._db is None else encode(record)
         with self._changed:
             lsn = self._next
             self._next += 1
             if self._db is None:
                 self.durable = lsn
             else:
-                self._waiting.append((lsn, record))
+                self._waiting.append((lsn, _crc(lsn, body), body))
                 awaited = not isinstance(record, Stepped | Advanced)
                 # Who comes second finds the thread awake, or waiting for company.
-                if len(self._waiting) == 1 or (awaited and not self._hurry):
-                    self._hurry |= awaited
+                if len(self._waiting) == 1 or (awaited and not self._awaited):
                     self._changed.notify_all()
+                self._awaited += awaited
             return lsn
 
     @property
@@ -121,7 +129,7 @@ class Journal:
     def wait(self, lsn: int) -> None:
         """Return when everything up to an LSN is on disk; StateError if it cannot get there for now."""
         with self._changed:
-            self._hurry = True
+            self._awaited += 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: self.durable >= lsn or self.failure or self._full)
             if self.durable < lsn:
@@ -188,10 +196,10 @@ class Journal:
                 self._changed.wait_for(lambda: self._closing, RETRY_S)
             else:
                 self._changed.wait_for(lambda: self._waiting or self._prune_below or self._closing)
-                self._changed.wait_for(lambda: self._hurry or self._closing, STEPS_S)
-                self._changed.wait_for(lambda: self._closing, self._written_at + GROUP_S - time.monotonic())
+                self._changed.wait_for(lambda: self._awaited or self._closing, STEPS_S)
+                self._changed.wait_for(lambda: self._closing, self._next_at - time.monotonic())
             waiting, below, closing = list(self._waiting), self._prune_below, self._closing
-            self._hurry = False
+            awaited, self._awaited = self._awaited, 0
         try:
             self._write(waiting)
             self._prune(below)
@@ -202,22 +210,20 @@ class Journal:
             self._settle(0, f"{self.path}: the disk is full; free some of it, and everything goes on by itself")
             return not closing
         self._full = False
+        self._next_at = time.monotonic() + min(GROUP_S * awaited, LONGEST_GROUP_S)
         over = f"{self.path}: {self.size} bytes, state.journal_bytes is {self.quota}; a checkpoint will make room"
         self._settle(len(waiting), over if self.size > self.quota else "")
         return bool(waiting) or not closing
 
-    def _write(self, records: list[tuple[int, Record]]) -> None:
+    def _write(self, records: list[tuple[int, int, bytes]]) -> None:
         if self._db is None or not records:
             return
         failpoints.reach("journal.write")
         with _transaction(self._db):
-            bodies = [(lsn, encode(record)) for lsn, record in records]
-            rows = ((lsn, _crc(lsn, body), body) for lsn, body in bodies)
-            self._db.executemany("INSERT INTO record (lsn, crc, body) VALUES (?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO record (lsn, crc, body) VALUES (?, ?, ?)", records)
             failpoints.reach("journal.commit")
         failpoints.reach("journal.committed")
-        self._written_at = time.monotonic()
-        self.written += sum(len(body) for _, body in bodies)
+        self.written += sum(len(body) for _, _, body in records)
 
     def _prune(self, below: int) -> None:
         if self._db is None or not below:

@@ -1,0 +1,68 @@
+"""What ends the loop's wait for the sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import threading
+
+import pytest
+
+from ffstream.daemon.sockets import Wake
+
+
+@pytest.fixture
+def wake():
+    with contextlib.closing(Wake()) as made:
+        yield made
+
+
+def readable(wake: Wake, wait_s: float = 0.0) -> bool:
+    return bool(select.select([wake.fileno()], [], [], wait_s)[0])
+
+
+def test_another_thread_ends_a_wait(wake: Wake) -> None:
+    threading.Timer(0.05, wake.set).start()
+    assert readable(wake, 30)
+    assert wake.pending
+
+
+def test_what_is_cleared_is_set_no_more(wake: Wake) -> None:
+    wake.set()
+    wake.set()
+    wake.clear()
+    assert not wake.pending
+    assert not readable(wake)
+
+
+def test_it_can_be_set_again(wake: Wake) -> None:
+    wake.set()
+    wake.clear()
+    wake.set()
+    assert wake.pending
+    assert readable(wake)
+
+
+def test_what_is_set_in_the_middle_of_clearing_is_pending(wake: Wake, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        """A socket at whose reading another thread comes in between."""
+
+        def __init__(self, real) -> None:
+            self.real = real
+
+        def recv(self, size: int) -> bytes:
+            wake.set()
+            return self.real.recv(size)
+
+    wake.set()
+    real = wake._read
+    monkeypatch.setattr(wake, "_read", Interrupted(real))
+    wake.clear()
+    monkeypatch.undo()
+    assert wake.pending
+
+
+def test_a_closed_one_is_set_in_vain() -> None:
+    wake = Wake()
+    wake.close()
+    wake.set()
