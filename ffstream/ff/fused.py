@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -43,7 +43,11 @@ def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> Kernels:
     # Rows are marked as dynamic below. Left to itself torch makes dynamic whatever differs between two calls, as the
     # number of targets between phases and the units between layers: judging 512 rows of 2000 units took 19 ms, not 0.5.
     config.automatic_dynamic_shapes = False
-    kernels = Kernels(torch.compile(judge), torch.compile(enter))
+    # Whether a global was bound anew, a function of this package or of torch, would be asked at every call.
+    options: dict[str, str | int | bool | Callable[..., Any]] = {
+        "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe
+    }
+    kernels = Kernels(torch.compile(judge, options=options), torch.compile(enter, options=options))
     dense = [layer.connection for layer in network.layers if isinstance(layer.connection, Dense)]
     try:
         for phase, n in itertools.product(phases, (max(rows, 2), 1)):

@@ -108,8 +108,10 @@ class Layer:
 
     def gradient(self, verdict: Verdict, x: Tensor, m: int) -> LocalGradient:
         """Return the gradient of this layer's loss, summed over the first m rows, for inputs (n, p, i)."""
-        moved = None if verdict.moved is None else verdict.moved[:m]
-        inputs, delta = path_of(x[:m, : verdict.delta.shape[1]] if moved is None else x[:m], moved), verdict.delta[:m]
+        delta, moved = verdict.delta, verdict.moved
+        if m < len(x):
+            x, delta, moved = x[:m], delta[:m], None if moved is None else moved[:m]
+        inputs = path_of(x[:, : delta.shape[1]] if moved is None else x, moved)
         blocks = None if moved is None else self.form.coding.blocks(moved, inputs)
         return self.connection.gradient(delta, inputs, blocks)
 

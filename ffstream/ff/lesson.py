@@ -119,8 +119,10 @@ def lay_out(
         labels = torch.zeros_like(labels)
     teaches = 0.0 if lesson.sham else min(1.0, FULL_STEP / m)
     weight = torch.full((len(labels), 1), teaches, device=rows.device)
-    queries = (0, 0, 0, len(rows) - len(labels))
-    return rows, Teaching(functional.pad(labels, queries), signs, functional.pad(weight, queries)), len(labels)
+    taught = len(labels)
+    if queries := len(rows) - taught:
+        labels, weight = (functional.pad(values, (0, 0, 0, queries)) for values in (labels, weight))
+    return rows, Teaching(labels, signs, weight), taught
 
 
 def without_copies(values: Tensor, m: int, taught: int) -> Tensor:
@@ -129,5 +131,5 @@ def without_copies(values: Tensor, m: int, taught: int) -> Tensor:
 
 
 def beside_copies(values: Tensor, m: int, taught: int) -> Tensor:
-    """Take what a lesson's rows (m, t) have, and beside it what their corrupted copies have."""
-    return values[:m] if taught == m else torch.cat([values[:m], values[m:taught]], 1)
+    """Take what a lesson's rows have, (m, ..., t), and beside it what their corrupted copies have."""
+    return values[:m] if taught == m else torch.cat([values[:m], values[m:taught]], -1)

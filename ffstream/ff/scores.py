@@ -61,7 +61,7 @@ class Findings:
     m, taught
         Rows of the lesson, and with their corrupted copies.
     goodness, shown, real
-        Of each layer, as ``Scores`` has them of all; goodness of the lesson's rows as well.
+        Of each layer, of all rows: ``Scores`` has of them what it says there.
     activities
         What the read-out reads; (rows, size) of each layer that it reads.
     """
@@ -75,20 +75,24 @@ class Findings:
 
     def add(self, verdict: Verdict) -> None:
         """Keep what the next layer found."""
-        self.goodness.append(without_copies(verdict.goodness, self.m, self.taught))
-        self.shown.append(beside_copies(verdict.shown, self.m, self.taught))
-        self.real.append(beside_copies(verdict.real, self.m, self.taught))
+        self.goodness.append(verdict.goodness)
+        self.shown.append(verdict.shown)
+        self.real.append(verdict.real)
 
     def scores(self, rule: Prediction, logits: Tensor | None, shortlist: int) -> Scores:
         """Weigh it all by a rule of prediction; ``logits`` (rows, C) are those of a read-out."""
-        logits = None if logits is None else without_copies(logits, self.m, self.taught)
-        goodness = torch.stack(self.goodness, 1)
-        shown, real = torch.stack(self.shown, 1), torch.stack(self.real, 1)
-        return Scores(weigh(rule, goodness, logits, shortlist), goodness.sum(1), goodness[self.m :], shown, real)
+        m, taught = self.m, self.taught
+        logits = None if logits is None else without_copies(logits, m, taught)
+        goodness = without_copies(torch.stack(self.goodness, 1), m, taught)
+        total = goodness.sum(1)
+        shown, real = (beside_copies(torch.stack(found, 1), m, taught) for found in (self.shown, self.real))
+        return Scores(weigh(rule, goodness, total, logits, shortlist), total, goodness[m:], shown, real)
 
 
-def weigh(rule: Prediction, goodness: Tensor, logits: Tensor | None, shortlist: int) -> Tensor:
+def weigh(rule: Prediction, goodness: Tensor, total: Tensor, logits: Tensor | None, shortlist: int) -> Tensor:
     """Weigh goodness (n, layers, C), and what a read-out says (n, C), by a rule of prediction; evidence (n, C).
+
+    ``total`` (n, C) is the goodness summed over layers.
 
     Goodness counts as its mean over layers, not the sum: the layers see the same row, so adding their evidence up
     counts it several times. On MNIST after one pass the mean is calibrated within 1 point, the sum within 3.
@@ -97,15 +101,16 @@ def weigh(rule: Prediction, goodness: Tensor, logits: Tensor | None, shortlist: 
         return goodness[:, 1:].mean(1)
     if rule == "top_goodness":
         return goodness[:, -1]
+    mean = total / goodness.shape[1]
     if logits is None or rule == "goodness":
-        return goodness.mean(1)
+        return mean
     if rule == "readout":
         return logits
     if goodness.shape[2] < logits.shape[1]:
         # Rows that were learned unscored have the goodness of few labels, and none to list.
-        return goodness.mean(1)
+        return mean
     listed = torch.zeros_like(logits, dtype=torch.bool).scatter(1, listed_first(logits, shortlist), value=True)
-    return goodness.mean(1).masked_fill(~listed, -torch.inf)
+    return mean.masked_fill(~listed, -torch.inf)
 
 
 def listed_first(logits: Tensor, shortlist: int) -> Tensor:
