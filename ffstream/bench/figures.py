@@ -105,7 +105,7 @@ def stream(rows: Rows) -> Figure:
         held = [r for r in line if r["held"] > 1]
         held_rates = [r["samples_per_second"] for r in held]
         ax.plot([1] * len(held), held_rates, "s", color=drawn.get_color(), label=f"{name}, held by the client")
-    ax.axhline(rows[0]["in_process"], color="black", linewidth=1, label="in process")
+    ax.axhline(rows[0]["learner"], color="black", linewidth=1, label="the learner alone, in process")
     ax.set(
         xscale="log",
         xlabel="samples a message",

@@ -1,10 +1,11 @@
-"""Samples a second through the daemon's acknowledged socket, beside the same learner in process.
+"""Samples a second through the daemon's acknowledged socket, beside the same engine in process, and its learner alone.
 
-Fed are two daemons in turns, one that writes every sample to disk and one that keeps no journal.
+Fed are two daemons in turns, one that writes every sample to disk and one that keeps no journal; so are two engines.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from ffstream import Client
+from ffstream.bench.alone import Alone
 from ffstream.bench.load import samples
 from ffstream.config import Config, parse
 from ffstream.daemon.spawn import Spawned, free_port, spawn
@@ -38,6 +40,11 @@ class Way:
     held: int = 1
     ack: Ack = "durable"
 
+    @property
+    def journal(self) -> bool:
+        """Whether what is fed is written to disk."""
+        return self.ack != "memory"
+
 
 SIZES = ((1, 1), (1, HELD), (16, 1), (64, 1), (256, 1))
 
@@ -49,7 +56,11 @@ def ways(dtypes: Sequence[str], acks: Sequence[Ack]) -> tuple[Way, ...]:
 
 @dataclass(frozen=True)
 class Row:
-    """One way of feeding; ``samples_per_second`` are new samples, learned and acknowledged."""
+    """One way of feeding; ``samples_per_second`` are new samples, learned and acknowledged.
+
+    ``in_process`` is what the same engine learns without sockets, with or without a journal as the daemon; ``learner``
+    what its learner does alone, without journal, inbox and marks.
+    """
 
     message_samples: int
     held: int
@@ -60,6 +71,8 @@ class Row:
     high: float
     in_process: float
     fraction_of_in_process: float
+    learner: float
+    fraction_of_learner: float
     fraction_of_memory: float | None
 
 
@@ -76,33 +89,48 @@ def configuration(folder: Path, net: tuple[int, ...], *, journal: bool = True) -
     )
 
 
+def turns(ways: Sequence[Way]) -> int:
+    """Return how many turns measuring some ways takes."""
+    return ROUNDS * (1 + len({way.journal for way in ways}) + len(ways))
+
+
 def measure(
     folder: Path, net: tuple[int, ...], ways: Sequence[Way], seconds: float, advance: Callable[[], object]
 ) -> list[Row]:
-    """Feed a daemon in each way, and the same learner in process, in turns of so many seconds.
+    """Feed a daemon in each way, the same engine in process, and its learner alone, in turns of so many seconds.
 
     ``advance`` is called after each turn.
     """
-    config = configuration(folder, net)
-    unwritten = configuration(folder, net, journal=False)
-    life = ForwardLife(config)
+    kinds = sorted({way.journal for way in ways})
+    configs = {journal: configuration(folder, net, journal=journal) for journal in kinds}
+    life = ForwardLife(configs[kinds[0]])
     rates: dict[Way, list[float]] = {way: [] for way in ways}
-    alone: list[float] = []
-    with spawn(config, folder) as daemon, spawn(unwritten, folder) as forgetful:
+    learner: list[float] = []
+    alone: dict[bool, list[float]] = {journal: [] for journal in kinds}
+    with contextlib.ExitStack() as ending:
+        engines = {
+            journal: ending.enter_context(
+                contextlib.closing(Alone(configuration(folder / "alone", net, journal=journal)))
+            )
+            for journal in kinds
+        }
+        daemons = {journal: ending.enter_context(spawn(config, folder)) for journal, config in configs.items()}
         for _ in range(ROUNDS):
-            alone.append(_in_process(life, config, seconds))
+            learner.append(_learn(life, configs[kinds[0]], seconds))
             advance()
-            for way in ways:
-                fed = forgetful if way.ack == "memory" else daemon
-                rates[way].append(_through(fed, way, net[0], seconds))
+            for journal, engine in engines.items():
+                alone[journal].append(engine.rate(seconds))
                 advance()
-        daemon.stop()
-        forgetful.stop()
-    reference = float(np.median(alone))
-    return [_row(way, rates, reference) for way in ways]
+            for way in ways:
+                rates[way].append(_through(daemons[way.journal], way, net[0], seconds))
+                advance()
+        for daemon in daemons.values():
+            daemon.stop()
+    references = {journal: float(np.median(found)) for journal, found in alone.items()}
+    return [_row(way, rates, references[way.journal], float(np.median(learner))) for way in ways]
 
 
-def _row(way: Way, rates: Mapping[Way, list[float]], reference: float) -> Row:
+def _row(way: Way, rates: Mapping[Way, list[float]], in_process: float, learner: float) -> Row:
     found = rates[way]
     rate = float(np.median(found))
     # The ratio of each turn with its neighbour, so that a slow minute falls on both.
@@ -116,13 +144,15 @@ def _row(way: Way, rates: Mapping[Way, list[float]], reference: float) -> Row:
         rate,
         min(found),
         max(found),
-        reference,
-        rate / reference,
+        in_process,
+        rate / in_process,
+        learner,
+        rate / learner,
         of_memory,
     )
 
 
-def _in_process(life: ForwardLife, config: Config, seconds: float) -> float:
+def _learn(life: ForwardLife, config: Config, seconds: float) -> float:
     batch = config.engine.max_batch
     inputs, labels = samples(batch, config.network.width, "uint8")
     learned, started = 0, time.perf_counter()

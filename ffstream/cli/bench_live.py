@@ -111,10 +111,11 @@ def stream(
     json_file: JsonFile = None,
     figure: FigureFile = None,
 ) -> None:
-    """Feed a daemon through its acknowledged socket, in messages of several sizes, beside the learner in process.
+    """Feed a daemon through its acknowledged socket, in messages of several sizes, beside the same engine in process.
 
     Samples a second are new ones, learned and acknowledged; in naps each is learned once more. By default samples
-    are acknowledged as durable, beside a daemon that keeps no journal.
+    are acknowledged as durable, beside a daemon that keeps no journal. The learner alone, without journal and
+    inbox, is timed in the same turns.
 
         ffstream bench stream --json stream.json --figure stream.png
         ffstream bench stream --ack durable --ack memory --quick
@@ -135,7 +136,7 @@ def stream(
     ways = measuring.ways(dtypes, [choice.value for choice in ack or (Ack.MEMORY, Ack.DURABLE)])
     seconds = 1.0 if quick else measuring.SECONDS
     with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
-        task = progress.add_task("measuring", total=measuring.ROUNDS * (len(ways) + 1))
+        task = progress.add_task("measuring", total=measuring.turns(ways))
         rows = [
             asdict(row)
             for row in measuring.measure(Path(folder), widths(net), ways, seconds, lambda: progress.advance(task))
@@ -145,7 +146,7 @@ def stream(
         rows,
         [
             *("message_samples", "held", "dtype", "ack", "samples_per_second"),
-            *("in_process", "fraction_of_in_process", "fraction_of_memory"),
+            *("in_process", "fraction_of_in_process", "fraction_of_learner", "fraction_of_memory"),
         ],
     )
     report.write(json_file, environment(device_of("auto")), rows=rows)

@@ -28,7 +28,7 @@ def test_latency_has_a_row_a_load_and_number_of_clients(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_streams_are_fed_in_each_way_beside_the_learner_in_process(monkeypatch, tmp_path):
+def test_streams_are_fed_in_each_way_beside_engine_and_learner_in_process(monkeypatch, tmp_path):
     monkeypatch.setattr(stream, "ROUNDS", 1)
     told: list[None] = []
     ways = (stream.Way(1, "float32", held=8), stream.Way(16, "uint8", ack="memory"), stream.Way(16, "uint8"))
@@ -39,9 +39,12 @@ def test_streams_are_fed_in_each_way_beside_the_learner_in_process(monkeypatch, 
         (16, 1, "uint8", "durable"),
     ]
     assert [row.fraction_of_memory is None for row in rows] == [True, False, False]
-    assert len(told) == 4
+    assert len(told) == stream.turns(ways) == 6
     for row in rows:
         assert row.fraction_of_in_process == pytest.approx(row.samples_per_second / row.in_process)
+        assert row.fraction_of_learner == pytest.approx(row.samples_per_second / row.learner)
+    # With a journal and without one are two engines.
+    assert rows[0].in_process == rows[2].in_process != rows[1].in_process
 
 
 FLAT = {"shape": [64]}

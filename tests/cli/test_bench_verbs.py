@@ -68,7 +68,7 @@ def test_memory_writes_a_row_a_method_and_depth(monkeypatch, measured):
 
 
 def test_stream_writes_what_was_measured(monkeypatch, measured):
-    row = stream.Row(64, 1, "uint8", "durable", 100.0, 90.0, 110.0, 120.0, 100 / 120, 0.9)
+    row = stream.Row(64, 1, "uint8", "durable", 100.0, 90.0, 110.0, 120.0, 100 / 120, 125.0, 100 / 125, 0.9)
     monkeypatch.setattr(stream, "measure", lambda folder, net, ways, seconds, advance: [row])
     _, written = measured("stream", "--quick")
     assert written["rows"][0]["fraction_of_in_process"] == pytest.approx(100 / 120)
