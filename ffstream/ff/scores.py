@@ -56,12 +56,16 @@ class Scores:
 class Findings:
     """What the layers leave behind, one after another: scores, and nothing as wide as a layer but for a read-out.
 
+    Of rows that are learned from it keeps sums over layers, so that it hardly grows with their number.
+
     Attributes
     ----------
     m, taught
         Rows of the lesson, and with their corrupted copies.
-    goodness, shown, real
-        Of each layer, of all rows: ``Scores`` has of them what it says there.
+    goodness
+        Of each layer, of the query rows.
+    shown, real
+        Of each layer, as ``Scores`` has them of all; of all rows.
     activities
         What the read-out reads; (rows, size) of each layer that it reads.
     """
@@ -72,45 +76,48 @@ class Findings:
     shown: list[Tensor] = field(default_factory=list)
     real: list[Tensor] = field(default_factory=list)
     activities: list[Tensor] = field(default_factory=list)
+    # Of all rows, (rows, C): goodness in the first and in the last layer, and summed over all.
+    _first: Tensor = field(init=False)
+    _last: Tensor = field(init=False)
+    _total: Tensor = field(init=False)
 
     def add(self, verdict: Verdict) -> None:
         """Keep what the next layer found."""
-        self.goodness.append(verdict.goodness)
+        if not self.goodness:
+            self._first = verdict.goodness
+        self._last, self._total = verdict.goodness, verdict.believed
+        # A view would keep what the layer found of every row.
+        self.goodness.append(verdict.goodness[self.taught :].clone())
         self.shown.append(verdict.shown)
         self.real.append(verdict.real)
 
     def scores(self, rule: Prediction, logits: Tensor | None, shortlist: int) -> Scores:
         """Weigh it all by a rule of prediction; ``logits`` (rows, C) are those of a read-out."""
         m, taught = self.m, self.taught
-        logits = None if logits is None else without_copies(logits, m, taught)
-        goodness = without_copies(torch.stack(self.goodness, 1), m, taught)
-        total = goodness.sum(1)
+        evidence = without_copies(self._weigh(rule, logits, shortlist), m, taught)
         shown, real = (beside_copies(torch.stack(found, 1), m, taught) for found in (self.shown, self.real))
-        return Scores(weigh(rule, goodness, total, logits, shortlist), total, goodness[m:], shown, real)
+        return Scores(evidence, without_copies(self._total, m, taught), torch.stack(self.goodness, 1), shown, real)
 
+    def _weigh(self, rule: Prediction, logits: Tensor | None, shortlist: int) -> Tensor:
+        """Return the evidence of all rows, (rows, C).
 
-def weigh(rule: Prediction, goodness: Tensor, total: Tensor, logits: Tensor | None, shortlist: int) -> Tensor:
-    """Weigh goodness (n, layers, C), and what a read-out says (n, C), by a rule of prediction; evidence (n, C).
-
-    ``total`` (n, C) is the goodness summed over layers.
-
-    Goodness counts as its mean over layers, not the sum: the layers see the same row, so adding their evidence up
-    counts it several times. On MNIST after one pass the mean is calibrated within 1 point, the sum within 3.
-    """
-    if rule == "upper_goodness":
-        return goodness[:, 1:].mean(1)
-    if rule == "top_goodness":
-        return goodness[:, -1]
-    mean = total / goodness.shape[1]
-    if logits is None or rule == "goodness":
-        return mean
-    if rule == "readout":
-        return logits
-    if goodness.shape[2] < logits.shape[1]:
-        # Rows that were learned unscored have the goodness of few labels, and none to list.
-        return mean
-    listed = torch.zeros_like(logits, dtype=torch.bool).scatter(1, listed_first(logits, shortlist), value=True)
-    return mean.masked_fill(~listed, -torch.inf)
+        Goodness counts as its mean over layers, not the sum: the layers see the same row, so adding their evidence up
+        counts it several times. On MNIST after one pass the mean is calibrated within 1 point, the sum within 3.
+        """
+        if rule == "upper_goodness":
+            return (self._total - self._first) / (len(self.goodness) - 1)
+        if rule == "top_goodness":
+            return self._last
+        mean = self._total / len(self.goodness)
+        if logits is None or rule == "goodness":
+            return mean
+        if rule == "readout":
+            return logits
+        if mean.shape[1] < logits.shape[1]:
+            # Rows that were learned unscored have the goodness of few labels, and none to list.
+            return mean
+        listed = torch.zeros_like(logits, dtype=torch.bool).scatter(1, listed_first(logits, shortlist), value=True)
+        return mean.masked_fill(~listed, -torch.inf)
 
 
 def listed_first(logits: Tensor, shortlist: int) -> Tensor:

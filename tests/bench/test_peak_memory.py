@@ -13,7 +13,8 @@ def peak(method: str, layers: int) -> int:
 
 
 def test_depth_costs_the_sweep_no_memory():
-    assert peak("ffstream", 12) < 1.05 * peak("ffstream", 3)
+    # Scores of the lesson's rows are kept a layer; goodness of every label would grow it by 2 %.
+    assert peak("ffstream", 12) < 1.01 * peak("ffstream", 3)
 
 
 def test_backprop_pays_for_every_layer():
