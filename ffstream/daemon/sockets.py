@@ -42,10 +42,11 @@ class Wake:
         """Make the poll return; from any thread."""
         if self.pending:
             return
-        self.pending = True
         # A full pipe means that the poll will return anyhow; a closed one, that nobody polls any more.
         with contextlib.suppress(OSError):
             self._write.send(b"\0")
+        # Only now: cleared in between, what is sent would lie there unseen, and no poll would wait any more.
+        self.pending = True
 
     def clear(self) -> None:
         """Swallow what was set so far."""

@@ -62,6 +62,27 @@ def test_what_is_set_in_the_middle_of_clearing_is_pending(wake: Wake, monkeypatc
     assert wake.pending
 
 
+def test_what_is_cleared_in_the_middle_of_setting_is_not_left_there_unseen(
+    wake: Wake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        """A socket before whose writing another thread comes in between."""
+
+        def __init__(self, real) -> None:
+            self.real = real
+
+        def send(self, content: bytes) -> int:
+            wake.clear()
+            return self.real.send(content)
+
+    real = wake._write
+    monkeypatch.setattr(wake, "_write", Interrupted(real))
+    wake.set()
+    monkeypatch.undo()
+    assert readable(wake)
+    assert wake.pending
+
+
 def test_a_closed_one_is_set_in_vain() -> None:
     wake = Wake()
     wake.close()
