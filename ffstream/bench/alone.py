@@ -31,7 +31,7 @@ class Alone:
         state.directory.mkdir(parents=True)
         self.config = config
         self._inbox, self._outbox = Inbox(server.inbox_query_rows, server.inbox_bytes), Outbox(lambda: None)
-        self._journal = Journal(state.directory / "journal.sqlite" if state.journal else None, state.journal_bytes)
+        self._journal = Journal(state.journal_file, state.journal_bytes)
         store = CheckpointStore(state.directory, state.keep)
         self._engine = Engine(config, store, self._journal, self._inbox, self._outbox)
         self._fed = 0

@@ -176,3 +176,8 @@ class StateConfig(Section):
     )
     checkpoint_s: Positive = Field(300.0, description="Seconds between checkpoints.")
     keep: Count = Field(3, description="Checkpoints kept.")
+
+    @property
+    def journal_file(self) -> Path | None:
+        """Where the journal lies, or ``None`` where none is kept."""
+        return self.directory / "journal.sqlite" if self.journal else None

@@ -143,8 +143,8 @@ class Intake:
             for feeder in self._feeders.connected() if self._trouble else ():
                 self._send(self._sockets.samples, [feeder.peer, *wire.encode_error(self._no_disk())])
         for feeder in moved:
-            if feeder.peer and self._is_news(feeder, marks := self._marks(feeder)):
-                self._send_marks(feeder, "ack", marks)
+            if feeder.peer and self._is_news(feeder):
+                self._send_marks(feeder, "ack")
         if moved:
             self._resume()
 
@@ -153,7 +153,7 @@ class Intake:
         if self._taking(1, 0):
             for feeder in self._feeders.starved():
                 feeder.refused = None
-                self._send_marks(feeder, "resend", self._marks(feeder), {"reason": "credit"})
+                self._send_marks(feeder, "resend", {"reason": "credit"})
 
     def refresh_gauges(self) -> None:
         """Show what waits, and what may still come."""
@@ -178,7 +178,7 @@ class Intake:
             "message_samples": self._config.message_samples,
             "message_bytes": self._config.message_bytes,
         }
-        self._send_marks(feeder, "welcome", self._marks(feeder), network)
+        self._send_marks(feeder, "welcome", network)
         if self._trouble:
             self._send(self._sockets.samples, [peer, *wire.encode_error(self._no_disk())])
 
@@ -197,10 +197,10 @@ class Intake:
             case Verdict.TAKE if self._taking(count, size):
                 self._take(feeder, message, first, count)
             case Verdict.DUPLICATE:
-                self._send_marks(feeder, "ack", self._marks(feeder))
+                self._send_marks(feeder, "ack")
             case _ if feeder.refused is None or (feeder.refused, verdict) == (Verdict.GAP, Verdict.NO_CREDIT):
                 feeder.refused = Verdict.GAP if verdict is Verdict.GAP else Verdict.NO_CREDIT
-                self._send_marks(feeder, "resend", self._marks(feeder), {"reason": feeder.refused.value})
+                self._send_marks(feeder, "resend", {"reason": feeder.refused.value})
 
     def _take(self, feeder: Feeder, message: Message, first: int, count: int) -> None:
         """Put samples that are expected next into the inbox, or pass over them with an error."""
@@ -209,7 +209,7 @@ class Intake:
         except WireError as error:
             feeder.skip(first + count)
             self._refuse(feeder.peer, error)
-            self._send_marks(feeder, "ack", self._marks(feeder))
+            self._send_marks(feeder, "ack")
             return
         if known := feeder.expected - first:
             # A view would keep the whole message in memory, and only what is new of it is counted.
@@ -249,9 +249,9 @@ class Intake:
     def _on_bye(self, _peer: bytes, message: Message) -> None:
         self._feeders.goodbye(message.text("feeder"), message.integer("epoch"))
 
-    def _is_news(self, feeder: Feeder, now: dict[str, int]) -> bool:
+    def _is_news(self, feeder: Feeder) -> bool:
         """Whether marks have moved that a feeder should know of: not each sample of credit is worth a message."""
-        told, config = feeder.told, self._config
+        now, told, config = self._marks(feeder), feeder.told, self._config
         if now["next"] != told["next"]:
             return True
         samples = abs(now["credit_samples"] - told["credit_samples"])
@@ -260,11 +260,9 @@ class Intake:
             return samples + size > 0
         return samples * NEWS > config.inbox_samples or size * NEWS > config.inbox_bytes
 
-    def _send_marks(
-        self, feeder: Feeder, kind: str, marks: dict[str, int], more: Mapping[str, Any] | None = None
-    ) -> None:
-        feeder.told = marks
-        self._send(self._sockets.samples, [feeder.peer, *wire.encode(kind, {**marks, **(more or {})})])
+    def _send_marks(self, feeder: Feeder, kind: str, more: Mapping[str, Any] | None = None) -> None:
+        feeder.told = self._marks(feeder)
+        self._send(self._sockets.samples, [feeder.peer, *wire.encode(kind, {**feeder.told, **(more or {})})])
 
     def _marks(self, feeder: Feeder) -> dict[str, int]:
         samples, size = self._feeders.credit(feeder, time.monotonic())

@@ -151,8 +151,7 @@ class _Daemon:
         web.start()
         wake = self.sockets.wake.set
         inbox, outbox = Inbox(bounds.inbox_query_rows, bounds.inbox_bytes, wake), Outbox(wake)
-        path = state.directory / "journal.sqlite" if state.journal else None
-        self.journal = Journal(path, state.journal_bytes, wake)
+        self.journal = Journal(state.journal_file, state.journal_bytes, wake)
         engine = Engine(self.config, CheckpointStore(state.directory, state.keep), self.journal, inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
         spec = InputSpec(network.shape, network.labels, unlabelled=network.coding == "none")
