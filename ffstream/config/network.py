@@ -151,7 +151,7 @@ class NetworkConfig(Section):
     shortlist: Count = Field(3, description="Labels that the read-out lists for the cascade.")
     precision: Precision = Field(
         "auto",
-        description="Of the weights and the products. auto takes bfloat16 where the device multiplies it natively, "
+        description="Of the weights and the products. auto takes bfloat16 where the device multiplies it faster, "
         "which is 2 to 4 times faster, and float32 elsewhere.",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of the first weights and of every draw.")

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
-from torch.nn import functional
 
 from ffstream.ff.connections import Dense
 from ffstream.ff.judging import Kernels, enter, judge
 from ffstream.ff.lesson import Phase, Teaching
+from ffstream.ff.products import multiply
 
 if TYPE_CHECKING:
     from ffstream.ff.network import Network
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 # Graphs kept of one function: torch's own limit is sized for a training script, a network of many widths needs more.
 GRAPHS = 256
-# Weights of a layer from which on 16 to 64 rows are multiplied from the other side.
-WIDE = 2**21
 
 
 def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> Kernels:
@@ -56,7 +54,7 @@ def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> Kernels:
         log.warning("sweeps run uncompiled, and slower: %s", str(error).strip().splitlines()[0])
         return Kernels()
     for connection in dense:
-        connection.multiply = _multiply
+        connection.multiply = multiply
     return kernels
 
 
@@ -78,38 +76,8 @@ def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
         if not layer.compiles:
             continue
         if isinstance(layer.connection, Dense):
-            _multiply(blank(paths, layer.weight.shape[1], dtype=network.dtype), layer.weight)
+            multiply(blank(paths, layer.weight.shape[1], dtype=network.dtype), layer.weight)
         activation = blank(paths, layer.form.grid.size, dtype=network.dtype)
         kernels.judge(
             layer.form, activation, blank(layer.form.labels), trust, blank(layer.form.labels), teaching, layer.running
         )
-
-
-def _multiply(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiply inputs (n, p, i) with weights (u, i), in the way that is fastest for so many rows."""
-    if x.is_cuda:
-        return x @ weight.T
-    rows = x.flatten(0, 1)
-    if len(rows) == 1:
-        return _multiply_one(x, weight)
-    # torch gives float32 to MKL, which uses half of the vector width of an AMD processor; oneDNN uses all of it.
-    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # has no annotations
-    dot = _onednn if onednn and weight.dtype == torch.float32 else functional.linear
-    if 16 <= len(rows) <= 64 and weight.numel() >= WIDE:
-        # The weights from the left take 6/10 to 9/10 of the time, and what comes out must be turned.
-        product = dot(weight, rows).T.contiguous()
-    else:
-        product = dot(rows, weight)
-    return product.view(*x.shape[:2], len(weight))
-
-
-def _onednn(rows: Tensor, weight: Tensor) -> Tensor:
-    """Multiply rows (n, i) with weights (u, i) by the kernel that torch's own compiler uses for a linear layer."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "")  # noqa: SLF001  no public name
-    return product
-
-
-@torch.compile
-def _multiply_one(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiply one row (1, 1, i), at the speed at which the weights can be read; a BLAS takes 2 to 3 times as long."""
-    return (weight.float() * x.float()[0]).sum(1).to(x.dtype).view(1, 1, -1)

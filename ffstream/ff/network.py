@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ffstream.config import DreamsConfig, NetworkConfig, OptimizerConfig
-from ffstream.config.network import Precision, Prediction
+from ffstream.config.network import Prediction
 from ffstream.ff.building import make_dreams, make_layers
 from ffstream.ff.counter import Counter
 from ffstream.ff.fused import fuse
@@ -18,6 +18,7 @@ from ffstream.ff.lesson import Lesson, Phase, Teaching, lay_out
 from ffstream.ff.lookup import look_up
 from ffstream.ff.optim import Rule
 from ffstream.ff.paths import count_hypotheses, count_paths, make_paths, taught_paths
+from ffstream.ff.products import dtype_of
 from ffstream.ff.readout import Readout
 from ffstream.ff.scores import Findings, Scores
 
@@ -252,14 +253,3 @@ class Network:
                 labels = lesson.labels[real]
                 self.readout.learn(activities[real], logits[real], labels, teaching.weight[real])
         return logits
-
-
-def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type that a precision names; ``auto`` is bfloat16 where the device multiplies it natively."""
-    if precision != "auto":
-        return torch.bfloat16 if precision == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001  no public name
-    return torch.bfloat16 if native else torch.float32

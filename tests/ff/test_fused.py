@@ -13,7 +13,6 @@ import pytest
 import torch
 from plain_forward import CODINGS, OPTIONS, PHASES, copy_of, learn, make_labels, make_network, make_rows, relative_error
 
-from ffstream.ff import fused
 from ffstream.ff.judging import Kernels, judge
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
@@ -145,20 +144,6 @@ def test_the_same_sweeps_are_repeated_bit_for_bit(coding, precision):
     one, other = (moved(make_fused(coding, precision=precision), Phase.TOGETHER, STEPS) for _ in range(2))
     assert torch.equal(one[1], other[1])
     assert all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
-
-
-@pytest.mark.parametrize("wide", [1, 10**9], ids=["wide", "narrow"])
-@pytest.mark.parametrize("paths", [1, 3])
-@pytest.mark.parametrize("n", [1, 2, 16, 40, 64, 65, 200])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_are_multiplied_alike_whichever_way_is_fastest(monkeypatch, dtype, n, paths, wide):
-    monkeypatch.setattr(fused, "WIDE", wide)
-    generator = torch.Generator().manual_seed(n)
-    x, weight = (torch.randn(*shape, generator=generator).to(dtype) for shape in ((n, paths, 30), (17, 30)))
-    found, exact = fused._multiply(x, weight), x.double() @ weight.double().T
-    assert found.dtype == dtype
-    assert found.is_contiguous()
-    torch.testing.assert_close(found.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
 
 
 def test_a_network_of_many_widths_is_compiled_whole(no_compilation):
