@@ -94,7 +94,7 @@ class Sweeper:
         """Return the matrix products of one sweep and nothing else, on operands that are ready."""
         calls: list[Callable[[], object]] = []
         targets = self.labels.unsqueeze(1)
-        everything = Block(torch.arange(len(self.rows), device=self.device), slice(None))
+        everything = Block(None, slice(None))
         for layer in self.network.layers:
             units, inputs = layer.weight.shape
             x = torch.randn(len(self.rows), inputs, device=self.device).to(self.network.dtype)
@@ -102,7 +102,8 @@ class Sweeper:
             weight = torch.zeros_like(layer.weight)
             calls.append(partial(layer.connection.forward, x.unsqueeze(1)))
             for rows, part in layer.form.coding.blocks(targets, x) or [everything]:
-                calls.append(partial(weight[part].addmm_, delta[rows][:, part].contiguous().T, x[rows]))
+                taught = slice(None) if rows is None else rows
+                calls.append(partial(weight[part].addmm_, delta[taught][:, part].contiguous().T, x[taught]))
 
         def run() -> None:
             for call in calls:

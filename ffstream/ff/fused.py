@@ -1,8 +1,8 @@
-"""The work between a layer's two products, compiled into one pass over the activations.
+"""The loop through the layers, compiled: one call for some layers, and about two passes over each one's activations.
 
-What is compiled is ``ffstream.ff.judging.judge`` and ``enter`` themselves, so the readable path and the fast one are
-one text. Rows are a dynamic dimension: one row and several rows are compiled once each, before the first sample, and
-nothing is compiled again whatever rows a sweep brings.
+What is compiled is ``ffstream.ff.flow.flow`` itself, so the readable path and the fast one are one text. Rows are a
+dynamic dimension: one row and several rows are compiled once each, before the first sample, and nothing is compiled
+again whatever rows a sweep brings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 from ffstream.ff.connections import Dense
-from ffstream.ff.judging import Kernels, enter, judge
+from ffstream.ff.flow import Passed, flow
 from ffstream.ff.lesson import Phase, Teaching
 from ffstream.ff.products import multiply
 
@@ -30,54 +30,52 @@ log = logging.getLogger(__name__)
 GRAPHS = 256
 
 
-def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> Kernels:
-    """Compile the work between the products of a network, for lessons of some phases and sweeps of about so many rows.
+def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> Callable[..., Passed]:
+    """Compile the loop through the layers of a network, for lessons of some phases and sweeps of about so many rows.
 
-    Where there is no compiler it says so, and returns the functions as they are written: the results are the same
-    within rounding.
+    Where there is no compiler it says so, and returns the loop as it is written: the results are the same within
+    rounding.
     """
     config = torch._dynamo.config  # noqa: SLF001  has no public name
     config.recompile_limit = GRAPHS
     # Rows are marked as dynamic below. Left to itself torch makes dynamic whatever differs between two calls, as the
     # number of targets between phases and the units between layers: judging 512 rows of 2000 units took 19 ms, not 0.5.
     config.automatic_dynamic_shapes = False
-    # Whether a global was bound anew, a function of this package or of torch, would be asked at every call.
     options: dict[str, str | int | bool | Callable[..., Any]] = {
-        "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe
+        # Whether a global was bound anew, a function of this package or of torch, would be asked at every call.
+        "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
+        # What one layer sends on in bfloat16 the next would take unrounded, and its update rounded.
+        "emulate_precision_casts": True,
     }
-    kernels = Kernels(torch.compile(judge, options=options), torch.compile(enter, options=options))
-    dense = [layer.connection for layer in network.layers if isinstance(layer.connection, Dense)]
+    compiled = torch.compile(flow, fullgraph=True, options=options)
     try:
         for phase, n in itertools.product(phases, (max(rows, 2), 1)):
-            _rehearse(kernels, network, phase, n)
+            _rehearse(compiled, network, phase, n)
     except TorchDynamoException as error:
         log.warning("sweeps run uncompiled, and slower: %s", str(error).strip().splitlines()[0])
-        return Kernels()
-    for connection in dense:
-        connection.multiply = multiply
-    return kernels
+        return flow
+    for layer in network.layers:
+        if isinstance(layer.connection, Dense):
+            layer.connection.multiply = multiply
+    return compiled
 
 
-def _rehearse(kernels: Kernels, network: Network, phase: Phase, n: int) -> None:
-    """Run each kernel once on n rows of zeros that teach nothing; no state of the network changes."""
+def _rehearse(flow: Callable[..., Passed], network: Network, phase: Phase, n: int) -> None:
+    """Send n rows of zeros that teach nothing through all that is compiled; no state of the network changes."""
 
-    def blank(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        tensor = torch.zeros(n, *shape, dtype=dtype, device=network.device)
+    def blank(*shape: int, rows: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+        shape = (*shape[:rows], n, *shape[rows:])
+        tensor = torch.zeros(shape, dtype=dtype, device=network.device)
         if n > 1:
-            torch._dynamo.mark_dynamic(tensor, 0)  # noqa: SLF001  has no public name
+            torch._dynamo.mark_dynamic(tensor, rows)  # noqa: SLF001  has no public name
         return tensor
 
-    paths = network.paths
     signs = blank(1) if network.config.corruption and phase is Phase.TOGETHER else network.signs(phase)
     teaching = Teaching(blank(1, dtype=torch.int64), signs, blank(1))
-    x = blank(paths, network.config.width)
-    kernels.enter(x, network.centre, teaching.weight)
-    for layer, trust in zip(network.layers, network.trust, strict=True):
-        if not layer.compiles:
-            continue
-        if isinstance(layer.connection, Dense):
-            multiply(blank(paths, layer.weight.shape[1], dtype=network.dtype), layer.weight)
-        activation = blank(paths, layer.form.grid.size, dtype=network.dtype)
-        kernels.judge(
-            layer.form, activation, blank(layer.form.labels), trust, blank(layer.form.labels), teaching, layer.running
-        )
+    width, labels = network.config.width, network.layers[0].form.labels
+    for span in network.spans:
+        if span.compiles:
+            x = blank(network.paths, width, dtype=torch.float32 if span.entry else network.dtype)
+            believed = None if span.entry else blank(labels)
+            flow(span, x, believed, blank(len(span.layers), labels, rows=1), teaching, torch.tensor(0))
+        width = span.layers[-1].onward

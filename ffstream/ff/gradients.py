@@ -14,9 +14,9 @@ from ffstream.ff.rounding import Adder
 
 
 class Block(NamedTuple):
-    """Some rows (k,) int64, and a run of units that they teach."""
+    """Some rows (k,) int64, or all of them, and a run of units that they teach."""
 
-    rows: Tensor
+    rows: Tensor | None
     units: slice
 
 
@@ -59,8 +59,10 @@ class Factors:
             adder.add(self.delta, self.inputs, scale)
             return
         for rows, units in self.blocks:
-            delta = self.delta[:, units].index_select(0, rows)
-            adder.add(delta, self.inputs.index_select(0, rows), scale, units)
+            delta, inputs = self.delta[:, units], self.inputs
+            if rows is not None:
+                delta, inputs = delta.index_select(0, rows), inputs.index_select(0, rows)
+            adder.add(delta, inputs, scale, units)
 
     def accumulate(self, into: Tensor, keep: float, share: float) -> None:
         if into.dtype == self.delta.dtype:

@@ -1,12 +1,11 @@
 """What lies between a layer's two products: how it judges its activations, and what it makes of them.
 
-``judge`` is one function, which a compiler fuses into a single pass over the activations (``ffstream.ff.fused``).
+``judge`` is one pure function, which a compiler fuses into a single pass over the activations (``ffstream.ff.fused``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -255,10 +254,3 @@ def enter(rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
 def _by_channel(rows: Tensor, channels: int) -> Tensor:
     """See flat rows (n, p, i) place by place; (n, p, i / channels, channels)."""
     return rows.view(*rows.shape[:2], rows.shape[2] // channels, channels)
-
-
-class Kernels(NamedTuple):
-    """The functions that a sweep is made of, as they are written here or compiled (``ffstream.ff.fused``)."""
-
-    judge: Callable[..., Verdict] = judge
-    enter: Callable[[Tensor, Tensor, Tensor], Tensor] = enter

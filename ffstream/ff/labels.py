@@ -146,6 +146,9 @@ class Assembly(_Plain):
         run = self._pool.run
         if not run or targets.is_cuda:
             return None
+        if targets.numel() == 1:
+            label = int(targets)
+            return [Block(None, slice(label * run, (label + 1) * run))]
         dense = max(len(targets), MEMORY_BOUND) * inputs.shape[-1] * self.membership.shape[1]
         cost = BLOCK_COST[inputs.itemsize]
         if dense < cost:

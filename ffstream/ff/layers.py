@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ffstream.ff.connections import Connection
+from ffstream.ff import opaque, products
+from ffstream.ff.connections import Connection, Dense
 from ffstream.ff.gradients import Formed, LocalGradient
-from ffstream.ff.judging import Form, Kernels, Running, Verdict, judge, send_on
+from ffstream.ff.judging import Form, Running, Verdict, judge, send_on
 from ffstream.ff.labels import path_of
 from ffstream.ff.lesson import Teaching
 from ffstream.ff.optim import Rule
@@ -50,6 +51,7 @@ class Layer:
         self.running = running
         self._adder = adder
         self._norms = self.weight.float().norm(dim=1) if adder else torch.empty(0)
+        self._number = opaque.register(self)
 
     @property
     def weight(self) -> Tensor:
@@ -72,13 +74,40 @@ class Layer:
         grid, pool = self.form.grid, self.form.pool
         return (grid.height // pool) * (grid.width // pool) * grid.units
 
-    def judge(
-        self, kernels: Kernels, x: Tensor, believed: Tensor, trust: Tensor, noise: Tensor, teaching: Teaching
-    ) -> Verdict:
+    def judge(self, x: Tensor, believed: Tensor, trust: Tensor, noise: Tensor, teaching: Teaching) -> Verdict:
         """Multiply inputs (n, p, i) with the weights and judge the activations."""
-        activation = self.connection.forward(x)
-        judging = kernels.judge if self.compiles else judge
-        return judging(self.form, activation, believed, trust, noise, teaching, self.running)
+        if not torch.compiler.is_compiling():
+            activation = self.multiply(x)
+        elif isinstance(self.connection, Dense) and x.shape[0] == x.shape[1] == 1:
+            activation = products.multiply_one(x, self.weight)
+        elif isinstance(self.connection, Dense) and not products.is_wide(self.weight):
+            activation = products.multiply(x, self.weight)
+        else:
+            activation = opaque.multiply(self._number, x, self.weight, self.form.grid.size)
+        return judge(self.form, activation, believed, trust, noise, teaching, self.running)
+
+    def learn(self, verdict: Verdict, x: Tensor, taught: Tensor) -> None:
+        """Learn from the first rows of inputs (n, p, i), so many as ``taught``, a scalar on the host, says."""
+        slopes = verdict.delta, verdict.moved, verdict.label_weights
+        if not torch.compiler.is_compiling():
+            self.step(x, *slopes, int(taught))
+        else:
+            changed = [self.weight, *self.form.coding.parameters().values()]
+            opaque.learn(self._number, changed, x, *slopes, taught)
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """Multiply inputs (n, p, i) with the weights; (n, p, places * units)."""
+        return self.connection.forward(x)
+
+    def step(self, x: Tensor, delta: Tensor, moved: Tensor | None, label_weights: Tensor | None, m: int) -> None:
+        """Learn from the first m rows of inputs (n, p, i), given what their ``Verdict`` says of the slopes."""
+        if not m:
+            return
+        self.rule.apply(self.gradient(x, delta, moved, m))
+        if self.label_rule is not None and label_weights is not None:
+            self.label_rule.apply(Formed(label_weights))
+        if self._adder is not None:
+            self._adder.hold(self._norms)
 
     def read(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Read inputs (n, p, i), of any paths, and learn nothing.
@@ -106,22 +135,13 @@ class Layer:
         nothing = torch.zeros(len(x), 1, device=x.device)
         return goodness, activities, send_on(form, trunk, self.running.centre, nothing).to(x.dtype)
 
-    def gradient(self, verdict: Verdict, x: Tensor, m: int) -> LocalGradient:
-        """Return the gradient of this layer's loss, summed over the first m rows, for inputs (n, p, i)."""
-        delta, moved = verdict.delta, verdict.moved
+    def gradient(self, x: Tensor, delta: Tensor, moved: Tensor | None, m: int) -> LocalGradient:
+        """Return the gradient of this layer's loss, summed over the first m rows of inputs (n, p, i)."""
         if m < len(x):
             x, delta, moved = x[:m], delta[:m], None if moved is None else moved[:m]
         inputs = path_of(x[:, : delta.shape[1]] if moved is None else x, moved)
         blocks = None if moved is None else self.form.coding.blocks(moved, inputs)
         return self.connection.gradient(delta, inputs, blocks)
-
-    def learn(self, gradient: LocalGradient, label_weights: Tensor | None) -> None:
-        """Change the weights by one step, and what the coding learns by its own gradient (C, u)."""
-        self.rule.apply(gradient)
-        if self.label_rule is not None and label_weights is not None:
-            self.label_rule.apply(Formed(label_weights))
-        if self._adder is not None:
-            self._adder.hold(self._norms)
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor of the layer that a checkpoint must hold, by name."""

@@ -11,9 +11,8 @@ from ffstream.config import DreamsConfig, NetworkConfig, OptimizerConfig
 from ffstream.config.network import Prediction
 from ffstream.ff.building import make_dreams, make_layers
 from ffstream.ff.counter import Counter
+from ffstream.ff.flow import Entry, flow, span
 from ffstream.ff.fused import fuse
-from ffstream.ff.goodness import normalise
-from ffstream.ff.judging import Kernels
 from ffstream.ff.lesson import Lesson, Phase, Teaching, lay_out
 from ffstream.ff.lookup import look_up
 from ffstream.ff.optim import Rule
@@ -50,6 +49,8 @@ class Network:
         (i,): running mean of the normalised rows.
     trust
         What a layer's negative labels make of the goodness summed so far: its mean, or nothing.
+    spans
+        The layers, some at a time.
     readout
         The linear read-out, where there is one.
     dreams
@@ -68,11 +69,12 @@ class Network:
         self.dtype = dtype_of(network.precision, device)
         self.prediction: Prediction = network.prediction
         self.paths = count_paths(network)
-        self.kernels = Kernels()
+        self.flow = flow
         self.layers = make_layers(network, optimizer, device, self.dtype)
         self.centre = torch.zeros(network.width, device=device)
         believes = float(network.negatives == "belief")
-        self.trust = [torch.tensor(believes / depth, device=device) for depth in range(1, len(self.layers) + 1)]
+        depths = range(len(self.layers))
+        self.trust = [torch.tensor(believes / (depth + 1), device=device) for depth in depths]
         self.optimizer = optimizer
         self._annealed = 1.0
         self.counter = Counter([rule.weight for rule, _ in self._rules()]) if optimizer.counter else None
@@ -83,10 +85,13 @@ class Network:
             activities = sum(layer.onward for layer in self.layers[network.readout == "upper" :])
             self.readout = Readout(network.labels, activities, network.readout_rate, device, network.smoothing)
         self.dreams = make_dreams(network, dreams, device) if dreams and dreams.source != "memory" else None
+        self._entry = Entry(self.centre if network.centring else None, self.dtype)
+        reads = [self.reads(depth) for depth in depths]
+        self.spans = span(self.layers, self.trust, reads, self._entry, first_alone=self.dreams is not None)
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
         """Compile what can be compiled, for lessons of some phases and sweeps of about so many rows; takes seconds."""
-        self.kernels = fuse(self, rows, phases)
+        self.flow = fuse(self, rows, phases)
 
     def anneal(self, share: float) -> None:
         """Set the step size of every rule, and of the read-out, to a share of the configured one."""
@@ -121,21 +126,19 @@ class Network:
         paths = make_paths(rows, self.config)
         if lesson is not None and not lesson.scored and m == len(rows):
             paths, teaching = taught_paths(paths, teaching, self.config, self._first_goodness, generator)
-        believed = torch.zeros(len(rows), count_hypotheses(paths, self.config), device=self.device)
-        noise, found = torch.ones_like(believed), Findings(m, taught)
-        x = self.enter(paths, teaching.weight)
-        for depth, (layer, trust) in enumerate(zip(self.layers, self.trust, strict=True)):
-            if lesson is not None and lesson.phase.lowers:
-                noise[:m].exponential_(generator=generator)
-            verdict = layer.judge(self.kernels, x, believed, trust, noise, teaching)
-            if lesson is not None and lesson.phase.raises and self.dreams is not None and depth == 0:
-                self.dreams.learn(rows[:m], verdict.onward[:m, 0], teaching.labels[:m, 0])
-            if learns:
-                layer.learn(layer.gradient(verdict, x, taught), verdict.label_weights)
-            found.add(verdict)
-            x, believed = verdict.onward, verdict.believed
-            if self.reads(depth):
-                found.activities.append(x[:, -1])
+        noise = torch.ones(len(self.layers), len(rows), count_hypotheses(paths, self.config), device=self.device)
+        if lesson is not None and lesson.phase.lowers:
+            for drawn in noise:
+                drawn[:m].exponential_(generator=generator)
+        x, believed, found = paths, None, Findings(m, taught)
+        learned = torch.tensor(taught if learns else 0)
+        for some, drawn in zip(self.spans, torch.split(noise, [len(some.layers) for some in self.spans]), strict=True):
+            send = self.flow if some.compiles else flow
+            passed = send(some, x, believed, drawn, teaching, learned)
+            if lesson is not None and lesson.phase.raises and self.dreams is not None and some.entry is not None:
+                self.dreams.learn(rows[:m], passed.onward[:m, 0], teaching.labels[:m, 0])
+            found.add(passed)
+            x, believed = passed.onward, passed.believed
         logits = self._read_out(found.activities, lesson, teaching)
         return found.scores(self.prediction, logits, self.config.shortlist)
 
@@ -204,8 +207,7 @@ class Network:
         """Make of paths (n, p, i) the first layer's inputs; ``weight`` (n, 1): how much each row moves their mean."""
         if weight is None:
             weight = torch.zeros(len(paths), 1, device=self.device)
-        x = self.kernels.enter(paths, self.centre, weight) if self.config.centring else normalise(paths)
-        return x.to(self.dtype)
+        return self._entry.open(paths, weight)
 
     def reads(self, depth: int) -> bool:
         """Whether the read-out reads the layer at a depth."""

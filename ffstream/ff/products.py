@@ -6,17 +6,17 @@ A processor always takes the same way, so that a replay repeats what it replays 
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ffstream.config.network import Precision
 
-# Rows at which weights of at least so many values are multiplied from the left: elsewhere, and by Intel's own library.
-FROM_LEFT, WIDE = range(16, 65), 2**21
-FROM_LEFT_BY_MKL = range(16, 49)
+# Looked up once: a compiler would stop at the question.
+BY_INTEL = "Intel" in str(torch.cpu.get_capabilities().get("cpu_name", ""))
+ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]  # has no annotations
+# Values of a weight matrix from which on some numbers of rows are multiplied from the other side, and these numbers.
+WIDE, FROM_LEFT = (2**19, range(16, 49)) if BY_INTEL else (2**21, range(16, 65))
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
@@ -29,14 +29,8 @@ def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
         able = torch.cpu.get_capabilities()
         # Intel's processors multiply bfloat16 in their tiles. Where a virtual machine hides these, what is left of it,
         # AVX512-BF16, runs at half the speed of float32.
-        faster = able.get("amx_bf16", False) or (able.get("avx512_bf16", False) and not of_intel())
+        faster = able.get("amx_bf16", False) or (able.get("avx512_bf16", False) and not BY_INTEL)
     return torch.bfloat16 if faster else torch.float32
-
-
-@cache
-def of_intel() -> bool:
-    """Whether the processor is one of Intel's."""
-    return "Intel" in str(torch.cpu.get_capabilities().get("cpu_name", ""))
 
 
 def multiply(x: Tensor, weight: Tensor) -> Tensor:
@@ -44,30 +38,26 @@ def multiply(x: Tensor, weight: Tensor) -> Tensor:
     if x.is_cuda:
         return x @ weight.T
     rows = x.flatten(0, 1)
-    if len(rows) == 1:
-        return multiply_one(x, weight)
-    # torch gives float32 to MKL, which uses half of the vector width of an AMD processor; oneDNN uses all of it.
-    by_mkl = weight.dtype == torch.float32 and of_intel()
-    dot = _onednn if weight.dtype == torch.float32 and not by_mkl and _has_onednn() else functional.linear
-    if len(rows) in FROM_LEFT_BY_MKL if by_mkl else len(rows) in FROM_LEFT and weight.numel() >= WIDE:
-        # The weights from the left take half to 9/10 of the time, and what comes out must be turned.
-        product = dot(weight, rows).T.contiguous()
-    else:
-        product = dot(rows, weight)
+    # The weights from the left take half to 9/10 of the time, and what comes out must be turned.
+    from_left = is_wide(weight) and len(rows) in FROM_LEFT
+    product = _dot(weight, rows).T.contiguous() if from_left else _dot(rows, weight)
     return product.view(*x.shape[:2], len(weight))
 
 
-@torch.compile
+def is_wide(weight: Tensor) -> bool:
+    """Whether the number of rows decides how weights (u, i) are multiplied."""
+    return not weight.is_cuda and weight.numel() >= WIDE
+
+
 def multiply_one(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiply one row (1, 1, i), at the speed at which the weights can be read; a BLAS takes 2 to 3 times as long."""
+    """Multiply one row (1, 1, i): compiled, as fast as the weights can be read; a BLAS takes 2 to 3 times as long."""
     return (weight.float() * x.float()[0]).sum(1).to(x.dtype).view(1, 1, -1)
 
 
-def _onednn(rows: Tensor, weight: Tensor) -> Tensor:
-    """Multiply rows (n, i) with weights (u, i) by the kernel that torch's own compiler uses for a linear layer."""
+def _dot(rows: Tensor, weight: Tensor) -> Tensor:
+    """Multiply rows (n, i) with weights (u, i) by the library that is fastest here; (n, u)."""
+    # torch gives float32 to MKL, which uses half of the vector width of an AMD processor; oneDNN uses all of it.
+    if weight.dtype != torch.float32 or BY_INTEL or not ONEDNN:
+        return functional.linear(rows, weight)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "")  # noqa: SLF001  no public name
     return product
-
-
-def _has_onednn() -> bool:
-    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]  # has no annotations

@@ -65,7 +65,8 @@ class Nearest:
         self.weight = self.exact = weight
 
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
-        self.weight[units].addmm_(left.T, right, alpha=scale)
+        weight = self.weight if units is ALL else self.weight[units]
+        weight.addmm_(left.t(), right, alpha=scale)
 
     def add_formed(self, gradient: Tensor, scale: float) -> None:
         self.weight.add_(gradient, alpha=scale)

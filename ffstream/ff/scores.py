@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ffstream.config.network import Prediction
-from ffstream.ff.judging import Verdict
+from ffstream.ff.flow import Passed
 from ffstream.ff.lesson import beside_copies, without_copies
 
 
@@ -54,7 +54,7 @@ class Scores:
 
 @dataclass
 class Findings:
-    """What the layers leave behind, one after another: scores, and nothing as wide as a layer but for a read-out.
+    """What the layers leave behind, some after others.
 
     Of rows that are learned from it keeps sums over layers, so that it hardly grows with their number.
 
@@ -63,9 +63,9 @@ class Findings:
     m, taught
         Rows of the lesson, and with their corrupted copies.
     goodness
-        Of each layer, of the query rows.
+        (queries, layers, C) of each span of layers.
     shown, real
-        Of each layer, as ``Scores`` has them of all; of all rows.
+        (rows, layers, t) of each span, as ``Scores`` has them of all layers.
     activities
         What the read-out reads; (rows, size) of each layer that it reads.
     """
@@ -76,39 +76,41 @@ class Findings:
     shown: list[Tensor] = field(default_factory=list)
     real: list[Tensor] = field(default_factory=list)
     activities: list[Tensor] = field(default_factory=list)
-    # Of all rows, (rows, C): goodness in the first and in the last layer, and summed over all.
+    # Of all rows: goodness in the first and in the last span, (rows, layers, C), and summed over all, (rows, C).
     _first: Tensor = field(init=False)
     _last: Tensor = field(init=False)
     _total: Tensor = field(init=False)
 
-    def add(self, verdict: Verdict) -> None:
-        """Keep what the next layer found."""
+    def add(self, passed: Passed) -> None:
+        """Keep what the next layers left behind."""
         if not self.goodness:
-            self._first = verdict.goodness
-        self._last, self._total = verdict.goodness, verdict.believed
-        # A view would keep what the layer found of every row.
-        self.goodness.append(verdict.goodness[self.taught :].clone())
-        self.shown.append(verdict.shown)
-        self.real.append(verdict.real)
+            self._first = passed.goodness
+        self._last, self._total = passed.goodness, passed.believed
+        # A view would keep what the layers found of every row.
+        self.goodness.append(passed.goodness[self.taught :].clone())
+        self.shown.append(passed.shown)
+        self.real.append(passed.real)
+        self.activities += passed.activities
 
     def scores(self, rule: Prediction, logits: Tensor | None, shortlist: int) -> Scores:
         """Weigh it all by a rule of prediction; ``logits`` (rows, C) are those of a read-out."""
         m, taught = self.m, self.taught
-        evidence = without_copies(self._weigh(rule, logits, shortlist), m, taught)
-        shown, real = (beside_copies(torch.stack(found, 1), m, taught) for found in (self.shown, self.real))
-        return Scores(evidence, without_copies(self._total, m, taught), torch.stack(self.goodness, 1), shown, real)
+        goodness, shown, real = (_join(found) for found in (self.goodness, self.shown, self.real))
+        evidence = without_copies(self._weigh(rule, logits, goodness.shape[1], shortlist), m, taught)
+        shown, real = beside_copies(shown, m, taught), beside_copies(real, m, taught)
+        return Scores(evidence, without_copies(self._total, m, taught), goodness, shown, real)
 
-    def _weigh(self, rule: Prediction, logits: Tensor | None, shortlist: int) -> Tensor:
+    def _weigh(self, rule: Prediction, logits: Tensor | None, layers: int, shortlist: int) -> Tensor:
         """Return the evidence of all rows, (rows, C).
 
         Goodness counts as its mean over layers, not the sum: the layers see the same row, so adding their evidence up
         counts it several times. On MNIST after one pass the mean is calibrated within 1 point, the sum within 3.
         """
         if rule == "upper_goodness":
-            return (self._total - self._first) / (len(self.goodness) - 1)
+            return (self._total - self._first[:, 0]) / (layers - 1)
         if rule == "top_goodness":
-            return self._last
-        mean = self._total / len(self.goodness)
+            return self._last[:, -1]
+        mean = self._total / layers
         if logits is None or rule == "goodness":
             return mean
         if rule == "readout":
@@ -118,6 +120,10 @@ class Findings:
             return mean
         listed = torch.zeros_like(logits, dtype=torch.bool).scatter(1, listed_first(logits, shortlist), value=True)
         return mean.masked_fill(~listed, -torch.inf)
+
+
+def _join(spans: list[Tensor]) -> Tensor:
+    return spans[0] if len(spans) == 1 else torch.cat(spans, 1)
 
 
 def listed_first(logits: Tensor, shortlist: int) -> Tensor:

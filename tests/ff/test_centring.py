@@ -18,7 +18,7 @@ from plain_forward import (
     plain_inputs,
 )
 
-from ffstream.ff.judging import CENTRING, Kernels
+from ffstream.ff.judging import CENTRING, enter
 from ffstream.ff.lesson import FULL_STEP
 from ffstream.ff.network import Network
 
@@ -74,7 +74,7 @@ def test_the_centre_comes_to_lie_in_the_middle_of_the_rows(coding):
 def test_the_share_of_a_row_is_its_weight():
     rows, weight = torch.randn(3, 1, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([[0.5], [0.0], [1.0]])
     centre = torch.full((6,), 0.25)
-    entered = Kernels().enter(rows, centre, weight)
+    entered = enter(rows, centre, weight)
     moved = CENTRING * (0.5 * entered[0, 0] + entered[2, 0])
     torch.testing.assert_close(centre, torch.full((6,), 0.25) + moved)
 

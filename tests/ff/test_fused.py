@@ -13,7 +13,7 @@ import pytest
 import torch
 from plain_forward import CODINGS, OPTIONS, PHASES, copy_of, learn, make_labels, make_network, make_rows, relative_error
 
-from ffstream.ff.judging import Kernels, judge
+from ffstream.ff.flow import flow
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 
@@ -76,7 +76,7 @@ def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_com
         found, scores = moved(fused, Phase.TOGETHER, STEPS)
         fused.sweep(make_rows(300))
     expected, eager_scores = moved(eager, Phase.TOGETHER, STEPS)
-    assert fused.kernels.judge is not judge
+    assert fused.flow is not flow
     assert relative_error(scores, eager_scores) < 1e-4
     for key, step in expected.items():
         assert relative_error(found[key], step) < 1e-3 if step.any() else torch.equal(found[key], step), key
@@ -96,7 +96,7 @@ def test_fusing_compiles_and_leaves_the_network_as_it_is(coding, precision):
     network = make_network(coding, precision=precision)
     before = copy_of(network)
     network.fuse(8, PHASES)
-    assert network.kernels.judge is not judge
+    assert network.flow is not flow
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state().items())
 
 
@@ -115,7 +115,7 @@ def test_no_count_of_rows_compiles_anything_again(coding, precision, phase, no_c
 def test_a_sweep_over_shapes_that_were_never_compiled_is_noticed(no_compilation):
     with torch.compiler.set_stance("default"):
         network = make_fused("disjoint")
-    network.layers = make_network("disjoint", hidden=(15, 22), labels=3).layers
+    network.spans = make_network("disjoint", hidden=(15, 22), labels=3).spans
     with pytest.raises(RuntimeError, match="recompile"):
         network.sweep(make_rows(3))
 
@@ -153,6 +153,18 @@ def test_a_network_of_many_widths_is_compiled_whole(no_compilation):
         learn(network, make_rows(m + queries), m, Phase.WAKE)
 
 
+def test_a_deep_network_scores_and_learns_as_it_is_written_and_layers_alike_share_a_graph(no_compilation):
+    with torch.compiler.set_stance("default"):
+        make_fused("disjoint", Phase.TOGETHER, hidden=(20,) * 8)
+    fused = make_fused("disjoint", Phase.TOGETHER, hidden=(20,) * 12)
+    found, scores = moved(fused, Phase.TOGETHER, STEPS)
+    eager = make_network("disjoint", hidden=(20,) * 12)
+    expected, eager_scores = moved(eager, Phase.TOGETHER, STEPS)
+    assert relative_error(scores, eager_scores) < 1e-4
+    for name, step in expected.items():
+        assert relative_error(found[name], step) < 1e-3 if step.any() else torch.equal(found[name], step), name
+
+
 @pytest.mark.parametrize("phases", [(Phase.WAKE, Phase.TOGETHER), (Phase.TOGETHER, Phase.WAKE)], ids=str)
 def test_rows_alone_are_dynamic_whatever_differs_between_phases_and_layers(monkeypatch, phases):
     symbols = []
@@ -164,8 +176,8 @@ def test_rows_alone_are_dynamic_whatever_differs_between_phases_and_layers(monke
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=note))
     make_fused("disjoint", *phases, hidden=(40, 20))
-    # Entering and two layers, the latter for two phases, each for one row and for several.
-    assert sorted(map(len, symbols)) == [0] * 5 + [1] * 5
+    # For two phases, each for one row and for several.
+    assert sorted(map(len, symbols)) == [0] * 2 + [1] * 2
 
 
 WITHOUT_A_COMPILER = """
@@ -173,7 +185,7 @@ import logging, sys, warnings
 sys.path.insert(0, {folder!r})
 import torch
 from plain_forward import copy_of, equal, learn, make_network, make_rows
-from ffstream.ff.judging import Kernels
+from ffstream.ff.flow import flow
 from ffstream.ff.lesson import Phase
 
 warnings.simplefilter("ignore")
@@ -186,7 +198,7 @@ fused.fuse(8, [Phase.WAKE, Phase.TOGETHER])
 for rows in (1, 4, 9):
     for network in (fused, eager):
         learn(network, make_rows(rows), rows)
-assert fused.kernels == Kernels(), fused.kernels
+assert fused.flow is flow
 assert equal(copy_of(fused), copy_of(eager))
 print([record.levelname for record in seen], seen and seen[0].getMessage())
 """
@@ -209,7 +221,7 @@ def test_without_a_compiler_it_says_so_once_and_sweeps_as_it_is_written(tmp_path
 def test_fused_sweeps_on_a_gpu_agree_with_eager_ones_there(coding, precision):
     fused, eager = (make_network(coding, precision=precision, device="cuda") for _ in range(2))
     fused.fuse(8, PHASES)
-    assert fused.kernels != Kernels()
+    assert fused.flow is not flow
     for seed, (m, queries) in enumerate(STEPS):
         rows, lesson = make_rows(m + queries, seed).cuda(), Lesson(make_labels(m).cuda(), Phase.WAKE)
         found, expected = (network.sweep(rows, lesson, None).total for network in (fused, eager))

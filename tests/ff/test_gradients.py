@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ffstream.config import NetworkConfig
 from ffstream.config.network import Activation, Against, Goodness
-from ffstream.ff.judging import Kernels, Verdict
+from ffstream.ff.judging import Verdict
 from ffstream.ff.layers import Layer
 from ffstream.ff.lesson import Phase, Teaching
 
@@ -66,7 +66,7 @@ def judged(layer: Layer, x: Tensor, teaching: Teaching) -> Verdict:
     noise = torch.ones(ROWS, LABELS, dtype=torch.float64)
     noise[torch.arange(LEARNING), NEGATIVES] = 1e-90
     believed = torch.zeros(ROWS, layer.form.labels, dtype=torch.float64)
-    return layer.judge(Kernels(), x, believed, torch.tensor(0.0), noise, teaching)
+    return layer.judge(x, believed, torch.tensor(0.0), noise, teaching)
 
 
 def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
@@ -87,7 +87,7 @@ def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
     loss.backward()
     verdict = judged(layer, x, teaching)
     formed = torch.zeros_like(layer.weight)
-    layer.gradient(verdict, x, LEARNING).accumulate(formed, 0.0, 1.0)
+    layer.gradient(x, verdict.delta, verdict.moved, LEARNING).accumulate(formed, 0.0, 1.0)
     found = {"weight": relative_error(formed, tensors["weight"].grad)}
     for name in learned[1:]:
         found[name] = relative_error(verdict.label_weights, tensors[name].grad)

@@ -24,7 +24,7 @@ from plain_forward import (
 from plain_layer import PlainLayer
 from torch import Tensor
 
-from ffstream.ff.judging import PEERING, THRESHOLDING, Kernels, Verdict
+from ffstream.ff.judging import PEERING, THRESHOLDING, Verdict
 from ffstream.ff.layers import Layer
 from ffstream.ff.lesson import Phase, Teaching
 
@@ -50,7 +50,7 @@ def judged(layer: Layer, inputs: Tensor, phase: Phase, weight: float = 1.0) -> V
     labels, weights = torch.zeros(ROWS, 1, dtype=torch.int64), torch.zeros(ROWS, 1, dtype=torch.float64)
     labels[:LEARNING, 0], weights[:LEARNING] = LABELLED, weight
     signs = torch.tensor(SIGNS[phase], dtype=torch.float64).expand(ROWS, -1)
-    return layer.judge(Kernels(), inputs, believed, torch.tensor(0.0), noise, Teaching(labels, signs, weights))
+    return layer.judge(inputs, believed, torch.tensor(0.0), noise, Teaching(labels, signs, weights))
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -59,7 +59,8 @@ def test_a_lesson_that_weighs_less_moves_the_weights_less(coding, phase):
     inputs, gradients = make_inputs(coding), []
     for weight in (1.0, 0.25):
         layer = make_layer(coding)
-        gradient = layer.gradient(judged(layer, inputs, phase, weight), inputs, LEARNING)
+        verdict = judged(layer, inputs, phase, weight)
+        gradient = layer.gradient(inputs, verdict.delta, verdict.moved, LEARNING)
         gradients.append(torch.zeros_like(layer.weight))
         gradient.accumulate(gradients[-1], 0.0, 1.0)
     assert relative_error(gradients[1], 0.25 * gradients[0]) < 1e-12
@@ -69,7 +70,8 @@ def test_a_lesson_that_weighs_less_moves_the_weights_less(coding, phase):
 def test_judging_changes_no_tensor_of_the_layer_but_its_running_means(name):
     layer, inputs = make_layer(name), make_inputs(name)
     before = {key: tensor.clone() for key, tensor in layer.state().items()}
-    layer.gradient(judged(layer, inputs, Phase.TOGETHER), inputs, LEARNING)
+    verdict = judged(layer, inputs, Phase.TOGETHER)
+    layer.gradient(inputs, verdict.delta, verdict.moved, LEARNING)
     changed = {key for key, tensor in layer.state().items() if not torch.equal(before[key], tensor)}
     config, running = configure(name), {"centre", "thresholds", "activity"}
     assert changed == running & set(before) - (set() if config.centring else {"centre"})
@@ -83,7 +85,7 @@ class TestVerdict:
         first = judged(layer, inputs, Phase.WAKE)
         nothing = torch.zeros(ROWS, 1, dtype=torch.int64), torch.ones(ROWS, 1).double(), torch.zeros(ROWS, 1).double()
         noise = torch.ones(ROWS, LABELS).double()
-        second = layer.judge(Kernels(), inputs, first.believed, torch.tensor(0.0), noise, Teaching(*nothing))
+        second = layer.judge(inputs, first.believed, torch.tensor(0.0), noise, Teaching(*nothing))
         torch.testing.assert_close(first.believed, first.goodness)
         torch.testing.assert_close(second.believed, 2 * first.goodness)
 

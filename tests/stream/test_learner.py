@@ -8,7 +8,7 @@ import torch
 from learners import NONE, RULES, RUN, drive, make_config, reopened, same, stream, stream_after, tensors
 
 from ffstream.errors import CheckpointError, ConfigError
-from ffstream.ff.judging import Kernels
+from ffstream.ff.flow import flow
 from ffstream.ff.lesson import Phase
 from ffstream.stream.learner import Learner
 from ffstream.stream.phases import Override
@@ -208,7 +208,7 @@ def test_a_compiled_learner_learns_as_an_uncompiled_one_does_and_compiles_nothin
     phases = {"schedule": schedule, "wake_steps": 4, "sleep_steps": 3}
     compiled = Learner(make_config(phases=phases, engine={"compile": True}))
     uncompiled = Learner(make_config(phases=phases))
-    assert compiled.network.kernels != uncompiled.network.kernels == Kernels()
+    assert compiled.network.flow is not uncompiled.network.flow is flow
     with torch.compiler.set_stance("fail_on_recompile"):
         for learner in (compiled, uncompiled):
             samples = stream()

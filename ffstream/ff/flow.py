@@ -1,0 +1,149 @@
+"""The one loop that predicts and learns, through some layers.
+
+``flow`` is a pure description of it, which runs as it is written or compiled (``ffstream.ff.fused``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ffstream.ff.goodness import normalise
+from ffstream.ff.judging import enter
+from ffstream.ff.layers import Layer
+from ffstream.ff.lesson import Teaching
+
+# Layers that are compiled together: each call of a compiled function has a price, but so has compiling many layers.
+TOGETHER = 4
+
+
+class Entry(NamedTuple):
+    """How rows enter the first layer.
+
+    Attributes
+    ----------
+    centre
+        (i,): running mean of the normalised rows, which those learned from move; ``None`` where none is taken off.
+    dtype
+        Of the weights.
+    """
+
+    centre: Tensor | None
+    dtype: torch.dtype
+
+    def open(self, paths: Tensor, weight: Tensor) -> Tensor:
+        """Make of paths (n, p, i) the first layer's inputs; ``weight`` (n, 1): how much each row moves their mean."""
+        rows = normalise(paths) if self.centre is None else enter(paths, self.centre, weight)
+        return rows.to(self.dtype)
+
+
+class Span(NamedTuple):
+    """Some layers, one on top of another.
+
+    Attributes
+    ----------
+    layers
+        From below.
+    trust
+        What each layer's negative labels make of the goodness summed so far: its mean, or nothing.
+    reads
+        Whether a read-out reads each layer.
+    entry
+        Where they are the first: how rows enter.
+    """
+
+    layers: tuple[Layer, ...]
+    trust: tuple[Tensor, ...]
+    reads: tuple[bool, ...]
+    entry: Entry | None
+
+    @property
+    def compiles(self) -> bool:
+        """Whether they are faster compiled."""
+        return self.layers[0].compiles
+
+
+def span(
+    layers: Sequence[Layer], trust: Sequence[Tensor], reads: Sequence[bool], entry: Entry, *, first_alone: bool
+) -> list[Span]:
+    """Part layers into spans, of which each is compiled as a whole or not at all.
+
+    Parameters
+    ----------
+    layers, trust, reads, entry
+        See ``Span``.
+    first_alone
+        Whether the first layer is a span of its own, since somebody wants to see what it sends on.
+    """
+    starts = [0]
+    for depth in range(1, len(layers)):
+        full = depth - starts[-1] == TOGETHER or (first_alone and depth == 1)
+        if full or layers[depth].compiles != layers[depth - 1].compiles:
+            starts.append(depth)
+    ends = [*starts[1:], len(layers)]
+    return [
+        Span(tuple(layers[a:b]), tuple(trust[a:b]), tuple(reads[a:b]), None if a else entry)
+        for a, b in zip(starts, ends, strict=True)
+    ]
+
+
+class Passed(NamedTuple):
+    """What layers leave behind: scores, and nothing as wide as a layer but what goes on or a read-out reads.
+
+    Attributes
+    ----------
+    onward
+        (n, p, w): the inputs of the next layer.
+    believed
+        (n, C): goodness summed over all layers so far.
+    goodness, shown, real
+        (n, layers, C), and twice (n, layers, t): as a layer's ``Verdict`` has them.
+    activities
+        What a read-out reads; (n, w) of each layer that it reads.
+    """
+
+    onward: Tensor
+    believed: Tensor
+    goodness: Tensor
+    shown: Tensor
+    real: Tensor
+    activities: list[Tensor]
+
+
+def flow(layers: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teaching: Teaching, taught: Tensor) -> Passed:
+    """Send rows through layers once: each scores all of them, then learns from the first ones.
+
+    A layer scores with the weights that it had when the rows reached it. No row's scores depend on whether another row
+    is learned from.
+
+    Parameters
+    ----------
+    x
+        (n, p, i): rows as they were sent where the layers are the first ones, else what the layer below sent on.
+    believed
+        (n, C): goodness summed over the layers below, where there are any.
+    noise
+        (layers, n, C): what negative labels are drawn with.
+    teaching
+        What is to be learned.
+    taught
+        How many of the rows are learned from; a scalar on the host, so that a compiler takes no number for a constant.
+    """
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    activities = []
+    if layers.entry is not None:
+        x = layers.entry.open(x, teaching.weight)
+    if believed is None:
+        believed = torch.zeros_like(noise[0])
+    for depth, layer in enumerate(layers.layers):
+        verdict = layer.judge(x, believed, layers.trust[depth], noise[depth], teaching)
+        layer.learn(verdict, x, taught)
+        found.append((verdict.goodness, verdict.shown, verdict.real))
+        x, believed = verdict.onward, verdict.believed
+        if layers.reads[depth]:
+            activities.append(x[:, -1])
+    goodness, shown, real = (torch.stack(scores, 1) for scores in zip(*found, strict=True))
+    return Passed(x, believed, goodness, shown, real, activities)

@@ -1,0 +1,84 @@
+"""Two operators that a compiler calls and does not look into: a layer's product, and its step.
+
+How a product is multiplied, and what a rule does, depends on numbers of rows, on labels and on step sizes, which change
+from sweep to sweep; a compiler would take them for constants and compile anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+
+class Layer(Protocol):
+    """What stands behind the operators."""
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """Multiply inputs (n, p, i) with the weights; (n, p, places * units)."""
+
+    def step(self, x: Tensor, delta: Tensor, moved: Tensor | None, label_weights: Tensor | None, m: int) -> None:
+        """Learn from the first m rows."""
+
+
+_numbers = itertools.count()
+_layers: WeakValueDictionary[int, Layer] = WeakValueDictionary()
+
+
+def register(layer: Layer) -> Tensor:
+    """Give a layer a number by which the operators find it; a tensor, so that no compiler takes it for a constant."""
+    number = next(_numbers)
+    _layers[number] = layer
+    return torch.tensor(number)
+
+
+def multiply(number: Tensor, x: Tensor, weight: Tensor, size: int) -> Tensor:
+    """Call for a layer's product of inputs (n, p, i) and its weights; (n, p, size)."""
+    product: Tensor = torch.ops.ffstream.multiply.default(number, x, weight, size)
+    return product
+
+
+def learn(
+    number: Tensor,
+    changed: list[Tensor],
+    x: Tensor,
+    delta: Tensor,
+    moved: Tensor | None,
+    label_weights: Tensor | None,
+    taught: Tensor,
+) -> None:
+    """Call for a layer's step; ``changed`` is what it changes and a sweep reads, ``taught`` how many rows it learns."""
+    torch.ops.ffstream.learn.default(number, changed, x, delta, moved, label_weights, taught)
+
+
+def _multiply(number: Tensor, x: Tensor, _weight: Tensor, _size: int) -> Tensor:
+    return _layers[int(number)].multiply(x)
+
+
+def _learn(
+    number: Tensor,
+    _changed: list[Tensor],
+    x: Tensor,
+    delta: Tensor,
+    moved: Tensor | None,
+    label_weights: Tensor | None,
+    taught: Tensor,
+) -> None:
+    _layers[int(number)].step(x, delta, moved, label_weights, int(taught))
+
+
+# Not ``torch.library.custom_op``: its wrapper takes four times as long as a call.
+torch.library.define("ffstream::multiply", "(Tensor number, Tensor x, Tensor weight, int size) -> Tensor")
+torch.library.define(
+    "ffstream::learn",
+    "(Tensor number, Tensor(a!)[] changed, Tensor x, Tensor delta, Tensor? moved, Tensor? label_weights, Tensor taught)"
+    " -> ()",
+)
+torch.library.impl("ffstream::multiply", "CompositeExplicitAutograd", _multiply)
+torch.library.impl("ffstream::learn", "CompositeExplicitAutograd", _learn)
+# What a compiler needs to know of them: the shape of what comes out.
+torch.library.register_fake("ffstream::multiply", lambda _number, x, _weight, size: x.new_empty(*x.shape[:2], size))
+torch.library.register_fake("ffstream::learn", lambda *_: None)
