@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ffstream import wire
 from ffstream.stream.outbox import Changed, Report, Swept
@@ -61,7 +62,7 @@ def frames_of(event: Mapping[str, Any], topic: bytes) -> Frames:
     """
     tensors = {key: value for key, value in event.items() if key == "image"}
     plain = {
-        key: value.tolist() if isinstance(value, np.ndarray) else value
+        key: value.tolist() if isinstance(value, np.ndarray | Tensor) else value
         for key, value in event.items()
         if key not in tensors
     }

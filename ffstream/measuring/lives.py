@@ -42,7 +42,8 @@ class ForwardLife:
         while self.learner.asleep:
             self.learner.step([], labels[:0], [])
             self.learner.advance(quiet=False)
-        return self.learner.step([inputs], labels, []).predicted
+        predicted: NDArray[np.int64] = self.learner.step([inputs], labels, []).predicted.cpu().numpy()
+        return predicted
 
     def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
         predicted: NDArray[np.int64] = (

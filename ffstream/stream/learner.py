@@ -28,10 +28,11 @@ from ffstream.stream.sleeping import Sleep
 from ffstream.stream.snapshot import Snapshot
 from ffstream.stream.staging import Staging
 from ffstream.stream.step import SignScores, Step
-from ffstream.wire import UNLABELLED
 
 PROBE_ROWS = 128
-NO_LABELS = np.empty(0, np.int64)
+# Batches whose predictions may be on a GPU unread.
+UNREAD = 64
+NO_LABELS, NO_PREDICTIONS = np.empty(0, np.int64), torch.empty(0, dtype=torch.int64)
 
 
 class Learner:
@@ -61,7 +62,7 @@ class Learner:
             self.network.fuse(config.engine.max_batch, {Phase.WAKE, self.scheduler.phase})
         self.memory = Memory(config.engine.memory_samples, config.network.width)
         self.sleep = Sleep(config, self.network, self.memory)
-        self.prequential = Prequential(config.engine.window)
+        self.prequential = Prequential(config.engine.window, 1 if self.device.type == "cpu" else UNREAD)
         self.version = 0
         self.samples_learned = 0
         self.phase_steps = dict.fromkeys(Phase, 0)
@@ -75,7 +76,7 @@ class Learner:
         self._draws = torch.Generator(self.device)
         # Room for the largest sweep: a full batch of samples beside the largest query.
         largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
-        self._staging = Staging(largest, config.network.width)
+        self._staging = Staging(largest, config.network.width, self.device)
 
     @property
     def asleep(self) -> bool:
@@ -106,15 +107,15 @@ class Learner:
             count = min(self.scheduler.sleep_rows, self.config.engine.max_batch)
             dreams, remembered, taught = self.sleep.rows(count, memory_draws, self._draws)
             dreamed = len(dreams)
-            rows = self._staging.fill([dreams, remembered], queries)
+            rows, sent = self._staging.fill([dreams, remembered], queries)
         else:
             taught, dreamed = labels, 0
-            rows = self._staging.fill(samples, queries)
+            rows, sent = self._staging.fill(samples, queries)
         m = len(taught)
         lesson = Lesson(torch.from_numpy(taught).to(self.device), phase, sham=sham, dreamed=dreamed)
-        scores = self.network.sweep(torch.from_numpy(rows).to(self.device), lesson, self._draws)
+        scores = self.network.sweep(sent, lesson, self._draws)
         scores = scores.of_first(m + sum(map(len, queries)))
-        predicted: NDArray[np.int64] = scores.labels()[: len(labels)].cpu().numpy()
+        predicted = scores.labels()[: len(labels)]
         self.scheduler.stepped(m)
         self._found, self._dead = (scores, lesson), None
         if self.scheduler.feels:
@@ -128,8 +129,7 @@ class Learner:
         if len(labels):
             self.samples_learned += len(labels)
             self.memory.add(rows[: len(labels)], labels, memory_draws)
-            labelled = labels != UNLABELLED
-            self.prequential.add(predicted[labelled] == labels[labelled])
+            self.prequential.add(predicted, labels)
         replayed = m - dreamed - len(labels)
         return Step(version, phase, len(labels), replayed, dreamed, scores, labels, predicted, sham)
 
@@ -140,9 +140,9 @@ class Learner:
 
     def answer(self, queries: Sequence[NDArray[Any]]) -> Step:
         """Sweep once over query rows alone, whatever the phase; nothing is learned, nothing changes."""
-        scores = self.network.sweep(torch.from_numpy(self._staging.fill([], queries)).to(self.device))
+        scores = self.network.sweep(self._staging.fill([], queries)[1])
         scores = scores.of_first(sum(map(len, queries)))
-        return Step(self.version, self.scheduler.phase, 0, 0, 0, scores, NO_LABELS, NO_LABELS)
+        return Step(self.version, self.scheduler.phase, 0, 0, 0, scores, NO_LABELS, NO_PREDICTIONS)
 
     def dream(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], Scores]:
         """Dream an input for each label (n,), (n, width), and score it; the same between two steps, and no step's."""

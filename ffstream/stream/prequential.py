@@ -6,7 +6,11 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from ffstream.wire import UNLABELLED
 
 
 class Prequential:
@@ -15,23 +19,42 @@ class Prequential:
     Parameters
     ----------
     window
-        Samples in the windowed accuracy. Samples without a label are not to be counted: nothing is right about them.
+        Samples in the windowed accuracy.
+    every
+        After how many batches predictions are read from the device: on a GPU that means to wait for it.
 
     Examples
     --------
     >>> scores = Prequential(window=2)
-    >>> scores.add(np.array([True, False, True]))
+    >>> scores.add(torch.tensor([3, 1, 2]), np.array([3, 0, 2]))
     >>> round(scores.total, 2), scores.windowed
     (0.67, 0.5)
     """
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, every: int = 1) -> None:
         self.count = 0
         self.correct = 0
         self._window: deque[bool] = deque(maxlen=window)
+        self._every = every
+        self._unread: list[tuple[Tensor, NDArray[np.int64]]] = []
 
-    def add(self, correct: NDArray[np.bool_]) -> None:
-        """Count predictions; (n,), true where the served label was right."""
+    def add(self, predicted: Tensor, labels: NDArray[np.int64]) -> None:
+        """Take predictions (n,), as they were served, of samples under labels (n,).
+
+        Samples without a label are not counted: nothing is right about them.
+        """
+        self._unread.append((predicted, labels))
+        if len(self._unread) >= self._every:
+            self.read()
+
+    def read(self) -> None:
+        """Count what was taken; only for who learns, since others look at the counts from threads of theirs."""
+        if not self._unread:
+            return
+        predicted = torch.cat([predicted for predicted, _ in self._unread]).cpu().numpy()
+        labels = np.concatenate([labels for _, labels in self._unread])
+        self._unread.clear()
+        correct = (predicted == labels)[labels != UNLABELLED]
         self.count += len(correct)
         self.correct += int(np.count_nonzero(correct))
         self._window.extend(correct.tolist())
@@ -48,10 +71,12 @@ class Prequential:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold."""
+        self.read()
         return {"count": self.count, "correct": self.correct, "window": "".join("01"[hit] for hit in self._window)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what ``state`` returned."""
+        self._unread.clear()
         self.count, self.correct = state["count"], state["correct"]
         self._window.clear()
         self._window.extend(hit == "1" for hit in state["window"])

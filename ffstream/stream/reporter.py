@@ -41,6 +41,7 @@ class Reporter:
     def _scores(self) -> Report:
         learner, scheduler = self.learner, self.learner.scheduler
         learner.feel_pressure()
+        learner.prequential.read()
         return Report(
             learner.version,
             scheduler.phase,

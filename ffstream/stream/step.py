@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ffstream.ff.lesson import Phase
 from ffstream.ff.scores import Scores
@@ -33,8 +34,10 @@ class Step:
         New samples, remembered ones, and dreams that it learned from.
     scores
         What the network made of every row, learning rows first.
-    labels, predicted
-        (learned,) true labels of the new samples, -1 where there is none, and those predicted before learning them.
+    labels
+        (learned,) true labels of the new samples, -1 where there is none.
+    predicted
+        (learned,) int64 on the network's device: those predicted before learning them.
     sham
         Whether it changed nothing: sleep under the override ``sham``.
     """
@@ -46,5 +49,5 @@ class Step:
     dreamed: int
     scores: Scores
     labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
+    predicted: Tensor
     sham: bool = False

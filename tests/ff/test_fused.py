@@ -169,7 +169,7 @@ def test_a_deep_network_scores_and_learns_as_it_is_written_and_layers_alike_shar
 def test_rows_alone_are_dynamic_whatever_differs_between_phases_and_layers(monkeypatch, phases):
     symbols = []
 
-    def note(graph: torch.fx.GraphModule, inputs: list[object]) -> torch.fx.GraphModule:
+    def note(graph: torch.fx.GraphModule, inputs: list[object], **_: object) -> torch.fx.GraphModule:
         symbols.append({str(size) for size in inputs if isinstance(size, torch.SymInt)})
         return graph
 

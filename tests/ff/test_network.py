@@ -25,6 +25,8 @@ from plain_forward import (
     plain_scores,
     seeded,
 )
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ffstream.ff.lesson import FULL_STEP, Lesson, Phase
 
@@ -265,3 +267,30 @@ def test_a_sweep_on_a_gpu_agrees_with_one_on_the_cpu(coding, rule):
     asleep = there.sweep(there_rows, Lesson(labels.cuda(), Phase.SLEEP), draws)
     assert asleep.goodness.shape == (QUERIES, 2, LABELS)
     assert asleep.total.isfinite().all()
+
+
+class Asked(TorchDispatchMode):
+    """Notes the calls for which a GPU would be waited for, since the host needs what they find."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        name = operator.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "bincount", "_unique2"):
+            self.calls.append(name)
+        return operator(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_sweep_asks_for_nothing_that_is_on_the_device(monkeypatch, name, phase):
+    # torch's looks at the labels first, on a CPU alone.
+    monkeypatch.setattr(functional, "one_hot", lambda labels, count: torch.eye(count, dtype=torch.int64)[labels])
+    network = make_network(name)
+    learn(network, make_rows(9), 6, phase)
+    with Asked() as asked:
+        learn(network, make_rows(9), 6, phase).labels()
+    # How many rows are learned, which is on the host; and a read-out, whether any row has a label.
+    assert asked.calls == ["_local_scalar_dense"] * (len(network.layers) + (network.readout is not None))
