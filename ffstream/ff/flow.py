@@ -16,8 +16,9 @@ from ffstream.ff.judging import enter
 from ffstream.ff.layers import Layer
 from ffstream.ff.lesson import Teaching
 
-# Layers that are compiled together: each call of a compiled function has a price, but so has compiling many layers.
-TOGETHER = 4
+# Layers that are compiled together. Each call of a compiled function has a price, but so has compiling many layers; and
+# what one call gives to the next stays in memory for as long as that takes, so that a deep network takes more.
+TOGETHER = 2
 
 
 class Entry(NamedTuple):

@@ -92,7 +92,9 @@ class Layer:
         if not torch.compiler.is_compiling():
             self.step(x, *slopes, int(taught))
         else:
-            changed = [self.weight, *self.form.coding.parameters().values()]
+            # With what goes on, so that the compiler is done with this layer before it begins with the next: it would
+            # move all running means at the end, and keep the activations of all layers for that.
+            changed = [self.weight, *self.form.coding.parameters().values(), *self.running, verdict.onward]
             opaque.learn(self._number, changed, x, *slopes, taught)
 
     def multiply(self, x: Tensor) -> Tensor:

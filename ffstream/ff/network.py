@@ -126,15 +126,15 @@ class Network:
         paths = make_paths(rows, self.config)
         if lesson is not None and not lesson.scored and m == len(rows):
             paths, teaching = taught_paths(paths, teaching, self.config, self._first_goodness, generator)
-        noise = torch.ones(len(self.layers), len(rows), count_hypotheses(paths, self.config), device=self.device)
-        if lesson is not None and lesson.phase.lowers:
-            for drawn in noise:
-                drawn[:m].exponential_(generator=generator)
         x, believed, found = paths, None, Findings(m, taught)
-        learned = torch.tensor(taught if learns else 0)
-        for some, drawn in zip(self.spans, torch.split(noise, [len(some.layers) for some in self.spans]), strict=True):
+        labels, learned = count_hypotheses(paths, self.config), torch.tensor(taught if learns else 0)
+        for some in self.spans:
+            noise = torch.ones(len(some.layers), len(rows), labels, device=self.device)
+            if lesson is not None and lesson.phase.lowers:
+                for drawn in noise:
+                    drawn[:m].exponential_(generator=generator)
             send = self.flow if some.compiles else flow
-            passed = send(some, x, believed, drawn, teaching, learned)
+            passed = send(some, x, believed, noise, teaching, learned)
             if lesson is not None and lesson.phase.raises and self.dreams is not None and some.entry is not None:
                 self.dreams.learn(rows[:m], passed.onward[:m, 0], teaching.labels[:m, 0])
             found.add(passed)

@@ -18,11 +18,11 @@ def sizes(network) -> list[int]:
     return [len(span.layers) for span in network.spans]
 
 
-def test_layers_are_parted_by_four_and_only_the_first_are_entered():
+def test_layers_are_parted_by_two_and_only_the_first_are_entered():
     network = make_network("disjoint", hidden=DEEP)
-    assert sizes(network) == [4, 4, 1]
+    assert sizes(network) == [2, 2, 2, 2, 1]
     assert [layer for span in network.spans for layer in span.layers] == network.layers
-    assert [span.entry is not None for span in network.spans] == [True, False, False]
+    assert [span.entry is not None for span in network.spans] == [True, False, False, False, False]
 
 
 def test_convolutions_are_not_compiled_and_what_lies_on_top_of_them_is():
@@ -37,17 +37,17 @@ def test_convolutions_are_not_compiled_and_what_lies_on_top_of_them_is():
 def test_the_first_layer_goes_alone_where_dreams_look_at_it():
     config, dreams = configure("disjoint", hidden=DEEP), DreamsConfig(source="dream")
     network = Network(config, OptimizerConfig(), torch.device("cpu"), dreams)
-    assert sizes(network) == [1, 4, 4]
+    assert sizes(network) == [1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("coding", ["disjoint", "context", "overlay"])
-@pytest.mark.parametrize("together", [1, 2, 9])
+@pytest.mark.parametrize("together", [1, 3, 9])
 def test_the_number_of_layers_that_go_together_makes_no_difference(monkeypatch, coding, together):
-    four = make_network(coding, hidden=DEEP, readout="upper")
+    two = make_network(coding, hidden=DEEP, readout="upper")
     monkeypatch.setattr(flow, "TOGETHER", together)
     other = make_network(coding, hidden=DEEP, readout="upper")
     assert len(other.spans) == -(-len(DEEP) // together)
     for phase in Phase:
-        first, second = (learn(network, make_rows(9), 6, phase) for network in (four, other))
+        first, second = (learn(network, make_rows(9), 6, phase) for network in (two, other))
         assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in vars(first))
-    assert equal(copy_of(four), copy_of(other))
+    assert equal(copy_of(two), copy_of(other))

@@ -155,10 +155,10 @@ def test_a_network_of_many_widths_is_compiled_whole(no_compilation):
 
 def test_a_deep_network_scores_and_learns_as_it_is_written_and_layers_alike_share_a_graph(no_compilation):
     with torch.compiler.set_stance("default"):
-        make_fused("disjoint", Phase.TOGETHER, hidden=(20,) * 8)
-    fused = make_fused("disjoint", Phase.TOGETHER, hidden=(20,) * 12)
+        make_fused("disjoint", Phase.TOGETHER, hidden=(20,) * 4)
+    fused = make_fused("disjoint", Phase.TOGETHER, hidden=(20,) * 8)
     found, scores = moved(fused, Phase.TOGETHER, STEPS)
-    eager = make_network("disjoint", hidden=(20,) * 12)
+    eager = make_network("disjoint", hidden=(20,) * 8)
     expected, eager_scores = moved(eager, Phase.TOGETHER, STEPS)
     assert relative_error(scores, eager_scores) < 1e-4
     for name, step in expected.items():
