@@ -1,6 +1,6 @@
-"""The one loop that predicts and learns, through some layers.
+"""The one loop that predicts and learns, as it goes through some layers.
 
-``flow`` is a pure description of it, which runs as it is written or compiled (``ffstream.ff.fused``).
+``flow`` runs as it is written, or compiled (``ffstream.ff.fused``).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Span(NamedTuple):
         return self.layers[0].compiles
 
 
-def span(
+def part(
     layers: Sequence[Layer], trust: Sequence[Tensor], reads: Sequence[bool], entry: Entry, *, first_alone: bool
 ) -> list[Span]:
     """Part layers into spans, of which each is compiled as a whole or not at all.
@@ -114,7 +114,7 @@ class Passed(NamedTuple):
     activities: list[Tensor]
 
 
-def flow(layers: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teaching: Teaching, taught: Tensor) -> Passed:
+def flow(span: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teaching: Teaching, taught: Tensor) -> Passed:
     """Send rows through layers once: each scores all of them, then learns from the first ones.
 
     A layer scores with the weights that it had when the rows reached it. No row's scores depend on whether another row
@@ -135,16 +135,16 @@ def flow(layers: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teachi
     """
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     activities = []
-    if layers.entry is not None:
-        x = layers.entry.open(x, teaching.weight)
+    if span.entry is not None:
+        x = span.entry.open(x, teaching.weight)
     if believed is None:
         believed = torch.zeros_like(noise[0])
-    for depth, layer in enumerate(layers.layers):
-        verdict = layer.judge(x, believed, layers.trust[depth], noise[depth], teaching)
+    for depth, layer in enumerate(span.layers):
+        verdict = layer.judge(x, believed, span.trust[depth], noise[depth], teaching)
         layer.learn(verdict, x, taught)
         found.append((verdict.goodness, verdict.shown, verdict.real))
         x, believed = verdict.onward, verdict.believed
-        if layers.reads[depth]:
+        if span.reads[depth]:
             activities.append(x[:, -1])
     goodness, shown, real = (torch.stack(scores, 1) for scores in zip(*found, strict=True))
     return Passed(x, believed, goodness, shown, real, activities)

@@ -11,7 +11,7 @@ from ffstream.config import DreamsConfig, NetworkConfig, OptimizerConfig
 from ffstream.config.network import Prediction
 from ffstream.ff.building import make_dreams, make_layers
 from ffstream.ff.counter import Counter
-from ffstream.ff.flow import Entry, flow, span
+from ffstream.ff.flow import Entry, flow, part
 from ffstream.ff.fused import fuse
 from ffstream.ff.lesson import Lesson, Phase, Teaching, lay_out
 from ffstream.ff.lookup import look_up
@@ -87,7 +87,7 @@ class Network:
         self.dreams = make_dreams(network, dreams, device) if dreams and dreams.source != "memory" else None
         self._entry = Entry(self.centre if network.centring else None, self.dtype)
         reads = [self.reads(depth) for depth in depths]
-        self.spans = span(self.layers, self.trust, reads, self._entry, first_alone=self.dreams is not None)
+        self.spans = part(self.layers, self.trust, reads, self._entry, first_alone=self.dreams is not None)
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
         """Compile what can be compiled, for lessons of some phases and sweeps of about so many rows; takes seconds."""
@@ -128,14 +128,14 @@ class Network:
             paths, teaching = taught_paths(paths, teaching, self.config, self._first_goodness, generator)
         x, believed, found = paths, None, Findings(m, taught)
         labels, learned = count_hypotheses(paths, self.config), torch.tensor(taught if learns else 0)
-        for some in self.spans:
-            noise = torch.ones(len(some.layers), len(rows), labels, device=self.device)
+        for span in self.spans:
+            noise = torch.ones(len(span.layers), len(rows), labels, device=self.device)
             if lesson is not None and lesson.phase.lowers:
                 for drawn in noise:
                     drawn[:m].exponential_(generator=generator)
-            send = self.flow if some.compiles else flow
-            passed = send(some, x, believed, noise, teaching, learned)
-            if lesson is not None and lesson.phase.raises and self.dreams is not None and some.entry is not None:
+            send = self.flow if span.compiles else flow
+            passed = send(span, x, believed, noise, teaching, learned)
+            if lesson is not None and lesson.phase.raises and self.dreams is not None and span.entry is not None:
                 self.dreams.learn(rows[:m], passed.onward[:m, 0], teaching.labels[:m, 0])
             found.add(passed)
             x, believed = passed.onward, passed.believed
