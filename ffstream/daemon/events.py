@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from ffstream import wire
 from ffstream.stream.outbox import Changed, Report, Swept
@@ -58,13 +57,11 @@ class EventLog:
 def frames_of(event: Mapping[str, Any], topic: bytes) -> Frames:
     """Encode an event for those who subscribed to ``topic``; only now, since mostly nobody has.
 
-    An ``image`` is a tensor of the message; of other arrays the header has the values.
+    An ``image`` is a tensor of the message; of other arrays, and of what is on the device, the header has the values.
     """
     tensors = {key: value for key, value in event.items() if key == "image"}
     plain = {
-        key: value.tolist() if isinstance(value, np.ndarray | Tensor) else value
-        for key, value in event.items()
-        if key not in tensors
+        key: value.tolist() if hasattr(value, "tolist") else value for key, value in event.items() if key not in tensors
     }
     return [topic, *wire.encode("event", plain, tensors)]
 
