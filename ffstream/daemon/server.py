@@ -47,7 +47,7 @@ class Server:
     sockets
         Bound; nobody else uses them from now on, but for the control socket.
     step
-        Samples that the engine takes at once.
+        Samples that the engine takes at once while somebody waits for an answer.
     inbox, outbox
         The two queues, to the engine and from it.
     journal

@@ -140,7 +140,7 @@ class _Daemon:
         from ffstream.daemon.server import Server
         from ffstream.daemon.web import WebThread, application
         from ffstream.stream.checkpoint import CheckpointStore
-        from ffstream.stream.engine import Engine
+        from ffstream.stream.engine import BESIDE_QUERIES, Engine
         from ffstream.stream.inbox import Inbox
         from ffstream.stream.journal import Journal
         from ffstream.stream.outbox import Outbox
@@ -155,7 +155,8 @@ class _Daemon:
         engine = Engine(self.config, CheckpointStore(state.directory, state.keep), self.journal, inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
         spec = InputSpec(network.shape, network.labels, unlabelled=network.coding == "none")
-        server = Server(bounds, spec, self.sockets, self.config.engine.max_batch, inbox, outbox, self.journal, metrics)
+        step = min(self.config.engine.max_batch, BESIDE_QUERIES)
+        server = Server(bounds, spec, self.sockets, step, inbox, outbox, self.journal, metrics)
         control = ControlThread(self.sockets.control, inbox, metrics, lambda: self._status(engine), self._stop)
         control.start()
         self.engine = engine

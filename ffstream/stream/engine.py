@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # How long the outcome of a sweep that nobody waits for may be kept for company.
 TOGETHER_S = 0.01
+# Samples that a sweep takes at most while somebody waits for an answer, who waits for them, too.
+BESIDE_QUERIES = 16
 # Records of the journal that learning may be ahead of the disk.
 AHEAD = 16_384
 # How long a turn replays, and how often the log tells how far a replay has come.
@@ -94,6 +96,7 @@ class Engine:
         # Since when samples wait for their batch to fill, and what the last turn might have taken.
         self._filling_at: float | None = None
         self._most = config.engine.max_batch
+        self._answers_alone = False
         self._saved_written = journal.written
         self._reporter = Reporter(self.learner)
         self._keeper = Keeper(store, journal, outbox)
@@ -182,13 +185,23 @@ class Engine:
             self.outbox.put(changed, urgent=self._due)
         work = self.inbox.gather(self._takes(), self.config.engine.max_query_rows)
         if self._sleeping or work.samples or work.queries:
-            swept = self._serve(work, learns=self._sleeping or bool(work.samples))
+            swept = self._serve(work, learns=self._learns(work))
             if urgent := bool(work.queries) or self._due:
                 self._told_at = self.alive_at
             self.outbox.put(swept, urgent=urgent)
         for command in work.commands:
             self._obey(command)
         self._keep_up()
+
+    def _learns(self, work: Work) -> bool:
+        """Whether this sweep learns: awake what came, asleep of memory and dreams unless somebody waits for an answer.
+
+        Who asks all the time keeps it from sleep every other time only.
+        """
+        if not self._sleeping:
+            return bool(work.samples)
+        self._answers_alone = bool(work.queries) and not self._answers_alone
+        return not self._answers_alone
 
     @property
     def _due(self) -> bool:
@@ -217,6 +230,8 @@ class Engine:
         self._most = most
         if self._sleeping or self._held:
             return 0
+        if self.inbox.urgent:
+            most = min(most, BESIDE_QUERIES)
         # Samples alone wait a little for their batch to fill.
         if not 0 < self.inbox.samples < most or self.inbox.urgent:
             self._filling_at = None

@@ -12,6 +12,7 @@ from engines import Driven, made, same
 from ffstream.errors import CheckpointError, StateError
 from ffstream.ff.lesson import Phase
 from ffstream.stream.checkpoint import CheckpointStore
+from ffstream.stream.engine import BESIDE_QUERIES
 from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.outbox import Changed, Report, Saved, Swept
 
@@ -273,3 +274,30 @@ def test_queries_are_filled_up_and_answered_as_if_they_were_not(driven: Driven) 
     rows = answer.query.inputs.reshape(11, -1)
     alone = driven.engine.learner.network.sweep(torch.from_numpy(rows))
     assert np.allclose(answer.goodness, alone.goodness.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_whoever_asks_waits_for_few_samples(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, engine={"max_batch": 40, "max_wait_ms": 0})
+    driven.feed(200)
+    driven.ask(1)
+    first, second = driven.turn(2)
+    assert (first.step.learned, len(first.answers)) == (BESIDE_QUERIES, 1)
+    assert (second.step.learned, len(second.answers)) == (40, 0)
+    driven.engine.close()
+
+
+def test_asleep_whoever_asks_is_answered_without_waiting_for_a_step_and_keeps_it_from_every_other_one(
+    driven: Driven,
+) -> None:
+    driven.feed(8)
+    driven.turn()
+    driven.order("sleep")
+    driven.turn()
+    found = []
+    for _ in range(4):
+        driven.ask(1)
+        (swept,) = driven.turn()
+        assert len(swept.answers) == 1
+        found.append(swept.step.replayed > 0)
+    (swept,) = driven.turn()
+    assert (found, swept.step.replayed > 0) == ([False, True, False, True], True)
