@@ -22,8 +22,11 @@ def readable(wake: Wake, wait_s: float = 0.0) -> bool:
 
 
 def test_another_thread_ends_a_wait(wake: Wake) -> None:
-    threading.Timer(0.05, wake.set).start()
+    setter = threading.Timer(0.05, wake.set)
+    setter.start()
     assert readable(wake, 30)
+    # It is pending a moment after it can be read.
+    setter.join()
     assert wake.pending
 
 
