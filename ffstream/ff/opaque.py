@@ -7,6 +7,7 @@ from sweep to sweep; a compiler would take them for constants and compile anew.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -35,26 +36,8 @@ def register(layer: Layer) -> Tensor:
     return torch.tensor(number)
 
 
-def multiply(number: Tensor, x: Tensor, weight: Tensor, size: int) -> Tensor:
-    """Call for a layer's product of inputs (n, p, i) and its weights; (n, p, size)."""
-    product: Tensor = torch.ops.ffstream.multiply.default(number, x, weight, size)
-    return product
-
-
-def learn(
-    number: Tensor,
-    changed: list[Tensor],
-    x: Tensor,
-    delta: Tensor,
-    moved: Tensor | None,
-    label_weights: Tensor | None,
-    taught: Tensor,
-) -> None:
-    """Call for a layer's step; ``changed`` is what it changes and a sweep reads, ``taught`` how many rows it learns."""
-    torch.ops.ffstream.learn.default(number, changed, x, delta, moved, label_weights, taught)
-
-
 def _multiply(number: Tensor, x: Tensor, _weight: Tensor, _size: int) -> Tensor:
+    """Multiply inputs (n, p, i) with a layer's weights; (n, p, size)."""
     return _layers[int(number)].multiply(x)
 
 
@@ -67,6 +50,7 @@ def _learn(
     label_weights: Tensor | None,
     taught: Tensor,
 ) -> None:
+    """Have a layer learn from its first rows; ``changed`` is what that changes and a sweep reads."""
     _layers[int(number)].step(x, delta, moved, label_weights, int(taught))
 
 
@@ -82,3 +66,6 @@ torch.library.impl("ffstream::learn", "CompositeExplicitAutograd", _learn)
 # What a compiler needs to know of them: the shape of what comes out.
 torch.library.register_fake("ffstream::multiply", lambda _number, x, _weight, size: x.new_empty(*x.shape[:2], size))
 torch.library.register_fake("ffstream::learn", lambda *_: None)
+
+multiply: Callable[[Tensor, Tensor, Tensor, int], Tensor] = torch.ops.ffstream.multiply.default
+learn: Callable[..., None] = torch.ops.ffstream.learn.default
