@@ -91,19 +91,22 @@ class Sweeper:
         self.network.sweep(self.rows, Lesson(self.labels, next(self._phases)), self._generator)
 
     def products(self) -> Callable[[], None]:
-        """Return the matrix products of one sweep and nothing else, on operands that are ready."""
+        """Return the matrix products of one sweep and nothing else, on operands that are ready.
+
+        They read and write the weights that the sweep does, so that both find them in the same caches.
+        """
         calls: list[Callable[[], object]] = []
         targets = self.labels.unsqueeze(1)
         everything = Block(None, slice(None))
         for layer in self.network.layers:
             units, inputs = layer.weight.shape
             x = torch.randn(len(self.rows), inputs, device=self.device).to(self.network.dtype)
-            delta = torch.randn(len(self.rows), units, device=self.device).to(self.network.dtype)
-            weight = torch.zeros_like(layer.weight)
+            # So small that no weight changes.
+            delta = (1e-20 * torch.randn(len(self.rows), units, device=self.device)).to(self.network.dtype)
             calls.append(partial(layer.connection.forward, x.unsqueeze(1)))
             for rows, part in layer.form.coding.blocks(targets, x) or [everything]:
                 taught = slice(None) if rows is None else rows
-                calls.append(partial(weight[part].addmm_, delta[taught][:, part].contiguous().T, x[taught]))
+                calls.append(partial(layer.weight[part].addmm_, delta[taught][:, part].contiguous().T, x[taught]))
 
         def run() -> None:
             for call in calls:
