@@ -13,7 +13,6 @@ from torch import Tensor
 from ffstream.bench.peers import Peer
 from ffstream.bench.timing import interleave
 from ffstream.config import OptimizerConfig
-from ffstream.ff.gradients import Block
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 from ffstream.ff.products import dtype_of
@@ -97,16 +96,15 @@ class Sweeper:
         """
         calls: list[Callable[[], object]] = []
         targets = self.labels.unsqueeze(1)
-        everything = Block(None, slice(None))
         for layer in self.network.layers:
             units, inputs = layer.weight.shape
             x = torch.randn(len(self.rows), inputs, device=self.device).to(self.network.dtype)
             # So small that no weight changes.
             delta = (1e-20 * torch.randn(len(self.rows), units, device=self.device)).to(self.network.dtype)
             calls.append(partial(layer.connection.forward, x.unsqueeze(1)))
-            for rows, part in layer.form.coding.blocks(targets, x) or [everything]:
-                taught = slice(None) if rows is None else rows
-                calls.append(partial(layer.weight[part].addmm_, delta[taught][:, part].contiguous().T, x[taught]))
+            blocks = layer.form.coding.blocks(targets, x)
+            parts = blocks.cut(delta, x) if blocks else [(slice(None), delta, x)]
+            calls.extend(partial(layer.weight[units].addmm_, left.T, right) for units, left, right in parts)
 
         def run() -> None:
             for call in calls:

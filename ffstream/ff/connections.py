@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ffstream.ff.gradients import Block, Factors, Formed, LocalGradient
+from ffstream.ff.gradients import Blocks, Factors, Formed, LocalGradient
 
 
 class Connection(Protocol):
@@ -25,7 +25,7 @@ class Connection(Protocol):
     def forward(self, x: Tensor) -> Tensor:
         """Turn inputs (n, p, i) into activations (n, p, places * units)."""
 
-    def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
+    def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
         """Return the gradient for slopes (m, q, places * units) at the activations of inputs (m, q, i)."""
 
 
@@ -50,7 +50,7 @@ class Dense:
     def forward(self, x: Tensor) -> Tensor:
         return self.multiply(x, self.weight)
 
-    def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
+    def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
         return Factors(delta.flatten(0, 1), x.flatten(0, 1), blocks)
 
 
@@ -106,7 +106,7 @@ class Local:
         windows, weights = self._windows(x), self._by_place(self.weight)
         return torch.bmm(windows, weights.transpose(1, 2)).transpose(0, 1).reshape(*x.shape[:2], len(self.weight))
 
-    def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
+    def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
         windows = self._windows(x)
         units = delta.shape[2] // len(windows)
         slopes = delta.reshape(windows.shape[1], len(windows), units).permute(1, 2, 0)
@@ -146,7 +146,7 @@ class Convolution:
         )
         return made.permute(0, 2, 3, 1).reshape(*x.shape[:2], math.prod(made.shape[1:]))
 
-    def gradient(self, delta: Tensor, x: Tensor, blocks: list[Block] | None) -> LocalGradient:
+    def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
         field, (rows, columns) = self.field, self.field.places
         slopes = delta.reshape(-1, rows, columns, len(self.weight)).permute(0, 3, 1, 2)
         _, gradient, _ = torch.ops.aten.convolution_backward(

@@ -5,19 +5,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from ffstream.ff.rounding import Adder
 
 
-class Block(NamedTuple):
-    """Some rows (k,) int64, or all of them, and a run of units that they teach."""
+class Blocks(NamedTuple):
+    """Rows in the order of the run of units that each of them teaches; a row that teaches several comes several times.
 
-    rows: Tensor | None
-    units: slice
+    Attributes
+    ----------
+    counts
+        By how many rows each run of units is taught.
+    rows, runs
+        (k,) int64: these rows, and the run that each teaches; ``None`` where there is but one row and run.
+    """
+
+    counts: list[int]
+    rows: Tensor | None = None
+    runs: Tensor | None = None
+
+    def cut(self, delta: Tensor, inputs: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Cut slopes (n, u) and inputs (n, i) into blocks: the units of a run, (k, units) and (k, i) of its rows."""
+        width = delta.shape[1] // len(self.counts)
+        if self.rows is None:
+            units = _units(self.counts.index(1), width)
+            yield units, delta[:, units], inputs
+            return
+        # All rows at once, since gathering a few has a price of its own.
+        owned = delta[:, : width * len(self.counts)].view(len(delta), -1, width)
+        slopes = torch.split(owned[self.rows, self.runs], self.counts)
+        seen = torch.split(inputs.index_select(0, self.rows), self.counts)
+        for run, count in enumerate(self.counts):
+            if count:
+                yield _units(run, width), slopes[run], seen[run]
 
 
 class LocalGradient(Protocol):
@@ -52,16 +78,13 @@ class Factors:
 
     delta: Tensor
     inputs: Tensor
-    blocks: list[Block] | None = None
+    blocks: Blocks | None = None
 
     def add_to(self, adder: Adder, scale: float) -> None:
         if self.blocks is None:
             adder.add(self.delta, self.inputs, scale)
             return
-        for rows, units in self.blocks:
-            delta, inputs = self.delta[:, units], self.inputs
-            if rows is not None:
-                delta, inputs = delta.index_select(0, rows), inputs.index_select(0, rows)
+        for units, delta, inputs in self.blocks.cut(self.delta, self.inputs):
             adder.add(delta, inputs, scale, units)
 
     def accumulate(self, into: Tensor, keep: float, share: float) -> None:
@@ -98,3 +121,7 @@ class Formed:
     def scaled(self, units: Tensor, inputs: Tensor | None) -> LocalGradient:
         gradient = self.gradient * units.unsqueeze(1)
         return Formed(gradient if inputs is None else gradient * inputs)
+
+
+def _units(run: int, width: int) -> slice:
+    return slice(run * width, (run + 1) * width)

@@ -19,7 +19,7 @@ from plain_forward import (
 
 from ffstream.ff import labels
 from ffstream.ff.assemblies import disjoint_assemblies
-from ffstream.ff.gradients import Block, Factors
+from ffstream.ff.gradients import Blocks, Factors
 from ffstream.ff.lesson import Phase
 
 RUN = UNITS // LABELS
@@ -29,7 +29,7 @@ FREE, DEAR = (dict.fromkeys(labels.BLOCK_COST, cost) for cost in (0, 10**18))
 @pytest.fixture
 def blocks_seen(monkeypatch):
     """Collect, of every update, the blocks that it is made of, or ``None`` where it is dense."""
-    seen: list[list[Block] | None] = []
+    seen: list[Blocks | None] = []
     blocks = labels.Assembly.blocks
 
     def watched(*arguments):
@@ -78,23 +78,26 @@ def test_a_block_holds_the_rows_that_teach_its_units(monkeypatch, blocks_seen, p
     monkeypatch.setattr(network.layers[0].rule, "apply", gradients.append)
     learn(network, make_rows(23), 20, phase)
     (gradient,) = gradients
-    for rows, units in gradient.blocks:
-        taught = gradient.delta[:, units].any(1).nonzero()[:, 0].tolist()
-        assert set(taught) <= set(rows.tolist())
-        assert len(set(rows.tolist())) == len(rows)
+    numbers = torch.arange(20.0).unsqueeze(1)
     left = gradient.delta.clone()
-    for rows, units in gradient.blocks:
+    for units, delta, numbered in gradient.blocks.cut(gradient.delta, numbers):
+        rows = numbered[:, 0].long().tolist()
+        taught = gradient.delta[:, units].any(1).nonzero()[:, 0].tolist()
+        assert set(taught) <= set(rows)
+        assert len(set(rows)) == len(rows)
+        assert torch.equal(delta, gradient.delta[rows, units])
         left[rows, units] = 0
     assert not left.any()
     targets = 2 if phase is Phase.TOGETHER else 1
-    assert sum(len(rows) for rows, _ in gradient.blocks) == 20 * targets
+    assert sum(gradient.blocks.counts) == 20 * targets
 
 
 def test_a_label_that_no_row_has_is_no_block(monkeypatch, blocks_seen):
     monkeypatch.setattr(labels, "BLOCK_COST", FREE)
     learn(make_network("disjoint"), make_rows(3), 2, Phase.WAKE)
     taught = sorted(set(make_labels(2).tolist()))
-    assert [units for _, units in blocks_seen[0]] == [slice(c * RUN, (c + 1) * RUN) for c in taught]
+    cut = blocks_seen[0].cut(torch.zeros(2, UNITS), torch.zeros(2, 1))
+    assert [units for units, _, _ in cut] == [slice(c * RUN, (c + 1) * RUN) for c in taught]
 
 
 @pytest.mark.parametrize("coding", ["random", "context", "overlay", "learned"])
@@ -111,7 +114,7 @@ def test_only_disjoint_assemblies_are_taught_in_blocks(monkeypatch, coding):
 def test_a_wide_layer_taught_many_rows_is_taught_in_blocks_and_a_small_one_is_not():
     targets = torch.arange(64).remainder(10).unsqueeze(1)
     wide, narrow = (labels.Assembly(disjoint_assemblies(10, units), units // 10, units // 10) for units in (4_000, 40))
-    assert len(wide.blocks(targets, torch.zeros(64, 1, 4_000))) == 10
+    assert wide.blocks(targets, torch.zeros(64, 1, 4_000)).counts == [7] * 4 + [6] * 6
     assert narrow.blocks(targets, torch.zeros(64, 1, 40)) is None
 
 
