@@ -22,7 +22,6 @@ from ffstream.experiments.images import Labelled
 from ffstream.experiments.kept import keep
 from ffstream.experiments.methods import Forward, make
 from ffstream.experiments.row import Row
-from ffstream.ff.lesson import Phase
 from ffstream.measuring.environment import environment
 from ffstream.stream.device import device_of, threads_of
 
@@ -106,7 +105,7 @@ class Run:
         self.train, self.test = Labelled.on(device, *data.train), Labelled.on(device, *data.test)
         self.method = make(row, seed, device)
         if isinstance(self.method, Forward) and len(self.train) * row.passes >= FUSED_IMAGES:
-            self.method.network.fuse(row.batch, {self.method.phase, Phase.WAKE})
+            self.method.network.fuse(row.batch, {self.method.phase})
         stamp = row.stamp(seed, (labels.tobytes() for _, labels in (data.train, data.test)))
         named = environment(device)["device"]
         self.record = Record(stamp, parameters=self.method.parameters, samples=len(self.train), device=named)

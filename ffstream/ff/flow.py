@@ -1,6 +1,6 @@
-"""The one loop that predicts and learns, as it goes through some layers.
+"""The one loop that predicts and learns, as it goes through some layers; and the shorter one of queries alone.
 
-``flow`` runs as it is written, or compiled (``ffstream.ff.fused``).
+``flow`` and ``read`` run as they are written, or compiled (``ffstream.ff.fused``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
     centre: Tensor | None
     dtype: torch.dtype
 
-    def open(self, paths: Tensor, weight: Tensor) -> Tensor:
+    def open(self, paths: Tensor, weight: Tensor | None = None) -> Tensor:
         """Make of paths (n, p, i) the first layer's inputs; ``weight`` (n, 1): how much each row moves their mean."""
         rows = normalise(paths) if self.centre is None else enter(paths, self.centre, weight)
         return rows.to(self.dtype)
@@ -101,7 +101,7 @@ class Passed(NamedTuple):
     believed
         (n, C): goodness summed over all layers so far.
     goodness, shown, real
-        (n, layers, C), and twice (n, layers, t): as a layer's ``Verdict`` has them.
+        (n, layers, C), and twice (n, layers, t): as a layer's ``Verdict`` has them; empty where rows were only read.
     activities
         What a read-out reads; (n, w) of each layer that it reads.
     """
@@ -148,3 +148,29 @@ def flow(span: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teaching
             activities.append(x[:, -1])
     goodness, shown, real = (torch.stack(scores, 1) for scores in zip(*found, strict=True))
     return Passed(x, believed, goodness, shown, real, activities)
+
+
+def read(span: Span, x: Tensor, believed: Tensor | None) -> Passed:
+    """Send rows through layers once and learn nothing: ``flow`` of queries alone, with all left out that teaches.
+
+    Parameters
+    ----------
+    x, believed
+        As in ``flow``.
+    """
+    found, activities = [], []
+    if span.entry is not None:
+        x = span.entry.open(x)
+    if believed is None:
+        believed = torch.zeros((), device=x.device)
+    for layer, reads in zip(span.layers, span.reads, strict=True):
+        goodness, _, x = layer.read(x)
+        # The path of a read-out, which comes last, is no label's.
+        goodness = goodness[:, : layer.form.labels]
+        believed = believed + goodness
+        found.append(goodness)
+        if reads:
+            activities.append(x[:, -1])
+    goodness = torch.stack(found, 1)
+    nothing = goodness[:0, :, :0]
+    return Passed(x, believed, goodness, nothing, nothing, activities)

@@ -222,7 +222,7 @@ def _run_along(thresholds: Tensor, shown: Tensor, teaching: Teaching) -> None:
     thresholds.lerp_(means, THRESHOLDING * (counts > 0).to(means.dtype))
 
 
-def send_on(form: Form, rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
+def send_on(form: Form, rows: Tensor, centre: Tensor, weight: Tensor | None) -> Tensor:
     """Make the next layer's inputs of activities (n, p, places * units)."""
     if form.pool > 1:
         grid = form.grid
@@ -232,7 +232,7 @@ def send_on(form: Form, rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
     return enter(rows, centre, weight) if form.centring else normalise(rows)
 
 
-def enter(rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
+def enter(rows: Tensor, centre: Tensor, weight: Tensor | None) -> Tensor:
     """Normalise rows (n, p, i) and take off their running mean, which the rows learned from move in place.
 
     The mean of rectified activities is a direction that all rows share. Left in, much of every update goes along it:
@@ -243,11 +243,12 @@ def enter(rows: Tensor, centre: Tensor, weight: Tensor) -> Tensor:
     centre
         (c,): c is i, or the channels of each of the places that the row has.
     weight
-        (n, 1): how much each row teaches.
+        (n, 1): how much each row teaches; ``None``: nothing.
     """
     x = _by_channel(normalise(rows), len(centre)) - centre
-    # A query must not reach the mean even where it is not finite, and 0 times infinity is.
-    centre.add_(torch.where(weight > 0, weight * x.mean((1, 2)), 0).sum(0), alpha=CENTRING)
+    if weight is not None:
+        # A query must not reach the mean even where it is not finite, and 0 times infinity is.
+        centre.add_(torch.where(weight > 0, weight * x.mean((1, 2)), 0).sum(0), alpha=CENTRING)
     return x.flatten(2)
 
 

@@ -29,9 +29,10 @@ from torch.nn import functional
 
 from ffstream.ff.goodness import Goodness, Mean, Pool
 from ffstream.ff.gradients import Blocks
+from ffstream.ff.products import BY_INTEL
 
 # What adding one block costs on a CPU beside its multiplications, in as many multiplications, by bytes a weight.
-BLOCK_COST = {2: 60_000_000, 4: 7_000_000, 8: 7_000_000}
+BLOCK_COST = {2: 60_000_000, 4: 3_500_000 if BY_INTEL else 7_000_000, 8: 7_000_000}
 # Rows below which a product takes no less time, because it waits for the weights.
 MEMORY_BOUND = 16
 

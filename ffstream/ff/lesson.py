@@ -83,7 +83,7 @@ class Teaching(NamedTuple):
 
 def lay_out(
     rows: Tensor,
-    lesson: Lesson | None,
+    lesson: Lesson,
     network: NetworkConfig,
     signs_of: Callable[[Phase], Tensor],
     generator: torch.Generator | None,
@@ -98,9 +98,6 @@ def lay_out(
     tuple
         The rows; the teaching; and how many rows teach.
     """
-    if lesson is None:
-        labels = torch.zeros(len(rows), 1, dtype=torch.int64, device=rows.device)
-        return rows, Teaching(labels, signs_of(Phase.WAKE), torch.zeros(len(rows), 1, device=rows.device)), 0
     m, labels, signs = len(lesson.labels), lesson.labels.unsqueeze(1), signs_of(lesson.phase)
     if lesson.phase.lowers and generator is None:
         raise ValueError("a lesson that lowers goodness needs a generator to draw its negatives from")

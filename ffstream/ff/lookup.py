@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ffstream.ff.flow import read
 from ffstream.ff.labels import path_of
 from ffstream.ff.paths import make_paths
 from ffstream.ff.scores import Scores, listed_first
@@ -35,11 +36,11 @@ def look_up(network: Network, readout: Readout, rows: Tensor) -> Scores:
 
 def _send(network: Network, paths: Tensor) -> tuple[Tensor, Tensor]:
     """Send paths through the layers; return what the read-out reads of the last, and goodness (n, layers, p)."""
-    x = network.enter(paths)
+    x, believed = paths, None
     activities, goodness = [], []
-    for depth, layer in enumerate(network.layers):
-        found, _, x = layer.read(x)
-        goodness.append(found)
-        if network.reads(depth):
-            activities.append(x[:, -1])
-    return torch.cat(activities, 1), torch.stack(goodness, 1)
+    for span in network.spans:
+        passed = read(span, x, believed)
+        x, believed = passed.onward, passed.believed
+        activities += passed.activities
+        goodness.append(passed.goodness)
+    return torch.cat(activities, 1), torch.cat(goodness, 1)

@@ -11,7 +11,7 @@ from ffstream.config import DreamsConfig, NetworkConfig, OptimizerConfig
 from ffstream.config.network import Prediction
 from ffstream.ff.building import make_dreams, make_layers
 from ffstream.ff.counter import Counter
-from ffstream.ff.flow import Entry, flow, part
+from ffstream.ff.flow import Entry, flow, part, read
 from ffstream.ff.fused import fuse
 from ffstream.ff.lesson import Lesson, Phase, Teaching, lay_out
 from ffstream.ff.lookup import look_up
@@ -69,7 +69,7 @@ class Network:
         self.dtype = dtype_of(network.precision, device)
         self.prediction: Prediction = network.prediction
         self.paths = count_paths(network)
-        self.flow = flow
+        self.flow, self.read = flow, read
         self.layers = make_layers(network, optimizer, device, self.dtype)
         self.centre = torch.zeros(network.width, device=device)
         believes = float(network.negatives == "belief")
@@ -86,12 +86,12 @@ class Network:
             self.readout = Readout(network.labels, activities, network.readout_rate, device, network.smoothing)
         self.dreams = make_dreams(network, dreams, device) if dreams and dreams.source != "memory" else None
         self._entry = Entry(self.centre if network.centring else None, self.dtype)
-        reads = [self.reads(depth) for depth in depths]
+        reads = [self.readout is not None and depth >= (network.readout == "upper") for depth in depths]
         self.spans = part(self.layers, self.trust, reads, self._entry, first_alone=self.dreams is not None)
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
         """Compile what can be compiled, for lessons of some phases and sweeps of about so many rows; takes seconds."""
-        self.flow = fuse(self, rows, phases)
+        self.flow, self.read = fuse(self, rows, phases)
 
     def anneal(self, share: float) -> None:
         """Set the step size of every rule, and of the read-out, to a share of the configured one."""
@@ -115,27 +115,26 @@ class Network:
         generator
             Draws the negatives; needed where a lesson lowers goodness.
         """
-        if lesson is None and self.paths > 1 and self.readout and self.prediction in ("readout", "cascade"):
-            return look_up(self, self.readout, rows)
-        if lesson is not None and self.counter is not None and not lesson.sham:
+        if lesson is None:
+            return self._answer(rows)
+        if self.counter is not None and not lesson.sham:
             self.counter.step(lesson.phase)
             self._pace()
-        m = 0 if lesson is None else len(lesson.labels)
-        learns = lesson is not None and m > 0 and not lesson.sham
+        m = len(lesson.labels)
         rows, teaching, taught = lay_out(rows, lesson, self.config, self.signs, generator)
         paths = make_paths(rows, self.config)
-        if lesson is not None and not lesson.scored and m == len(rows):
+        if not lesson.scored and m == len(rows):
             paths, teaching = taught_paths(paths, teaching, self.config, self._first_goodness, generator)
         x, believed, found = paths, None, Findings(m, taught)
-        labels, learned = count_hypotheses(paths, self.config), torch.tensor(taught if learns else 0)
+        labels, learned = count_hypotheses(paths, self.config), torch.tensor(0 if lesson.sham else taught)
         for span in self.spans:
             noise = torch.ones(len(span.layers), len(rows), labels, device=self.device)
-            if lesson is not None and lesson.phase.lowers:
+            if lesson.phase.lowers:
                 for drawn in noise:
                     drawn[:m].exponential_(generator=generator)
             send = self.flow if span.compiles else flow
             passed = send(span, x, believed, noise, teaching, learned)
-            if lesson is not None and lesson.phase.raises and self.dreams is not None and span.entry is not None:
+            if lesson.phase.raises and self.dreams is not None and span.entry is not None:
                 self.dreams.learn(rows[:m], passed.onward[:m, 0], teaching.labels[:m, 0])
             found.add(passed)
             x, believed = passed.onward, passed.believed
@@ -203,15 +202,9 @@ class Network:
         """
         return self._signs[phase]
 
-    def enter(self, paths: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Make of paths (n, p, i) the first layer's inputs; ``weight`` (n, 1): how much each row moves their mean."""
-        if weight is None:
-            weight = torch.zeros(len(paths), 1, device=self.device)
-        return self._entry.open(paths, weight)
-
-    def reads(self, depth: int) -> bool:
-        """Whether the read-out reads the layer at a depth."""
-        return self.readout is not None and depth >= (self.config.readout == "upper")
+    def enter(self, paths: Tensor) -> Tensor:
+        """Make of paths (n, p, i) the first layer's inputs."""
+        return self._entry.open(paths)
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that a checkpoint must hold, by name; writing into them restores the network."""
@@ -224,6 +217,18 @@ class Network:
             parts["dreams"] = self.dreams.state()
         named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
         return {"centre": self.centre, **named}
+
+    def _answer(self, rows: Tensor) -> Scores:
+        """Score rows (n, i) and learn nothing."""
+        if self.paths > 1 and self.readout and self.prediction in ("readout", "cascade"):
+            return look_up(self, self.readout, rows)
+        x, believed, found = make_paths(rows, self.config), None, Findings(0, 0)
+        for span in self.spans:
+            passed = (self.read if span.compiles else read)(span, x, believed)
+            found.add(passed)
+            x, believed = passed.onward, passed.believed
+        logits = self.readout.read(torch.cat(found.activities, 1)) if self.readout else None
+        return found.scores(self.prediction, logits, self.config.shortlist)
 
     def _rules(self) -> Iterator[tuple[Rule, float]]:
         """Go through the rules of all layers, each with its configured step size."""
@@ -243,13 +248,13 @@ class Network:
         """Return the first layer's goodness (n, p) of paths (n, p, i), learning nothing."""
         return self.layers[0].read(self.enter(paths))[0]
 
-    def _read_out(self, found: list[Tensor], lesson: Lesson | None, teaching: Teaching) -> Tensor | None:
+    def _read_out(self, found: list[Tensor], lesson: Lesson, teaching: Teaching) -> Tensor | None:
         """Read all rows out, and let the read-out learn from those of a lesson that are real; (rows, C)."""
         if self.readout is None:
             return None
         activities = torch.cat(found, 1)
         logits = self.readout.read(activities)
-        if lesson is not None and not lesson.sham and (lesson.phase.raises or self.config.corruption is None):
+        if not lesson.sham and (lesson.phase.raises or self.config.corruption is None):
             real = slice(lesson.dreamed, len(lesson.labels))
             if real.start < real.stop:
                 labels = lesson.labels[real]

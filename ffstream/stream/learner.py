@@ -58,8 +58,7 @@ class Learner:
         self.network = Network(config.network, config.optimizer, self.device, config.dreams)
         self.scheduler = Scheduler(config.phases)
         if config.engine.compile:
-            # Queries alone are swept as if awake.
-            self.network.fuse(config.engine.max_batch, {Phase.WAKE, self.scheduler.phase})
+            self.network.fuse(config.engine.max_batch, {self.scheduler.phase})
         self.memory = Memory(config.engine.memory_samples, config.network.width)
         self.sleep = Sleep(config, self.network, self.memory)
         self.prequential = Prequential(config.engine.window, 1 if self.device.type == "cpu" else UNREAD)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from plain_forward import CODINGS, OPTIONS, PHASES, copy_of, learn, make_labels, make_network, make_rows, relative_error
 
-from ffstream.ff.flow import flow
+from ffstream.ff.flow import flow, read
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 
@@ -97,6 +97,8 @@ def test_fusing_compiles_and_leaves_the_network_as_it_is(coding, precision):
     before = copy_of(network)
     network.fuse(8, PHASES)
     assert network.flow is not flow
+    assert network.read is not read
+    network.sweep(make_rows(3))
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state().items())
 
 
@@ -176,8 +178,8 @@ def test_rows_alone_are_dynamic_whatever_differs_between_phases_and_layers(monke
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=note))
     make_fused("disjoint", *phases, hidden=(40, 20))
-    # For two phases, each for one row and for several.
-    assert sorted(map(len, symbols)) == [0] * 2 + [1] * 2
+    # For two phases and for queries alone, each for one row and for several.
+    assert sorted(map(len, symbols)) == [0] * 3 + [1] * 3
 
 
 WITHOUT_A_COMPILER = """
@@ -185,7 +187,7 @@ import logging, sys, warnings
 sys.path.insert(0, {folder!r})
 import torch
 from plain_forward import copy_of, equal, learn, make_network, make_rows
-from ffstream.ff.flow import flow
+from ffstream.ff.flow import flow, read
 from ffstream.ff.lesson import Phase
 
 warnings.simplefilter("ignore")
@@ -199,6 +201,7 @@ for rows in (1, 4, 9):
     for network in (fused, eager):
         learn(network, make_rows(rows), rows)
 assert fused.flow is flow
+assert fused.read is read
 assert equal(copy_of(fused), copy_of(eager))
 print([record.levelname for record in seen], seen and seen[0].getMessage())
 """
