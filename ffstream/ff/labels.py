@@ -152,14 +152,12 @@ class Assembly(_Plain):
             label = int(targets)
             return Blocks([int(c == label) for c in range(len(self.membership))])
         dense = max(len(targets), MEMORY_BOUND) * inputs.shape[-1] * self.membership.shape[1]
-        cost = BLOCK_COST[inputs.itemsize]
-        if dense < cost:
+        # As many blocks as there can be: to count them takes as long as a small layer's block saves.
+        if dense < BLOCK_COST[inputs.itemsize] * min(len(self.membership), targets.numel()):
             return None
         # By numpy, whose calls take a fraction of the time of torch's.
         taught = targets.flatten().numpy()
         counts = np.bincount(taught, minlength=len(self.membership)).tolist()
-        if dense < cost * sum(count > 0 for count in counts):
-            return None
         order = taught.argsort(kind="stable")
         return Blocks(counts, torch.from_numpy(order // targets.shape[1]), torch.from_numpy(taught[order]))
 
