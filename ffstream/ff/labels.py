@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -155,11 +154,9 @@ class Assembly(_Plain):
         # As many blocks as there can be: to count them takes as long as a small layer's block saves.
         if dense < BLOCK_COST[inputs.itemsize] * min(len(self.membership), targets.numel()):
             return None
-        # By numpy, whose calls take a fraction of the time of torch's.
-        taught = targets.flatten().numpy()
-        counts = np.bincount(taught, minlength=len(self.membership)).tolist()
-        order = taught.argsort(kind="stable")
-        return Blocks(counts, torch.from_numpy(order // targets.shape[1]), torch.from_numpy(taught[order]))
+        runs, order = targets.flatten().sort()
+        counts = runs.bincount(minlength=len(self.membership)).tolist()
+        return Blocks(counts, order // targets.shape[1], runs)
 
     def buffers(self) -> dict[str, Tensor]:
         return {"membership": self.membership}
