@@ -49,7 +49,8 @@ def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> tuple[Callable
     }
     compiled, reader = (torch.compile(loop, fullgraph=True, options=options) for loop in (flow, read))
     try:
-        for phase, n in itertools.product((*phases, None), (max(rows, 2), 1)):
+        lessons = [*phases] if network.looks_up else [*phases, None]
+        for phase, n in itertools.product(lessons, (max(rows, 2), 1)):
             _rehearse(compiled, reader, network, phase, n)
     except TorchDynamoException as error:
         log.warning("sweeps run uncompiled, and slower: %s", str(error).strip().splitlines()[0])

@@ -195,6 +195,11 @@ class Network:
 
         return self.dreams.dream(labels, first.running.centre, up, generator)
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether queries alone take few paths: those that a read-out needs, or lists."""
+        return self.paths > 1 and self.prediction in ("readout", "cascade")
+
     def signs(self, phase: Phase) -> Tensor:
         """Return 1 for each target of a row whose goodness a phase raises, 0 for each whose goodness it lowers; (1, t).
 
@@ -220,7 +225,7 @@ class Network:
 
     def _answer(self, rows: Tensor) -> Scores:
         """Score rows (n, i) and learn nothing."""
-        if self.paths > 1 and self.readout and self.prediction in ("readout", "cascade"):
+        if self.looks_up and self.readout:
             return look_up(self, self.readout, rows)
         x, believed, found = make_paths(rows, self.config), None, Findings(0, 0)
         for span in self.spans:

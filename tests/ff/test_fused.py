@@ -82,6 +82,22 @@ def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_com
         assert relative_error(found[key], step) < 1e-3 if step.any() else torch.equal(found[key], step), key
 
 
+@pytest.mark.parametrize("name", MORE)
+def test_with_every_option_queries_alone_are_scored_as_beside_a_lesson(name):
+    networks = [make_network(name, **MORE[name]) for _ in range(3)]
+    for network in networks:
+        # So that a read-out has learned something.
+        learn(network, make_rows(20, 2), 20, Phase.WAKE)
+    beside, written, fused = networks
+    fused.fuse(8, [Phase.WAKE])
+    rows = make_rows(9)
+    expected = learn(beside, rows, 4, Phase.WAKE)
+    for network in (written, fused):
+        found = network.sweep(rows[4:])
+        torch.testing.assert_close(found.goodness, expected.goodness, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.evidence, expected.evidence[4:], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["none", "running", "context"])
 def test_what_is_compiled_for_wake_serves_a_nap_too(name):
     network = make_fused(name, Phase.WAKE, **MORE[name])
