@@ -20,6 +20,7 @@ from ffstream.ff.judging import Form, Running
 from ffstream.ff.labels import Assembly, Coding, Context, LearnedAssembly, Whole
 from ffstream.ff.layers import Layer
 from ffstream.ff.optim import make_rule
+from ffstream.ff.products import arrange
 from ffstream.ff.rounding import LAYER_SEEDS, Nearest, make_adder
 
 
@@ -77,6 +78,8 @@ def _layer(
     fan_in = math.prod(below) if layer.kind == "dense" else _field(layer, below).inputs
     units = grid.size if layer.kind == "local" else layer.units
     weight = (torch.randn(units, fan_in, generator=generator) / fan_in**0.5).to(device)
+    if layer.kind == "dense":
+        weight = arrange(weight, dtype)
     coding = _coding(network, layer, grid, generator, device)
     adder = make_adder(weight, dtype, optimizer.rounding, int(torch.randint(LAYER_SEEDS, (), generator=generator)))
     learned = [

@@ -28,10 +28,10 @@ from torch.nn import functional
 
 from ffstream.ff.goodness import Goodness, Mean, Pool
 from ffstream.ff.gradients import Blocks
-from ffstream.ff.products import BY_INTEL
 
-# What adding one block costs on a CPU beside its multiplications, in as many multiplications, by bytes a weight.
-BLOCK_COST = {2: 60_000_000, 4: 3_500_000 if BY_INTEL else 7_000_000, 8: 7_000_000}
+# What adding one block costs on a CPU beside its multiplications, in as many multiplications of a thread, by bytes a
+# weight: other threads wait for it.
+BLOCK_COST = {2: 30_000_000, 4: 3_500_000, 8: 3_500_000}
 # Rows below which a product takes no less time, because it waits for the weights.
 MEMORY_BOUND = 16
 
@@ -152,7 +152,8 @@ class Assembly(_Plain):
             return Blocks([int(c == label) for c in range(len(self.membership))])
         dense = max(len(targets), MEMORY_BOUND) * inputs.shape[-1] * self.membership.shape[1]
         # As many blocks as there can be: to count them takes as long as a small layer's block saves.
-        if dense < BLOCK_COST[inputs.itemsize] * min(len(self.membership), targets.numel()):
+        cost = BLOCK_COST[inputs.itemsize] * torch.get_num_threads()
+        if dense < cost * min(len(self.membership), targets.numel()):
             return None
         runs, order = targets.flatten().sort()
         counts = runs.bincount(minlength=len(self.membership)).tolist()

@@ -197,8 +197,10 @@ class Learner:
             **(beside or {}),
         }
         tensors = {"network": self.network.state(), "memory": self.memory.state()}
+        # However weights lie in memory here, in a file they lie unit by unit.
+        lie = torch.contiguous_format
         copied = {
-            file: {name: tensor.to("cpu", copy=True) for name, tensor in named.items()}
+            file: {name: tensor.to("cpu", copy=True, memory_format=lie) for name, tensor in named.items()}
             for file, named in tensors.items()
         }
         return Snapshot(self.version, manifest, copied)

@@ -14,6 +14,7 @@ import torch
 from plain_forward import CODINGS, OPTIONS, PHASES, copy_of, learn, make_labels, make_network, make_rows, relative_error
 
 from ffstream.ff.flow import flow, read
+from ffstream.ff.fused import MOST
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 
@@ -36,6 +37,14 @@ def make_fused(coding: str, *phases: Phase, **network: str) -> Network:
     made = make_network(coding, **network)
     made.fuse(8, phases or PHASES)
     return made
+
+
+def sweep_in_many_counts(network: Network, phase: Phase) -> None:
+    """Sweep over lessons and queries of many counts, up to as many rows as a rehearsal speaks for."""
+    for m, queries in [*STEPS, (3, 0), (8, 0), (9, 7), (1, 300), (64, 1), (200, 0), (MOST // 2, 0)]:
+        learn(network, make_rows(m + queries), m, phase)
+    for queries in (1, 2, 5, 8, 33, 256, MOST):
+        network.sweep(make_rows(queries))
 
 
 @pytest.fixture
@@ -121,13 +130,37 @@ def test_fusing_compiles_and_leaves_the_network_as_it_is(coding, precision):
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("coding", CODINGS)
-def test_no_count_of_rows_compiles_anything_again(coding, precision, phase, no_compilation):
+def test_what_was_rehearsed_serves_every_count_of_rows_by_torchs_own_checks(
+    coding, precision, phase, no_compilation, monkeypatch
+):
     with torch.compiler.set_stance("default"):
         network = make_fused(coding, precision=precision)
-    for m, queries in [*STEPS, (3, 0), (8, 0), (9, 7), (1, 300), (64, 1), (200, 0)]:
-        learn(network, make_rows(m + queries), m, phase)
-    for queries in (1, 2, 5, 8, 33, 256):
-        network.sweep(make_rows(queries))
+    monkeypatch.setattr("ffstream.ff.fused._kind", lambda *_: (object(),))
+    sweep_in_many_counts(network, phase)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_what_was_rehearsed_is_called_without_torchs_checks_up_to_so_many_rows(phase, no_compilation):
+    with torch.compiler.set_stance("default"):
+        network = make_fused("disjoint", phase)
+    # From here on torch knows of no graph, and would have to compile one.
+    torch._dynamo.reset()
+    sweep_in_many_counts(network, phase)
+    with pytest.raises(RuntimeError, match="recompile"):
+        network.sweep(make_rows(MOST + 1))
+
+
+def test_rows_of_another_type_are_not_read_as_what_was_rehearsed(no_compilation):
+    with torch.compiler.set_stance("default"):
+        network = make_fused("disjoint", Phase.WAKE)
+    with pytest.raises(RuntimeError, match="recompile"):
+        network.sweep(make_rows(5).double())
+
+
+def test_rows_that_lie_otherwise_in_memory_are_refused():
+    network = make_fused("disjoint", Phase.WAKE)
+    with pytest.raises(AssertionError, match="stride"):
+        network.sweep(make_rows(5).T.contiguous().T)
 
 
 def test_a_sweep_over_shapes_that_were_never_compiled_is_noticed(no_compilation):

@@ -92,7 +92,7 @@ def test_an_empty_batch_stays_empty(kind):
     assert corrupt(kind, torch.empty(0, 64), (8, 8), seeded()).shape == (0, 64)
 
 
-@pytest.mark.parametrize("kind", CORRUPTIONS.keys() - {"blur"})
+@pytest.mark.parametrize("kind", [kind for kind in CORRUPTIONS if kind != "blur"])
 @pytest.mark.parametrize("count", [1, 64])
 def test_the_same_seed_corrupts_the_same_way_and_the_generator_goes_on(kind, count):
     rows, generator = values(count, (28, 28)), seeded(1)
