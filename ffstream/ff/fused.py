@@ -53,8 +53,7 @@ class Compiled:
         self, span: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teaching: Teaching, taught: Tensor
     ) -> Passed:
         """``ffstream.ff.flow.flow``, compiled."""
-        send = self._found.get((*_kind(span, x), len(teaching.signs) == 1, teaching.signs.shape[1]), self._flow)
-        return send(span, x, believed, noise, teaching, taught)
+        return self._found.get(_kind(span, x, teaching), self._flow)(span, x, believed, noise, teaching, taught)
 
     def read(self, span: Span, x: Tensor, believed: Tensor | None) -> Passed:
         """``ffstream.ff.flow.read``, compiled."""
@@ -85,7 +84,7 @@ class Compiled:
                     signs = blank(1) if network.config.corruption and phase is Phase.TOGETHER else network.signs(phase)
                     teaching = Teaching(blank(1, dtype=torch.int64), signs, blank(1))
                     self._flow(span, x, believed, blank(len(span.layers), labels, rows=1), teaching, torch.tensor(0))
-                    self._found[*_kind(span, x), len(signs) == 1, signs.shape[1]] = _last_called(flow)
+                    self._found[_kind(span, x, teaching)] = _last_called(flow)
             width = span.layers[-1].onward
 
 
@@ -115,11 +114,15 @@ def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> tuple[Callable
     return compiled.flow, compiled.read
 
 
-def _kind(span: Span, x: Tensor) -> tuple[object, ...]:
-    """What decides which graph serves some layers, beside what is asked for."""
-    # Shapes are those of the rehearsal but for the rows; a test holds the graphs to that up to so many.
+def _kind(span: Span, x: Tensor, teaching: Teaching | None = None) -> tuple[object, ...]:
+    """What may differ between two calls, so that one graph serves the one and another the other."""
+    # So many rows as the others of their kind, or a number that was not rehearsed.
     rows = min(len(x), 2) if len(x) <= MOST else len(x)
-    return span.layers[0], rows, x.shape[1], x.dtype
+    kind = span.layers[0], rows, x.shape[1], x.dtype, x.device
+    if teaching is None:
+        return kind
+    signs = teaching.signs.shape
+    return *kind, signs[0] == 1, signs[1], teaching.labels.dtype
 
 
 def _last_called(loop: Callable[..., Passed]) -> Callable[..., Passed]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ffstream.ff.flow import read
 from ffstream.ff.labels import path_of
 from ffstream.ff.paths import make_paths
 from ffstream.ff.scores import Scores, listed_first
@@ -23,24 +22,12 @@ def look_up(network: Network, readout: Readout, rows: Tensor) -> Scores:
     Nothing is learned. Goodness is NaN where no path took it.
     """
     paths, config = make_paths(rows, network.config), network.config
-    logits = readout.read(_send(network, paths[:, -1:])[0])
+    logits = readout.read(torch.cat(network.scan(paths[:, -1:]).activities, 1))
     goodness = torch.full((len(rows), len(network.layers), config.labels), torch.nan, device=rows.device)
     evidence, none = logits, torch.empty(0, len(network.layers), 0, device=rows.device)
     if network.prediction == "cascade":
         listed = listed_first(logits, config.shortlist)
-        _, found = _send(network, path_of(paths, listed))
+        found = torch.cat(network.scan(path_of(paths, listed)).goodness, 1)
         goodness.scatter_(2, listed.unsqueeze(1).expand(-1, len(network.layers), -1), found)
         evidence = goodness.mean(1).nan_to_num(nan=-torch.inf)
     return Scores(evidence, goodness.sum(1), goodness, none, none)
-
-
-def _send(network: Network, paths: Tensor) -> tuple[Tensor, Tensor]:
-    """Send paths through the layers; return what the read-out reads of the last, and goodness (n, layers, p)."""
-    x, believed = paths, None
-    activities, goodness = [], []
-    for span in network.spans:
-        passed = read(span, x, believed)
-        x, believed = passed.onward, passed.believed
-        activities += passed.activities
-        goodness.append(passed.goodness)
-    return torch.cat(activities, 1), torch.cat(goodness, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ffstream.config import DreamsConfig, NetworkConfig, OptimizerConfig
 from ffstream.config.network import Prediction
 from ffstream.ff.building import make_dreams, make_layers
 from ffstream.ff.counter import Counter
-from ffstream.ff.flow import Entry, flow, part, read
+from ffstream.ff.flow import Entry, Passed, flow, part, read
 from ffstream.ff.fused import fuse
 from ffstream.ff.lesson import Lesson, Phase, Teaching, lay_out
 from ffstream.ff.lookup import look_up
@@ -211,6 +211,15 @@ class Network:
         """Make of paths (n, p, i) the first layer's inputs."""
         return self._entry.open(paths)
 
+    def scan(self, paths: Tensor, compiled: Callable[..., Passed] = read) -> Findings:
+        """Send paths (n, p, i) through all layers and learn nothing; ``compiled``: the loop for what compiles."""
+        x, believed, found = paths, None, Findings(0, 0)
+        for span in self.spans:
+            passed = (compiled if span.compiles else read)(span, x, believed)
+            found.add(passed)
+            x, believed = passed.onward, passed.believed
+        return found
+
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that a checkpoint must hold, by name; writing into them restores the network."""
         parts = {str(i): layer.state() for i, layer in enumerate(self.layers)}
@@ -227,11 +236,7 @@ class Network:
         """Score rows (n, i) and learn nothing."""
         if self.looks_up and self.readout:
             return look_up(self, self.readout, rows)
-        x, believed, found = make_paths(rows, self.config), None, Findings(0, 0)
-        for span in self.spans:
-            passed = (self.read if span.compiles else read)(span, x, believed)
-            found.add(passed)
-            x, believed = passed.onward, passed.believed
+        found = self.scan(make_paths(rows, self.config), self.read)
         logits = self.readout.read(torch.cat(found.activities, 1)) if self.readout else None
         return found.scores(self.prediction, logits, self.config.shortlist)
 
