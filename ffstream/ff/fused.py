@@ -106,7 +106,8 @@ def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> tuple[Callable
         for phase, n in itertools.product(lessons, (max(rows, 2), 1)):
             compiled.rehearse(network, phase, n)
     except TorchDynamoException as error:
-        log.warning("sweeps run uncompiled, and slower: %s", str(error).strip().splitlines()[0])
+        # Its first paragraph has the cause; what follows is for those who mend torch.
+        log.warning("sweeps run uncompiled, and slower: %s", " ".join(str(error).partition("\n\n")[0].split()))
         return flow, read
     for layer in network.layers:
         if isinstance(layer.connection, Dense):
