@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 # Graphs kept of one function: torch's own limit is sized for a training script, a network of many widths needs more.
 GRAPHS = 256
-# Rows to which a graph of several rows serves: torch compiles some other graph beyond 4096, or 2048 in bfloat16.
+# Rows to which a graph of several rows serves: torch compiles some other graph beyond 2048 or 4096, by network.
 MOST = 2048
 
 
@@ -39,8 +39,7 @@ class Compiled:
 
     torch looks for the graph of a call by checking some 400 things, from the types of the layers to the number of
     threads: a tenth of a sweep over a few rows. Almost none of them can change once the layers are made. Graphs that
-    were found once, in a rehearsal, are called without: the compiler's own code sees to it that each input has the
-    sizes and strides that it was compiled for.
+    were found once, in a rehearsal, are called without, for calls of the same kind (``_kind``); others have them asked.
     """
 
     def __init__(self) -> None:
@@ -119,11 +118,11 @@ def _kind(span: Span, x: Tensor, teaching: Teaching | None = None) -> tuple[obje
     """What may differ between two calls, so that one graph serves the one and another the other."""
     # So many rows as the others of their kind, or a number that was not rehearsed.
     rows = min(len(x), 2) if len(x) <= MOST else len(x)
-    kind = span.layers[0], rows, x.shape[1], x.dtype, x.device
+    kind = span.layers[0], rows, x.shape[1], x.dtype, x.device, x.is_contiguous()
     if teaching is None:
         return kind
     signs = teaching.signs.shape
-    return *kind, signs[0] == 1, signs[1], teaching.labels.dtype
+    return *kind, signs[0] == 1, signs[1], teaching.labels.dtype, teaching.labels.is_contiguous()
 
 
 def _last_called(loop: Callable[..., Passed]) -> Callable[..., Passed]:

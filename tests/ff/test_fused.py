@@ -139,6 +139,14 @@ def test_what_was_rehearsed_serves_every_count_of_rows_by_torchs_own_checks(
     sweep_in_many_counts(network, phase)
 
 
+@pytest.mark.parametrize("name", MORE)
+def test_with_every_option_too_by_torchs_own_checks(name, no_compilation, monkeypatch):
+    with torch.compiler.set_stance("default"):
+        network = make_fused(name, Phase.TOGETHER, **MORE[name])
+    monkeypatch.setattr("ffstream.ff.fused._kind", lambda *_: (object(),))
+    sweep_in_many_counts(network, Phase.TOGETHER)
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_what_was_rehearsed_is_called_without_torchs_checks_up_to_so_many_rows(phase, no_compilation):
     with torch.compiler.set_stance("default"):
@@ -150,17 +158,29 @@ def test_what_was_rehearsed_is_called_without_torchs_checks_up_to_so_many_rows(p
         network.sweep(make_rows(MOST + 1))
 
 
-def test_rows_of_another_type_are_not_read_as_what_was_rehearsed(no_compilation):
+ODD = {
+    "rows of another type": (make_rows(5).double(), make_labels(5)),
+    "rows that lie otherwise": (make_rows(5).T.contiguous().T, make_labels(5)),
+    "labels of another type": (make_rows(5), make_labels(5).int()),
+    "labels that lie otherwise": (make_rows(5), make_labels(5).repeat_interleave(2)[::2]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_not_as_it_was_rehearsed_goes_through_torchs_checks(name, no_compilation):
     with torch.compiler.set_stance("default"):
         network = make_fused("disjoint", Phase.WAKE)
+    rows, labels = ODD[name]
     with pytest.raises(RuntimeError, match="recompile"):
-        network.sweep(make_rows(5).double())
+        network.sweep(rows, Lesson(labels, Phase.WAKE), None)
 
 
-def test_rows_that_lie_otherwise_in_memory_are_refused():
-    network = make_fused("disjoint", Phase.WAKE)
-    with pytest.raises(AssertionError, match="stride"):
-        network.sweep(make_rows(5).T.contiguous().T)
+@pytest.mark.parametrize("name", [name for name in ODD if "lie" in name])
+def test_rows_and_labels_may_lie_otherwise_in_memory(name):
+    fused, eager = make_fused("disjoint", Phase.WAKE), make_network("disjoint")
+    rows, labels = ODD[name]
+    found, expected = (network.sweep(rows, Lesson(labels, Phase.WAKE), None).total for network in (fused, eager))
+    assert relative_error(found, expected) < TOLERANCE["float32"]
 
 
 def test_a_sweep_over_shapes_that_were_never_compiled_is_noticed(no_compilation):
@@ -244,7 +264,7 @@ seen = []
 handler = logging.Handler()
 handler.emit = seen.append
 logging.getLogger("ffstream").addHandler(handler)
-fused, eager = (make_network("disjoint") for _ in range(2))
+fused, eager = (make_network("disjoint", precision={precision!r}) for _ in range(2))
 fused.fuse(8, [Phase.WAKE, Phase.TOGETHER])
 for rows in (1, 4, 9):
     for network in (fused, eager):
@@ -257,9 +277,10 @@ print([record.levelname for record in seen], seen and seen[0].getMessage())
 
 
 @pytest.mark.parametrize("compiler", ["false", "/nowhere/c++"], ids=["one that fails", "none"])
-def test_without_a_compiler_it_says_so_once_and_sweeps_as_it_is_written(tmp_path, compiler):
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_without_a_compiler_it_says_so_once_and_sweeps_as_it_is_written(tmp_path, precision, compiler):
     environment = {**os.environ, "CXX": compiler, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    code = WITHOUT_A_COMPILER.format(folder=str(Path(__file__).parent))
+    code = WITHOUT_A_COMPILER.format(folder=str(Path(__file__).parent), precision=precision)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("['WARNING'] sweeps run uncompiled, and slower: "), done.stdout
