@@ -154,7 +154,7 @@ class Layer:
         """Multiply inputs (n, p, i) with the weights, in a way that a compiler can see into where that is faster."""
         if not torch.compiler.is_compiling():
             return self.multiply(x)
-        if isinstance(self.connection, Dense) and x.shape[0] == x.shape[1] == 1:
+        if isinstance(self.connection, Dense) and x.shape[0] == x.shape[1] == 1 and self.weight.is_contiguous():
             return products.multiply_one(x, self.weight)
         if isinstance(self.connection, Dense) and not products.is_wide(self.weight):
             return products.multiply(x, self.weight)
