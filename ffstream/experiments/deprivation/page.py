@@ -93,7 +93,7 @@ def results(plan: Plan, found: Sequence[Outcome]) -> list[str]:
 def _methods(plan: Plan) -> str:
     recipes = "; ".join(
         f"<b>{escape(name)}</b>, {escape(recipe.title)} (layers {[layer.units for layer in recipe.network.stack]}, "
-        f"rule {recipe.optimizer.rule} at {recipe.optimizer.rate:g}, {recipe.phases.wake_steps} steps awake, then "
+        f"rule {recipe.optimizer.rule} at {recipe.optimizer.rate}, {recipe.phases.wake_steps} steps awake, then "
         f"{recipe.phases.sleep_steps} asleep)"
         for name, recipe in plan.recipes.items()
     )
