@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffstream import Client
-from ffstream.bench.latency import QUERIES_PER_SECOND, SETTLE_S, arrivals, sweep_ms
+from ffstream.bench.latency import QUERIES_PER_SECOND, SETTLE_S, arrivals, quantile, sweep_ms
 from ffstream.bench.load import ask, feeding
 from ffstream.bench.stream import configuration
 from ffstream.config import PhasesConfig
@@ -24,13 +24,16 @@ NEAR_S = 0.04
 
 @dataclass(frozen=True)
 class Row:
-    """The queries that were due near a phase change, or the others; ``sweep_p99_ms`` is that of the daemon's sweeps."""
+    """The queries that were due near a phase change, or the others; ``sweep_p99_ms`` is that of the daemon's sweeps.
+
+    A quantile is ``None`` where there are too few queries for it.
+    """
 
     when: str
     queries: int
-    p50_ms: float
-    p99_ms: float
-    longest_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
+    longest_ms: float | None
     sweep_p99_ms: float
     lost: int
 
@@ -107,5 +110,6 @@ def _rows(
 
 def _row(when: str, waited: NDArray[Any], sweep_p99: float) -> Row:
     answered = waited[~np.isnan(waited)]
-    p50, p99, longest = np.quantile(answered, (0.5, 0.99, 1.0))
-    return Row(when, len(waited), float(p50), float(p99), float(longest), sweep_p99, len(waited) - len(answered))
+    p50, p99 = quantile(answered, 0.5), quantile(answered, 0.99)
+    longest = float(answered.max()) if len(answered) else None
+    return Row(when, len(waited), p50, p99, longest, sweep_p99, len(waited) - len(answered))

@@ -122,7 +122,10 @@ def optimizers(
     report.show(
         f"{dataset}, {passes} pass(es), batches of {batch}: mean over seeds",
         measuring.means(rows),
-        ["optimizer", "precision", "rounding", "rate", "prequential_accuracy", "test_accuracy", "samples_per_second"],
+        [
+            *("optimizer", "precision", "rounding", "rate", "seeds"),
+            *("prequential_accuracy", "test_accuracy", "samples_per_second"),
+        ],
     )
     report.write(json_file, environment(device_of("cpu")), dataset=dataset, batch=batch, rows=rows)
     if figure is not None:

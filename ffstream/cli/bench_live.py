@@ -58,7 +58,7 @@ def latency(
     report.show(
         f"Query latency on {net}, milliseconds from when a query was due",
         rows,
-        ["load", "clients", "p50_ms", "p99_ms", "p999_ms", "sweep_p99_ms", "samples_per_second", "lost"],
+        ["load", "clients", "queries", "p50_ms", "p99_ms", "p999_ms", "sweep_p99_ms", "samples_per_second", "lost"],
     )
     report.write(json_file, environment(device_of("auto")), rows=rows)
     if figure is not None:

@@ -109,9 +109,9 @@ def _report(plan: Plan, rows: Sequence[Mapping[str, Any]], out: Path, command: s
 
     found = summary.outcomes(plan, rows)
     drawn = figures.all_of(plan, rows, found)
-    for name, figure in drawn.items():
+    for name, picture in drawn.items():
         for ending in ("png", "svg"):
-            figure.savefig(out / f"{name}.{ending}", dpi=150)
+            picture.figure.savefig(out / f"{name}.{ending}", dpi=150)
     html = page.write(plan, found, drawn, command, environment(device))
     (out / "report.html").write_text(html, "utf-8")
     table = summary.table(found)

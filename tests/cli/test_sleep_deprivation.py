@@ -61,6 +61,9 @@ def test_a_plan_becomes_a_report_that_needs_nothing_else(run, plan, tmp_path):
     assert len(pictures) == len(drawn) == len([*out.glob("*.png")]) > 5
     assert all(b"</svg>" in base64.b64decode(picture) for picture in pictures)
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
+    told = re.findall(r'<img alt="([^"]+)"', page)
+    assert len(told) == len(pictures)
+    assert all(alt.startswith("Line chart of ") and re.search(r"\b12\b", alt) for alt in told)
     assert "a &lt;small&gt; one" in page
     assert "12 batches" in page
     assert "| small | awake |" in (out / "table.md").read_text()
