@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,18 @@ class Found:
     changes: list[tuple[float, str]]
 
 
-def measure(folder: Path, net: tuple[int, ...], steps: int, seconds: float) -> Found:
-    """Query a daemon whose phases last so many steps each, fed all the time, for so many seconds."""
+def queries(seconds: float) -> int:
+    """Return how many queries are due in so many seconds."""
+    return round(QUERIES_PER_SECOND * seconds)
+
+
+def measure(
+    folder: Path, net: tuple[int, ...], steps: int, seconds: float, advance: Callable[[], object] = lambda: None
+) -> Found:
+    """Query a daemon whose phases last so many steps each, fed all the time, for so many seconds.
+
+    ``advance`` is called after each query.
+    """
     config = configuration(folder, net)
     phases = PhasesConfig(wake_steps=steps, sleep_steps=steps, longest_sleep=max(steps, config.phases.longest_sleep))
     config = config.model_copy(update={"phases": phases})
@@ -67,7 +78,7 @@ def measure(folder: Path, net: tuple[int, ...], steps: int, seconds: float) -> F
         time.sleep(SETTLE_S)
         with Client(daemon.address) as client:
             begun = _Begun(client)
-            asked = ask(daemon.address, 1, net[0], due)
+            asked = ask(daemon.address, 1, net[0], due, advance)
             changes = begun.stop()
             sweep_p99 = sweep_ms(client)[1]
         daemon.stop()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,7 +59,9 @@ class Asked(NamedTuple):
     latencies: NDArray[np.float64]
 
 
-def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> Asked:
+def ask(
+    address: str, clients: int, width: int, due: NDArray[np.float64], advance: Callable[[], object] = lambda: None
+) -> Asked:
     """Query a daemon at given times, in turns by some clients.
 
     Parameters
@@ -70,6 +72,8 @@ def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> Ask
         Values of a sample.
     due
         Seconds from the start at which queries are due.
+    advance
+        Is called after each query, by the thread that asked.
     """
     latencies = np.full(len(due), np.nan)
     images, _ = samples(256, width, "uint8")
@@ -84,11 +88,10 @@ def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> Ask
             for query in range(which, len(due), clients):
                 when = begin[0] + due[query]
                 time.sleep(max(0.0, when - time.monotonic()))
-                try:
+                with suppress(FFStreamError):
                     client.predict(images[query % len(images)][None])
-                except FFStreamError:
-                    continue
-                latencies[query] = time.monotonic() - when
+                    latencies[query] = time.monotonic() - when
+                advance()
 
     threads = [threading.Thread(target=one, args=(which,)) for which in range(clients)]
     for thread in threads:

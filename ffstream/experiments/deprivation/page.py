@@ -31,7 +31,12 @@ code, pre { font-size: 0.85rem; background: #f4f4f4; white-space: pre-wrap; }
 
 
 def write(
-    plan: Plan, found: Sequence[Outcome], pictures: Mapping[str, Picture], command: str, environment: Mapping[str, Any]
+    plan: Plan,
+    found: Sequence[Outcome],
+    pictures: Mapping[str, Picture],
+    command: str,
+    environment: Mapping[str, Any],
+    note: str = "",
 ) -> str:
     """Return the page.
 
@@ -47,6 +52,8 @@ def write(
         The command that made them.
     environment
         What figures depend on beside the code.
+    note
+        What a reader must know first.
     """
     captions = _captions(plan, found)
     drawn = "".join(
@@ -58,6 +65,7 @@ def write(
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Sleep deprivation on {escape(plan.dataset)}'
         f"</title>\n<style>{STYLE}</style>\n<h1>Sleep deprivation on {escape(plan.dataset)}</h1>\n"
+        f"{f'<p><b>{escape(note.capitalize())}.</b></p>' if note else ''}\n"
         f"<p>{' '.join(results(plan, found))}</p>\n<h2>What was done</h2>\n<p>{_methods(plan)}</p>\n{_arms(plan)}"
         f"<h2>What came of it</h2>\n{_table(table(found))}<p>{_columns(plan)}</p>\n{drawn}"
         f"<footer><p>Made by</p><pre>{escape(command)}</pre><p>{escape(told)}</p></footer></html>\n"
