@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffstream import Client
-from ffstream.bench.load import ask, feeding
+from ffstream.bench.load import PATIENCE_S, ask, feeding
 from ffstream.bench.stream import configuration
 from ffstream.daemon.spawn import Spawned, spawn
 
@@ -96,7 +96,7 @@ def arrivals(rate: float, seconds: float) -> NDArray[np.float64]:
 
 def sweep_ms(client: Client) -> list[float]:
     """Return median and 99th percentile of the daemon's last sweeps."""
-    with client.events("score", timeout_s=5.0) as events:
+    with client.events("score", timeout_s=PATIENCE_S) as events:
         for event in events:
             if event.fields["sweep_ms"]:
                 found: list[float] = event.fields["sweep_ms"]

@@ -16,6 +16,7 @@ from ffstream import Client
 from ffstream.errors import FFStreamError
 
 MESSAGE_SAMPLES = 64
+PATIENCE_S = 60.0
 
 
 def samples(count: int, width: int, dtype: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -27,7 +28,10 @@ def samples(count: int, width: int, dtype: str) -> tuple[NDArray[Any], NDArray[n
 
 @contextmanager
 def feeding(address: str, width: int, rate: float) -> Iterator[None]:
-    """Feed a daemon from a process of its own, so many samples a second; go on when it has learned the first."""
+    """Feed a daemon from a process of its own, so many samples a second.
+
+    Go on when it has learned the first of them, and end when it has learned the last: none falls into what comes next.
+    """
     if rate == 0:
         yield
         return
@@ -42,6 +46,9 @@ def feeding(address: str, width: int, rate: float) -> Iterator[None]:
     finally:
         feeder.terminate()
         feeder.join()
+    with Client(address) as client:
+        while client.status()["samples_waiting"]:
+            time.sleep(0.05)
 
 
 class Asked(NamedTuple):
@@ -81,7 +88,8 @@ def ask(
     begin = [0.0]
 
     def one(which: int) -> None:
-        with Client(address) as client:
+        # An answer that comes late is a long latency, and not a lost query.
+        with Client(address, timeout_s=PATIENCE_S) as client:
             client.predict(images[:1])
             connected.wait()
             connected.wait()
