@@ -74,13 +74,14 @@ def measure(
     phases = PhasesConfig(wake_steps=steps, sleep_steps=steps, longest_sleep=max(steps, config.phases.longest_sleep))
     config = config.model_copy(update={"phases": phases})
     due = arrivals(QUERIES_PER_SECOND, seconds)
-    with spawn(config, folder) as daemon, feeding(daemon.address, net[0], float("inf")):
-        time.sleep(SETTLE_S)
-        with Client(daemon.address) as client:
-            begun = _Begun(client)
-            asked = ask(daemon.address, 1, net[0], due, advance)
-            changes = begun.stop()
-            sweep_p99 = sweep_ms(client)[1]
+    with spawn(config, folder) as daemon:
+        with feeding(daemon.address, net[0], float("inf")):
+            time.sleep(SETTLE_S)
+            with Client(daemon.address) as client:
+                begun = _Begun(client)
+                asked = ask(daemon.address, 1, net[0], due, advance)
+                changes = begun.stop()
+                sweep_p99 = sweep_ms(client)[1]
         daemon.stop()
     began = [(when - asked.began, phase) for when, phase in changes]
     return Found(_rows(due, asked.latencies, began, sweep_p99), np.stack([due, asked.latencies * 1e3], 1), began)
@@ -101,11 +102,13 @@ class _Begun:
         return self._changes
 
     def _listen(self, client: Client) -> None:
-        with client.events("phase", timeout_s=5.0) as events:
-            for event in events:
-                if self._stopping.is_set():
-                    return
-                self._changes.append((event.time, event.fields["phase"]))
+        with client.events("phase", timeout_s=0.2) as events:
+            # A silence ends the iteration, not the listening: a phase may last long.
+            while not self._stopping.is_set():
+                for event in events:
+                    if self._stopping.is_set():
+                        return
+                    self._changes.append((event.time, event.fields["phase"]))
 
 
 def _rows(
