@@ -125,7 +125,7 @@ def test_a_holding_client_sends_so_many_samples_at_once(daemon, digits):
         client.feed(images[8:9], labels[8:9])
         client.flush()
         assert client.acknowledged == 9
-    assert daemon.metrics()["ffstream_samples_learned_total"] == 9
+    until(lambda: daemon.metrics()["ffstream_samples_learned_total"] == 9)
 
 
 def test_a_holding_client_sends_inputs_of_another_type_apart(daemon, digits):

@@ -119,7 +119,7 @@ def test_a_full_disk_stops_acknowledgements_and_nothing_else_and_recovers(start_
         with pytest.raises(Refused, match="disk is full") as refusal:
             _feed(client, images, labels)
         assert refusal.value.code == "no_disk"
-        assert daemon.metrics()["ffstream_journal_stalled"] == 1
+        until(lambda: daemon.metrics()["ffstream_journal_stalled"] == 1)
         assert len(asking.predict(images[:5]).labels) == 5
         with pytest.raises(Refused, match="not saved"):
             asking.control("checkpoint")
@@ -183,7 +183,7 @@ def test_a_sample_that_ends_the_daemon_is_set_aside_and_told(start_daemon, digit
     assert (told["feeder"], told["sample"]) == ("poison", 7)
     kept = np.load(daemon.config.state.directory / told["file"])
     assert np.array_equal(kept["inputs"][0], images[7])
-    assert daemon.metrics()["ffstream_samples_quarantined_total"] == 1
+    until(lambda: daemon.metrics()["ffstream_samples_quarantined_total"] == 1)
     assert daemon.stop() == 0
 
 

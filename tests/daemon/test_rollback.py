@@ -67,7 +67,7 @@ def test_learning_goes_back_to_a_named_checkpoint_and_on_from_there(start_daemon
             "to_version": saved["version"],
             "phase": event.fields["phase"],
         }
-    assert daemon.metrics()["ffstream_rollbacks_total"] == 1
+    until(lambda: daemon.metrics()["ffstream_rollbacks_total"] == 1)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])

@@ -129,9 +129,8 @@ def test_sham_sleep_is_slept_and_no_weight_moves(start_daemon, digits):
     assert after["version"] == before["version"] == after["wake_steps"]
     folder = Path(daemon.config.state.directory)
     assert len({(folder / name / "network.safetensors").read_bytes() for name in (first, last)}) == 1
-    metrics = daemon.metrics()
-    assert metrics["ffstream_sham_steps_total"] == after["sham_steps"]
-    assert metrics['ffstream_override{override="sham"}'] == 1
+    until(lambda: daemon.metrics()["ffstream_sham_steps_total"] == after["sham_steps"])
+    until(lambda: daemon.metrics()['ffstream_override{override="sham"}'] == 1)
 
 
 def test_a_quiet_schedule_learns_while_samples_come_and_sleeps_when_they_do_not(start_daemon, digits):
@@ -153,7 +152,7 @@ def test_a_quiet_schedule_learns_while_samples_come_and_sleeps_when_they_do_not(
         ("rested", 0),
     ]
     assert all(0 <= change["pressure"] <= 1 for change in changes)
-    assert daemon.metrics()["ffstream_sleep_debt_steps"] == 0
+    until(lambda: daemon.metrics()["ffstream_sleep_debt_steps"] == 0)
 
 
 def test_samples_rouse_a_quiet_schedule(start_daemon, digits):
