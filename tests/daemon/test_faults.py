@@ -189,7 +189,9 @@ def test_a_sample_that_ends_the_daemon_is_set_aside_and_told(start_daemon, digit
 
 def test_while_it_catches_up_it_answers_and_says_so_and_takes_no_samples(start_daemon, digits):
     images, labels = (np.concatenate([part] * 20) for part in digits)
-    daemon = start_daemon(state=RARELY)
+    # Small batches take long to replay: longer than asking about everything does.
+    engine = {"max_batch": 16}
+    daemon = start_daemon(state=RARELY, engine=engine)
     with Client(daemon.address, ack="learned") as client:
         client.feed(images[:500], labels[:500])
         client.flush()
@@ -201,11 +203,12 @@ def test_while_it_catches_up_it_answers_and_says_so_and_takes_no_samples(start_d
         client.flush()
         learned = client.status()["samples_learned"]
     kill(daemon)
-    again = follow(start_daemon, daemon, wait=False)
+    again = follow(start_daemon, daemon, wait=False, engine=engine)
     with Client(again.address, timeout_s=PATIENCE_S) as client:
         meanwhile = client.predict(images[:5])
         assert meanwhile.catching_up
         assert meanwhile.version >= saved
+        until(lambda: _answers(again))
         code, text = again.get("/readyz")
         assert (code, text.partition(":")[0]) == (503, "catching up")
         with pytest.raises(Refused, match="replayed"):
@@ -217,6 +220,14 @@ def test_while_it_catches_up_it_answers_and_says_so_and_takes_no_samples(start_d
         assert again.get("/readyz")[0] == 200
         with client.events("recovery", after=0, timeout_s=PATIENCE_S) as events:
             assert next(iter(events)).fields["records"] > 0
+
+
+def _answers(daemon):
+    """Whether a daemon that starts listens for HTTP already."""
+    with contextlib.suppress(ConnectionError):
+        daemon.get("/livez")
+        return True
+    return False
 
 
 def test_a_damaged_journal_is_refused_by_name(start_daemon, digits):

@@ -16,6 +16,7 @@ from daemons import PATIENCE_S, counted, until
 from plain_client import CONTROL, Line, pack
 
 from ffstream import Client, ports
+from ffstream.daemon.spawn import free_port
 
 
 def serve(config: Path, **options):
@@ -116,23 +117,19 @@ def test_an_override_outlives_a_restart(start_daemon):
 
 
 def test_a_port_in_use_is_one_line_and_exit_69_before_torch_is_loaded(tmp_path):
+    port = free_port()
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", port + ports.SAMPLES))
         taken.listen()
         config = tmp_path / "f.toml"
-        config.write_text(f'[server]\nport = {taken.getsockname()[1] - 2}\n[state]\ndirectory = "{tmp_path}/state"\n')
+        config.write_text(f'[server]\nport = {port}\n[state]\ndirectory = "{tmp_path}/state"\n')
         result = serve(config, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
     assert result.returncode == 69
     said = [line for line in result.stderr.splitlines() if not line.startswith("import time:")]
     assert len(said) == 1
-    assert f":{taken_port(config)}" in said[0]
+    assert f":{port + ports.SAMPLES}" in said[0]
     assert "server.port" in said[0]
     assert not any(line.endswith("| torch") for line in result.stderr.splitlines())
-
-
-def taken_port(config: Path) -> int:
-    port = int(config.read_text().split("port = ")[1].split("\n")[0])
-    return port + ports.SAMPLES
 
 
 @pytest.mark.parametrize(
