@@ -11,6 +11,7 @@
     ├── CatchingUp           the daemon replays its journal, and does this only afterwards
     ├── WireError            a message does not follow docs/protocol.md
     ├── SourceError          a file or data set to feed cannot be read
+    ├── InstallError         a library that is installed cannot be used
     ├── Unreachable          the daemon did not answer in time
     └── Refused              the daemon answered with an error
 
@@ -94,6 +95,12 @@ class SourceError(FFStreamError):
     """A file, folder or data set that was to be read is missing or malformed."""
 
     exit_code = 66
+
+
+class InstallError(FFStreamError):
+    """A library is installed, and cannot be used as it is."""
+
+    exit_code = 69
 
 
 class Unreachable(FFStreamError):

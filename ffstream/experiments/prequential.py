@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ffstream.experiments.one_pass import STREAMS, OnePass, Stream, make_stream
-from ffstream.experiments.reproduction import percent
+from ffstream.measuring.estimate import percent
 from ffstream.measuring.lives import BackpropLife, ForwardLife, Life, accuracy
 
 # Name of a method: its schedule in [phases].

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from daemons import PATIENCE_S
 
 from ffstream.config import Config, load
 
@@ -21,7 +22,7 @@ def run(*arguments: str, stdin: str | None = None, address: str = "127.0.0.1:9")
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, "FFSTREAM_ADDRESS": address, "COLUMNS": "200"},
     )
@@ -132,7 +133,7 @@ def test_watch_draws_what_the_daemon_scores(daemon, client, digits):
             break
     watching.terminate()
     watching.stdout.close()
-    watching.wait(10)
+    watching.wait(PATIENCE_S)
     assert "prequential" in seen
     assert "goodness real" in seen
 

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 import zmq
-from daemons import counted, until
+from daemons import PATIENCE_S, counted, until
 from plain_client import CONTROL, Line, pack
 
 from ffstream import Client, ports
+from ffstream.daemon.spawn import free_port
 
 
 def serve(config: Path, **options):
     command = [sys.executable, "-m", "ffstream", "serve", "-c", str(config)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, **options)
 
 
 def test_sigterm_finishes_saves_and_exits_0(start_daemon, digits):
@@ -30,14 +31,14 @@ def test_sigterm_finishes_saves_and_exits_0(start_daemon, digits):
         client.feed(images[:200], labels[:200])
         client.flush()
     daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.process.wait(30) == 0
+    assert daemon.process.wait(PATIENCE_S) == 0
     assert list(daemon.config.state.directory.glob("checkpoint-*/manifest.json"))
 
 
 def test_ctrl_c_does_the_same(start_daemon):
     daemon = start_daemon(by_command=True)
     daemon.process.send_signal(signal.SIGINT)
-    assert daemon.process.wait(30) == 0
+    assert daemon.process.wait(PATIENCE_S) == 0
 
 
 def test_a_second_signal_ends_at_once(start_daemon):
@@ -47,7 +48,7 @@ def test_a_second_signal_ends_at_once(start_daemon):
     daemon.process.send_signal(signal.SIGTERM)
     daemon.process.send_signal(signal.SIGINT)
     daemon.process.send_signal(signal.SIGCONT)
-    assert daemon.process.wait(30) in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert daemon.process.wait(PATIENCE_S) in (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
 def test_replies_that_nobody_reads_do_not_keep_it_from_ending(start_daemon):
@@ -58,9 +59,9 @@ def test_replies_that_nobody_reads_do_not_keep_it_from_ending(start_daemon):
         for number in range(30_000):
             deaf.send_multipart(pack("command", id=number, name="status"))
         # Until the replies fill every buffer on the way.
-        until(lambda: counted(stopping, "replies_lost", socket="control"), 30)
+        until(lambda: counted(stopping, "replies_lost", socket="control"))
         stopping.process.terminate()
-        assert stopping.process.wait(15) == 0
+        assert stopping.process.wait(PATIENCE_S) == 0
 
 
 def test_commands_that_come_while_it_stops_do_not_keep_it_from_ending(start_daemon):
@@ -71,7 +72,7 @@ def test_commands_that_come_while_it_stops_do_not_keep_it_from_ending(start_daem
         for number in range(200):
             line.send("command", id=number, name="hold")
             time.sleep(0.005)
-        assert stopping.process.wait(15) == 0
+        assert stopping.process.wait(PATIENCE_S) == 0
 
 
 def test_nothing_acknowledged_is_lost_by_a_restart(start_daemon, digits):
@@ -82,11 +83,9 @@ def test_nothing_acknowledged_is_lost_by_a_restart(start_daemon, digits):
     assert first.stop() == 0
     second = start_daemon(directory=first.config.state.directory)
     with Client(second.address) as client:
-        give_up = time.monotonic() + 30
         # What was acknowledged and not learned yet is learned now.
-        while (status := client.status())["samples_learned"] < 300:
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
+        until(lambda: client.status()["samples_learned"] == 300)
+        status = client.status()
     assert status["samples_learned"] == 300
     assert status["version"] > 0
 
@@ -94,7 +93,7 @@ def test_nothing_acknowledged_is_lost_by_a_restart(start_daemon, digits):
 def test_a_client_goes_on_when_the_daemon_is_restarted_under_it(start_daemon, digits):
     images, labels = digits
     first = start_daemon()
-    with Client(first.address, ack="learned", timeout_s=60) as client:
+    with Client(first.address, ack="learned", timeout_s=PATIENCE_S) as client:
         for start in range(0, 500, 50):
             client.feed(images[start : start + 50], labels[start : start + 50])
         assert first.stop() == 0
@@ -118,23 +117,19 @@ def test_an_override_outlives_a_restart(start_daemon):
 
 
 def test_a_port_in_use_is_one_line_and_exit_69_before_torch_is_loaded(tmp_path):
+    port = free_port()
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", port + ports.SAMPLES))
         taken.listen()
         config = tmp_path / "f.toml"
-        config.write_text(f'[server]\nport = {taken.getsockname()[1] - 2}\n[state]\ndirectory = "{tmp_path}/state"\n')
+        config.write_text(f'[server]\nport = {port}\n[state]\ndirectory = "{tmp_path}/state"\n')
         result = serve(config, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
     assert result.returncode == 69
     said = [line for line in result.stderr.splitlines() if not line.startswith("import time:")]
     assert len(said) == 1
-    assert f":{taken_port(config)}" in said[0]
+    assert f":{port + ports.SAMPLES}" in said[0]
     assert "server.port" in said[0]
     assert not any(line.endswith("| torch") for line in result.stderr.splitlines())
-
-
-def taken_port(config: Path) -> int:
-    port = int(config.read_text().split("port = ")[1].split("\n")[0])
-    return port + ports.SAMPLES
 
 
 @pytest.mark.parametrize(
@@ -181,7 +176,7 @@ def test_a_checkpoint_of_another_network_is_exit_65(start_daemon):
     first = start_daemon()
     assert first.stop() == 0
     wider = start_daemon(directory=first.config.state.directory, network={"hidden": [32]}, wait=False)
-    assert wider.process.wait(30) == 65
+    assert wider.process.wait(PATIENCE_S) == 65
     assert "network" in wider.log.read_text()
     assert "Traceback" not in wider.log.read_text()
 
@@ -190,7 +185,7 @@ def test_systemd_is_told_when_the_daemon_is_ready_alive_and_stopping(start_daemo
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(address))
-        manager.settimeout(10)
+        manager.settimeout(PATIENCE_S)
         monkeypatch.setenv("NOTIFY_SOCKET", str(address))
         daemon = start_daemon(by_command=True)
         said = [manager.recv(100) for _ in range(2)]
