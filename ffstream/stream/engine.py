@@ -11,8 +11,9 @@ import logging
 import time
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
+from ffstream.commands import CommandName
 from ffstream.config import Config
 from ffstream.errors import CatchingUp, StateError
 from ffstream.ff.lesson import Phase
@@ -281,16 +282,30 @@ class Engine:
         )
 
     def _obey(self, command: Command) -> None:
+        keeper, argument = self._keeper, command.argument
         match command.name:
-            case "sleep" | "wake" | "sham" | "auto" | "hold" | "resume":
+            case (
+                CommandName.SLEEP
+                | CommandName.WAKE
+                | CommandName.SHAM
+                | CommandName.AUTO
+                | CommandName.HOLD
+                | CommandName.RESUME
+            ):
                 self.life.obey(command.name)
-                reply_with(command, self._keeper.written(self.progress.lsn), lambda _: {})
-            case "checkpoint":
-                reply_with(command, self._save(command.argument), lambda name: {"checkpoint": name})
-            case "checkpoints" | "pin" | "unpin":
-                self._keeper.obey(command)
-            case "rollback":
+                reply_with(command, keeper.written(self.progress.lsn), lambda _: {})
+            case CommandName.CHECKPOINT:
+                reply_with(command, self._save(argument), lambda name: {"checkpoint": name})
+            case CommandName.CHECKPOINTS:
+                reply_with(command, keeper.listing(), dict)
+            case CommandName.PIN:
+                reply_with(command, keeper.pin(argument, pinned=True), dict)
+            case CommandName.UNPIN:
+                reply_with(command, keeper.pin(argument, pinned=False), dict)
+            case CommandName.ROLLBACK:
                 self._obey_rollback(command)
+            case _:
+                assert_never(command.name)
 
     def _obey_rollback(self, command: Command) -> None:
         """Have the checkpoint read while learning goes on; then, the command comes again, go back to it and save."""

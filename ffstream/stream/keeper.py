@@ -59,14 +59,13 @@ class Keeper:
         """Read a checkpoint, ``check`` whether it fits, and pin it; the future raises CheckpointError."""
         return self._thread.submit(self._fetch, name, check)
 
-    def obey(self, command: Command) -> None:
-        """Obey ``checkpoints``, ``pin`` or ``unpin``, and reply."""
-        jobs: dict[str, Callable[[], dict[str, Any]]] = {
-            "checkpoints": self._list,
-            "pin": lambda: self._pin(command.argument, pinned=True),
-            "unpin": lambda: self._pin(command.argument, pinned=False),
-        }
-        reply_with(command, self._thread.submit(jobs[command.name]), dict)
+    def listing(self) -> Future[dict[str, Any]]:
+        """List the checkpoints, newest first, as the command ``checkpoints`` replies."""
+        return self._thread.submit(self._list)
+
+    def pin(self, name: str, *, pinned: bool) -> Future[dict[str, Any]]:
+        """Pin or unpin a checkpoint; the future raises as ``CheckpointStore.pin`` and ``unpin`` do."""
+        return self._thread.submit(self._pin, name, pinned=pinned)
 
     def close(self) -> None:
         """Finish what was asked for."""
