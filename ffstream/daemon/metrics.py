@@ -49,6 +49,7 @@ class Metrics:
         self.phase_steps = self._add(Counter, "phase_steps", "Learning steps, by phase.", "phase")
         self.sham_steps = self._add(Counter, "sham_steps", "Those of them asleep that changed nothing.")
         self.override = self._add(Gauge, "override", "1 for who decides on the phase, 0 for the others.", "override")
+        self.holding = self._add(Gauge, "holding", "1 while learning is held by command, else 0.")
         self.pressure = self._add(Gauge, "sleep_pressure", "Share of the error that only sleep can mend (0…1).")
         self.debt = self._add(Gauge, "sleep_debt_steps", "Sleep steps that are owed.")
         self.phase_changes = self._add(Counter, "phase_changes", "Phases begun, by reason.", "phase", "reason")
@@ -59,10 +60,12 @@ class Metrics:
         self.prequential = self._add(Gauge, "prequential_accuracy", "Test-then-train accuracy (0…1).", "over")
         self.weight_norm = self._add(Gauge, "weight_norm", "Frobenius norm of the weights.", "layer")
         self.dead_units = self._add(Gauge, "dead_units", "Units that no remembered probe row wakes.", "layer")
+        self.not_finite = self._add(Gauge, "layers_not_finite", "Layers whose weights or goodness are NaN or infinite.")
         self.version = self._add(Gauge, "model_version", "Learning steps behind the weights.")
         self.checkpoints = self._add(Counter, "checkpoints", "Checkpoints, by outcome.", "outcome")
         self.rollbacks = self._add(Counter, "rollbacks", "Times that learning went back to a checkpoint.")
         self.checkpoint_time = self._add(Gauge, "checkpoint_timestamp_seconds", "Unix time of the last checkpoint.")
+        self.unsaved = self._add(Gauge, "unsaved_seconds", "How long no checkpoint has held everything.")
         self.quarantined = self._add(Counter, "samples_quarantined", "Samples set aside because they ended the daemon.")
         self.journal_bytes = self._add(Gauge, "journal_bytes", "Size of the journal.")
         self.journal_stalled = self._add(Gauge, "journal_stalled", "1 while nothing can be taken in for want of disk.")
@@ -119,9 +122,12 @@ class Metrics:
             self.phase.labels(phase.value).set(report.phase is phase)
         for override in Override:
             self.override.labels(override.value).set(report.override is override)
+        self.holding.set(report.holding)
         self.pressure.set(report.pressure)
         self.debt.set(report.debt)
         self.version.set(report.version)
+        self.unsaved.set(report.unsaved_s)
+        self.not_finite.set(len(report.not_finite))
         for over, accuracy in (("total", report.prequential), ("window", report.prequential_window)):
             if not math.isnan(accuracy):
                 self.prequential.labels(over).set(accuracy)

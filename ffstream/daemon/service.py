@@ -156,6 +156,8 @@ class _Daemon:
         self.journal = Journal(state.journal_file, state.journal_bytes, wake)
         engine = Engine(self.config, CheckpointStore(state.directory, state.keep), self.journal, inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
+        if engine.restored_from is not None:
+            metrics.checkpoint_time.set(engine.restored_from["saved_at"])
         spec = InputSpec(network.shape, network.labels, unlabelled=network.coding == "none")
         step = min(self.config.engine.max_batch, BESIDE_QUERIES)
         server = Server(bounds, spec, self.sockets, step, inbox, outbox, self.journal, metrics)
@@ -206,7 +208,15 @@ class _Daemon:
         recovery = self.engine.recovery
         if recovery is not None:
             return f"catching up: {recovery.done} of {recovery.total} records of the journal"
-        return "stopping" if self.signals.stopping else self._trouble()
+        if self.signals.stopping:
+            return "stopping"
+        if self.engine.report is not None and (layers := self.engine.report.not_finite):
+            # No trouble that a restart mends: the journal leads to the same weights.
+            return (
+                f"weights or goodness are not finite in layer {', '.join(map(str, layers))}, so answers mean nothing; "
+                "find a checkpoint with `ffstream ctl checkpoints`, and go back with `ffstream ctl rollback NAME`"
+            )
+        return self._trouble()
 
     def _status(self, engine: Engine) -> dict[str, Any]:
         network = self.config.network

@@ -274,6 +274,26 @@ def test_health_is_ready_and_live_once_it_serves(daemon):
     assert daemon.get("/livez") == (200, "ok\n")
 
 
-def test_a_checkpoint_is_saved_on_the_period(start_daemon):
+def test_checkpoints_are_saved_on_the_period_while_it_learns_and_none_while_nothing_is_new(start_daemon, digits):
+    images, labels = digits
     daemon = start_daemon(state={"checkpoint_s": 0.2})
-    until(lambda: daemon.metrics().get('ffstream_checkpoints_total{outcome="saved"}', 0) >= 2)
+    with Client(daemon.address, ack="learned") as client:
+        while counted(daemon, "checkpoints", outcome="saved") < 2:
+            client.feed(images[:100], labels[:100])
+            client.flush()
+        assert daemon.metrics()["ffstream_unsaved_seconds"] < 60
+        client.control("hold")
+        saved_at = "ffstream_checkpoint_timestamp_seconds"
+        # What hold changed is saved, and that was the last.
+        until(lambda: daemon.metrics()["ffstream_holding"] == 1 and daemon.metrics()["ffstream_unsaved_seconds"] == 0)
+        before = counted(daemon, "checkpoints", outcome="saved"), daemon.metrics()[saved_at]
+        time.sleep(1)
+        assert (counted(daemon, "checkpoints", outcome="saved"), daemon.metrics()[saved_at]) == before
+    assert abs(before[1] - time.time()) < 60
+    assert daemon.stop() == 0
+    kept = sorted(daemon.config.state.directory.glob("checkpoint-*"))
+    again = start_daemon(directory=daemon.config.state.directory)
+    # The time of the last checkpoint is that of the one that it started from.
+    assert again.metrics()[saved_at] == json.loads((kept[-1] / "manifest.json").read_text())["saved_at"]
+    assert again.stop() == 0
+    assert sorted(daemon.config.state.directory.glob("checkpoint-*")) == kept
