@@ -76,10 +76,11 @@ class StateLock:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._file = (self.directory / "lock").open("a+b")
         except OSError as error:
-            raise StateError(
+            message = (
                 f"{self.directory}: cannot be used as state directory: {error.strerror}; "
                 "make it writable, or set state.directory"
-            ) from error
+            )
+            raise StateError.of(error, message) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
