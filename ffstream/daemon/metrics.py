@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.metrics import MetricWrapperBase
 
 from ffstream import __version__
+from ffstream.daemon.feeders import Level
 from ffstream.ff.lesson import Phase
 from ffstream.stream.outbox import Changed, Report, Saved, Swept
 from ffstream.stream.phases import REASONS, Override
@@ -41,6 +42,9 @@ class Metrics:
         self.inbox_bytes = self._add(Gauge, "inbox_bytes", "The same in bytes.")
         self.credit = self._add(Gauge, "credit_samples", "Samples that each feeder may have unacknowledged.")
         self.feeders = self._add(Gauge, "feeders", "Active feeders.")
+        self.feeder_connections = self._add(
+            Counter, "feeder_connections", "Connections on which a feeder said hello, by what it asks for.", "ack"
+        )
         self.queries = self._add(Counter, "queries", "Queries, by outcome.", "outcome")
         self.query_seconds = self._histogram("query_seconds", "From reading a query to its answer.", SECONDS)
         self.sweep_seconds = self._histogram("sweep_seconds", "Duration of a sweep.", SECONDS)
@@ -73,6 +77,7 @@ class Metrics:
         # Known labels begin at 0: a counter that is born at 1 has not risen, as Prometheus sees it.
         for counter, labels in (
             (self.dropped, ("inbox_full", "no_disk", "catching_up", "stopping")),
+            (self.feeder_connections, tuple(Level)),
             (self.queries, ("answered", "expired", "refused")),
             (self.checkpoints, ("saved", "failed", "damaged")),
         ):

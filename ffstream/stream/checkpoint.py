@@ -115,6 +115,7 @@ class CheckpointStore:
                 return self._whole(entry.name), damaged
             except CheckpointError as error:
                 damaged.append(str(error))
+                log.warning("checkpoint is damaged and set aside: %s", error)
                 self._set_aside(entry.name)
         return None, damaged
 
