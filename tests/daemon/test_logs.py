@@ -114,6 +114,6 @@ def test_the_reason_of_the_end_is_a_line_of_json_with_its_exit_code(start_loggin
     (tmp_path / "state").write_text("a file in the place of the folder")
     ended = start_logging("--log-format", "json", wait=False)
     assert ended.process.wait(60) == 73
-    (line,) = lines(ended)
+    line = lines(ended)[-1]
     assert (line["level"], line["exit_code"]) == ("critical", 73)
     assert "state.directory" in line["message"]
