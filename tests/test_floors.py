@@ -42,7 +42,7 @@ def allowed(rooms: Iterable[str], libraries: str = "", lazily: str = "") -> Allo
 
 
 FLOORS = [
-    {"errors", "ports", "config", "failpoints"},
+    {"errors", "ports", "commands", "config", "failpoints"},
     {"ff", "wire", "data"},
     {"stream"},
     {"daemon", "client", "measuring"},
@@ -59,6 +59,7 @@ HOUSE = {
     "__init__": allowed({"client", "errors"}),
     "errors": allowed(()),
     "ports": allowed(()),
+    "commands": allowed(()),
     "config": allowed({"errors", "ports"}, "pydantic"),
     "failpoints": allowed({"errors"}),
     "ff": allowed(below(1), "torch"),

@@ -175,7 +175,7 @@ class StateConfig(Section):
     journal_bytes: Count = Field(
         4 * 2**30, description="Size of the journal at most; a checkpoint is saved, and the journal pruned, in time."
     )
-    checkpoint_s: Positive = Field(300.0, description="Seconds between checkpoints.")
+    checkpoint_s: Positive = Field(300.0, description="Seconds between checkpoints; while nothing is new, none.")
     keep: Count = Field(3, description="Checkpoints kept.")
 
     @property

@@ -131,6 +131,19 @@ def test_a_full_disk_stops_acknowledgements_and_nothing_else_and_recovers(start_
         until(lambda: daemon.metrics()["ffstream_journal_stalled"] == 0)
 
 
+def test_a_disk_that_is_full_at_the_start_is_a_reason_to_try_again_and_no_damage(start_daemon, small_disk):
+    state = {**RARELY, "directory": str(small_disk / "state")}
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while ballast.write(bytes(4096)):
+            pass
+    full = start_daemon(state=state, wait=False)
+    assert full.process.wait(PATIENCE_S) == 74
+    said = full.log.read_text()
+    assert ("disk" in said, "Traceback" in said, "restore" in said) == (True, False, False)
+    (small_disk / "ballast").unlink()
+    assert start_daemon(state=state).stop() == 0
+
+
 def _feed(client, images, labels):
     for start in range(0, len(labels), 500):
         client.feed(images[start : start + 500], labels[start : start + 500])
@@ -151,7 +164,7 @@ def test_a_write_that_fails_ends_the_daemon_and_loses_nothing_acknowledged(start
     with Client(daemon.address, feeder="line", epoch=1, timeout_s=PATIENCE_S) as client:
         feeding = threading.Thread(target=_feed_slowly, args=(client, images[:400], labels[:400]))
         feeding.start()
-        assert daemon.process.wait(PATIENCE_S) == 73
+        assert daemon.process.wait(PATIENCE_S) == 74
         assert "Input/output error" in daemon.log.read_text()
         monkeypatch.delenv(failpoints.VARIABLE)
         follow(start_daemon, daemon)

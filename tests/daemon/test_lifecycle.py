@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import os
 import signal
 import socket
@@ -13,9 +16,9 @@ from pathlib import Path
 import pytest
 import zmq
 from daemons import PATIENCE_S, counted, until
-from plain_client import CONTROL, Line, pack
+from plain_client import CONTROL, Line, command, pack
 
-from ffstream import Client, ports
+from ffstream import Client, failpoints, ports
 from ffstream.daemon.spawn import free_port
 
 
@@ -24,31 +27,97 @@ def serve(config: Path, **options):
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, **options)
 
 
-def test_sigterm_finishes_saves_and_exits_0(start_daemon, digits):
+@pytest.fixture(autouse=True)
+def attached_to_a_terminal():
+    """Let daemons start as in a terminal, though this process may have been started under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_finishes_saves_and_exits_0(start_daemon, digits, number):
     images, labels = digits
     daemon = start_daemon(by_command=True)
     with Client(daemon.address, ack="learned") as client:
         client.feed(images[:200], labels[:200])
         client.flush()
-    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.send_signal(number)
     assert daemon.process.wait(PATIENCE_S) == 0
-    assert list(daemon.config.state.directory.glob("checkpoint-*/manifest.json"))
+    (saved,) = daemon.config.state.directory.glob("checkpoint-*/manifest.json")
+    assert json.loads(saved.read_text())["samples_learned"] == 200
 
 
-def test_ctrl_c_does_the_same(start_daemon):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_it_starts_ends_it_at_once_and_leaves_nothing_half_written(start_daemon, number):
+    starting = start_daemon(by_command=True, wait=False)
+    # The lock is taken before torch is loaded, which takes seconds.
+    until((starting.config.state.directory / "lock").exists)
+    starting.process.send_signal(number)
+    assert starting.process.wait(PATIENCE_S) == 0
+    assert "stopped while starting" in starting.log.read_text()
+    assert "ready" not in starting.log.read_text()
+    assert [path.name for path in starting.config.state.directory.iterdir()] == ["lock"]
+    again = start_daemon(directory=starting.config.state.directory)
+    assert again.stop() == 0
+
+
+def test_a_signal_while_it_loads_its_state_ends_it_at_once(start_daemon, monkeypatch):
+    first = start_daemon()
+    assert first.stop() == 0
+    # A pipe in place of a file is never read to its end: loading takes for ever.
+    (saved,) = first.config.state.directory.glob("checkpoint-*")
+    (saved / "manifest.json").unlink()
+    os.mkfifo(saved / "manifest.json")
+    loading = start_daemon(directory=first.config.state.directory, wait=False)
+    until(lambda: _says(loading, "loading"))
+    loading.process.terminate()
+    assert loading.process.wait(PATIENCE_S) == 0
+    assert "stopped while starting" in loading.log.read_text()
+
+
+def _says(daemon, text):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return daemon.get("/readyz") == (503, f"{text}\n")
+
+
+def test_under_nohup_the_end_of_the_terminal_does_not_stop_it(start_daemon):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     daemon = start_daemon(by_command=True)
-    daemon.process.send_signal(signal.SIGINT)
-    assert daemon.process.wait(PATIENCE_S) == 0
+    daemon.process.send_signal(signal.SIGHUP)
+    with Client(daemon.address) as client:
+        assert not client.control("hold")["stopping"]
+    assert daemon.stop() == 0
 
 
-def test_a_second_signal_ends_at_once(start_daemon):
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ((signal.SIGTERM, signal.SIGINT), {128 + signal.SIGTERM, 128 + signal.SIGINT}),
+        # As a terminal does when it is closed, and systemd under SendSIGHUP=.
+        ((signal.SIGHUP, signal.SIGHUP), {0}),
+        ((signal.SIGTERM, signal.SIGHUP), {0}),
+    ],
+)
+def test_a_second_signal_ends_it_at_once_unless_it_is_the_terminals(start_daemon, signals, code):
     daemon = start_daemon(by_command=True)
     # Stopped with SIGSTOP it can finish nothing, so both signals wait for it together.
     daemon.process.send_signal(signal.SIGSTOP)
-    daemon.process.send_signal(signal.SIGTERM)
-    daemon.process.send_signal(signal.SIGINT)
+    for number in signals:
+        daemon.process.send_signal(number)
     daemon.process.send_signal(signal.SIGCONT)
-    assert daemon.process.wait(PATIENCE_S) in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert daemon.process.wait(PATIENCE_S) in code
+
+
+def test_a_signal_behind_the_command_to_stop_does_not_cut_the_saving_short_and_the_next_does(start_daemon, monkeypatch):
+    monkeypatch.setenv(failpoints.VARIABLE, "checkpoint.rename:stall")
+    daemon = start_daemon()
+    command(daemon, "shutdown")
+    daemon.process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        daemon.process.wait(1)
+    daemon.process.terminate()
+    assert daemon.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
 
 
 def test_replies_that_nobody_reads_do_not_keep_it_from_ending(start_daemon):
@@ -200,6 +269,26 @@ def test_health_is_ready_and_live_once_it_serves(daemon):
     assert daemon.get("/livez") == (200, "ok\n")
 
 
-def test_a_checkpoint_is_saved_on_the_period(start_daemon):
+def test_checkpoints_are_saved_on_the_period_while_it_learns_and_none_while_nothing_is_new(start_daemon, digits):
+    images, labels = digits
     daemon = start_daemon(state={"checkpoint_s": 0.2})
-    until(lambda: daemon.metrics().get('ffstream_checkpoints_total{outcome="saved"}', 0) >= 2)
+    with Client(daemon.address, ack="learned") as client:
+        while counted(daemon, "checkpoints", outcome="saved") < 2:
+            client.feed(images[:100], labels[:100])
+            client.flush()
+        assert daemon.metrics()["ffstream_unsaved_seconds"] < 60
+        client.control("hold")
+        saved_at = "ffstream_checkpoint_timestamp_seconds"
+        # What hold changed is saved, and that was the last.
+        until(lambda: daemon.metrics()["ffstream_holding"] == 1 and daemon.metrics()["ffstream_unsaved_seconds"] == 0)
+        before = counted(daemon, "checkpoints", outcome="saved"), daemon.metrics()[saved_at]
+        time.sleep(1)
+        assert (counted(daemon, "checkpoints", outcome="saved"), daemon.metrics()[saved_at]) == before
+    assert abs(before[1] - time.time()) < 60
+    assert daemon.stop() == 0
+    kept = sorted(daemon.config.state.directory.glob("checkpoint-*"))
+    again = start_daemon(directory=daemon.config.state.directory)
+    # The time of the last checkpoint is that of the one that it started from.
+    assert again.metrics()[saved_at] == json.loads((kept[-1] / "manifest.json").read_text())["saved_at"]
+    assert again.stop() == 0
+    assert sorted(daemon.config.state.directory.glob("checkpoint-*")) == kept
