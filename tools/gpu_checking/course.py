@@ -27,6 +27,8 @@ from gpu_checking.stages import STAGES, Site, Stage
 
 # A stage that does not look at the clock between two cases is ended after this many times its budget.
 PATIENCE = 1.5
+# Lines of a daemon's log that are kept where a stage fails.
+LAST_WORDS = 40
 
 
 def main(
@@ -136,6 +138,8 @@ def _live(name: str, site: Site, budget_s: float, sender: Connection[Row | str, 
                     break
     except Exception as error:  # noqa: BLE001  whatever ends a stage is what it reports, and no other stage's matter
         traceback.print_exc()
+        for daemon in site.folder.rglob("*.log"):
+            print(f"--- {daemon.name}", *daemon.read_text().splitlines()[-LAST_WORDS:], sep="\n")
         status = f"{type(error).__name__}: {error}"
     sender.send(status)
 
