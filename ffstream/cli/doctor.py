@@ -27,6 +27,7 @@ def doctor(
     Exit codes: 0 a daemon runs, perhaps slower than it could; 1 something must be done first.
     """
     import json
+    import logging
     from dataclasses import asdict
 
     from rich.console import Console
@@ -34,6 +35,8 @@ def doctor(
     from ffstream import __version__
     from ffstream.doctor import examine
 
+    # What torch says to itself while it compiles is no finding.
+    logging.getLogger("torch").setLevel(logging.ERROR)
     found = []
     with Console(stderr=True).status("looking"):
         for finding in examine(config):

@@ -115,13 +115,13 @@ def check_threads(engine: EngineConfig) -> Finding:
 
 def check_cache() -> Finding:
     """See whether what is compiled can be kept for the next start."""
-    folder = Path(cache_dir())
     try:
+        folder = Path(cache_dir())
         with tempfile.TemporaryFile(dir=folder):
             pass
         used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     except OSError as error:
-        found = f"{folder} cannot be used: {error.strerror}; each start compiles anew, or cannot"
+        found = f"{error.filename} cannot be used: {error.strerror}; each start compiles anew, or cannot"
         return Finding("cache", "warn", found, "set TORCHINDUCTOR_CACHE_DIR to a folder that can be written")
     return Finding("cache", "ok", f"{folder} holds {size(used)} of what was compiled")
 

@@ -84,7 +84,8 @@ def check_space(state: StateConfig, checkpoint_bytes: int) -> Finding:
     # One checkpoint is written before the oldest is removed.
     checkpoints = (state.keep + 1) * checkpoint_bytes
     needed = checkpoints + (state.journal_bytes if state.journal else 0)
-    found = f"{size(free)} are free and {size(used)} used; the journal and {state.keep} checkpoints take up to {size(needed)}"
+    takes = f"the journal and {state.keep} checkpoints take up to {size(needed)}"
+    found = f"{size(free)} are free and {size(used)} used; {takes}"
     if free + used < checkpoints:
         return Finding("space", "fail", found, "free some space, or set state.directory to another disk")
     if free + used < needed:

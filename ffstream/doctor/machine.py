@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import resource
 import time
@@ -49,7 +50,7 @@ def check_clock(phases: PhasesConfig) -> Finding:
     if time.time() < installed - 86_400:
         return Finding("clock", "fail", f"it is {now}, before ffstream was installed", "set the system's clock")
     if _synchronised() is False:
-        needs = "the schedule sleeps by it" if phases.schedule == "clock" else "feeders that start anew are told by it"
+        needs = "the schedule sleeps by it" if phases.schedule == "clock" else "feeders that restart are numbered by it"
         found = f"it is {now}, and nothing keeps the clock right; {needs}"
         return Finding("clock", "warn", found, "run chrony or systemd-timesyncd on this machine or its host")
     kept = "synchronised" if _synchronised() else "whether it is synchronised cannot be told"
@@ -63,10 +64,8 @@ def check_files(server: ServerConfig) -> Finding:
     found = f"the process may open {limit} files; {server.feeders} feeders (server.feeders) take about {needed}"
     if limit == resource.RLIM_INFINITY or limit >= needed:
         return Finding("open files", "ok", found)
-    raised = (
-        f"ulimit -n {needed}" if most == resource.RLIM_INFINITY or most >= needed else "raise the hard limit as well"
-    )
-    return Finding("open files", "warn", found, f"raise the limit ({raised}; LimitNOFILE= in a systemd unit)")
+    hard = "" if most == resource.RLIM_INFINITY or most >= needed else f", once its hard limit of {most} is raised"
+    return Finding("open files", "warn", found, f"ulimit -n {needed}{hard}; in a systemd unit, LimitNOFILE={needed}")
 
 
 def _daemon(server: ServerConfig) -> int | None:
@@ -81,14 +80,15 @@ def _daemon(server: ServerConfig) -> int | None:
 def _holders(wanted: range) -> Iterator[tuple[int, str]]:
     """Find the processes that listen on ports, by number and name; those of other users are seen by root alone."""
     inodes = set(_listening(wanted))
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {str(link.readlink()) for link in (process / "fd").iterdir()} if inodes else set()
-            if links & inodes:
-                yield int(process.name), (process / "comm").read_text().strip()
-        except OSError:
-            # Of another user, or gone meanwhile.
-            continue
+    found = set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*") if inodes else ():
+        # Of another user, or gone meanwhile.
+        with contextlib.suppress(OSError):
+            if str(descriptor.readlink()) in inodes:
+                found.add(descriptor.parents[1])
+    for process in found:
+        with contextlib.suppress(OSError):
+            yield int(process.name), (process / "comm").read_text().strip()
 
 
 def _listening(wanted: range) -> Iterator[str]:

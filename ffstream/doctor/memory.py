@@ -116,12 +116,13 @@ def _limit() -> int:
     return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_of_groups())
 
 
-def _of_groups() -> Iterator[int]:
+def _of_groups(root: Path = Path("/")) -> Iterator[int]:
     """Find the limits of the control groups that this process is in, and of those above them."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    groups = root / "proc/self/cgroup"
+    for line in groups.read_text().splitlines() if groups.exists() else []:
         _, controllers, path = line.split(":", 2)
         if controllers in ("", "memory"):
-            top = Path("/sys/fs/cgroup") / controllers
+            top = root / "sys/fs/cgroup" / controllers
             group = top / path.lstrip("/")
             for folder in (group, *(above for above in group.parents if above.is_relative_to(top))):
                 for file in ("memory.max", "memory.limit_in_bytes"):
