@@ -31,7 +31,7 @@ def start(out: Path, *arguments: str, **environment: str) -> subprocess.Popen[st
 
 def check(out: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     process = start(out, *arguments, **environment)
-    said, errors = process.communicate(timeout=580)
+    said, errors = process.communicate(timeout=880)
     return process.returncode, said + errors
 
 
@@ -40,7 +40,7 @@ def stages(out: Path) -> dict[str, dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_dry_run_goes_through_all_stages_and_writes_their_figures(tmp_path):
     code, said = check(tmp_path / "out")
     found = stages(tmp_path / "out")
@@ -57,7 +57,7 @@ def test_a_dry_run_goes_through_all_stages_and_writes_their_figures(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_stage_that_fails_says_why_and_the_others_go_on(tmp_path):
     code, said = check(tmp_path / "out", "--only", "smoke", "--only", "graphs", FFSTREAM_FAILPOINT="step.begin@1:kill")
     found = stages(tmp_path / "out")
