@@ -46,7 +46,7 @@ FLOORS = [
     {"ff", "wire", "data"},
     {"stream"},
     {"daemon", "client", "measuring"},
-    {"experiments", "bench", "inspection"},
+    {"experiments", "bench", "inspection", "doctor"},
     {"cli", "__main__"},
 ]
 
@@ -73,6 +73,7 @@ HOUSE = {
     "experiments": allowed(below(4), "numpy pydantic torch safetensors", lazily="matplotlib sklearn"),
     "bench": allowed(below(4), "numpy torch sklearn matplotlib rich"),
     "inspection": allowed(below(4), "torch", lazily="matplotlib sklearn"),
+    "doctor": allowed(below(4), "torch"),
     "cli": allowed(below(5), "numpy typer rich"),
     "__main__": allowed({"cli"}),
 }

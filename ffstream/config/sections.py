@@ -127,6 +127,11 @@ class EngineConfig(Section):
     compile: bool = Field(
         True, description="Fuse the work between the products with torch.compile before the daemon is ready."
     )
+    cuda_graphs: bool = Field(
+        False,
+        description="Replay sweeps of at most 128 rows on a GPU as CUDA graphs, which launch all kernels at once; "
+        "without effect on a CPU, and on a network with a read-out, dreams, a counter or stochastic rounding.",
+    )
     max_wait_ms: float = Field(
         2.0, ge=0, allow_inf_nan=False, description="How long a step may wait for its batch to fill; 0 never waits."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ def bind(config: ServerConfig) -> Sockets:
 
         def bound(kind: int, offset: int, frame_bytes: int) -> zmq.Socket[bytes]:
             made = context.socket(kind)
+            undo.callback(made.close, 0)
             made.set(zmq.MAXMSGSIZE, frame_bytes)
             made.set(zmq.RCVHWM, INCOMING)
             made.set(zmq.SNDHWM, EVENTS if kind == zmq.XPUB else REPLIES)
@@ -140,7 +142,10 @@ def _bind(config: ServerConfig, offset: int, attempt: Callable[[str], object]) -
     try:
         attempt(f"{host}:{port}")
     except (OSError, zmq.ZMQError) as error:
-        raise BindError(
-            f"{host}:{port} cannot be bound: {error.strerror}; stop what uses it, or set server.port "
-            f"(the daemon takes the ports {config.port} to {config.port + ports.HTTP})"
-        ) from error
+        # Of a name that is no address of this machine, ZeroMQ says that there is no such device.
+        if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
+            advice = "set server.host to an address of this machine"
+        else:
+            last = config.port + ports.HTTP
+            advice = f"stop what uses it, or set server.port (the daemon takes the ports {config.port} to {last})"
+        raise BindError(f"{host}:{port} cannot be bound: {error.strerror}; {advice}") from error

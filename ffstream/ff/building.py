@@ -33,6 +33,11 @@ def make_layers(
     return [_layer(network, optimizer, layer, below, generator, device, dtype) for layer, below in _levels(network)]
 
 
+def weight_shapes(network: NetworkConfig) -> list[tuple[int, int]]:
+    """Return the shape (u, i) of each layer's weights, without making them."""
+    return [_weight_shape(layer, below) for layer, below in _levels(network)]
+
+
 def make_dreams(network: NetworkConfig, dreams: DreamsConfig, device: torch.device) -> Dreams:
     """Make the dreams of a network, which has learned nothing to dream of yet."""
     first = network.stack[0]
@@ -62,6 +67,11 @@ def _grid(layer: LayerConfig, below: tuple[int, int, int]) -> Grid:
     return Grid(*_field(layer, below).places, layer.units, layer.regions, layer.kind == "convolution")
 
 
+def _weight_shape(layer: LayerConfig, below: tuple[int, int, int]) -> tuple[int, int]:
+    fan_in = math.prod(below) if layer.kind == "dense" else _field(layer, below).inputs
+    return _grid(layer, below).size if layer.kind == "local" else layer.units, fan_in
+
+
 def _field(layer: LayerConfig, below: tuple[int, int, int]) -> Field:
     return Field(below, layer.kernel, layer.stride, layer.padding)
 
@@ -76,8 +86,7 @@ def _layer(
     dtype: torch.dtype,
 ) -> Layer:
     grid = _grid(layer, below)
-    fan_in = math.prod(below) if layer.kind == "dense" else _field(layer, below).inputs
-    units = grid.size if layer.kind == "local" else layer.units
+    units, fan_in = _weight_shape(layer, below)
     weight = (torch.randn(units, fan_in, generator=generator) / fan_in**0.5).to(device)
     if layer.kind == "dense":
         weight = arrange(weight, dtype)
