@@ -9,6 +9,7 @@ import typer
 
 from ffstream.cli.deprivation import sleep_deprivation
 from ffstream.cli.experiment_dreams import dreams
+from ffstream.cli.experiment_steps import steps
 from ffstream.cli.measuring import Measuring, Results, bar, count_seeds, goes_on, load_data, names, net_of
 from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Net, Out, Quick, Seeds
 from ffstream.cli.separation import phase_separation
@@ -28,6 +29,7 @@ experiment = typer.Typer(
 experiment.command(cls=Measuring)(sleep_deprivation)
 experiment.command(cls=Measuring)(phase_separation)
 experiment.command(cls=Measuring)(dreams)
+experiment.command(cls=Measuring)(steps)
 
 # What `goodness` holds against each other, in [network].
 KEYS = ("goodness", "activation")

@@ -90,8 +90,9 @@ class NetworkConfig(Section):
     )
     assemblies: Literal["disjoint", "random", "learned"] = Field(
         "disjoint",
-        description="Under assembly coding: each label owns units of its own, or a random share; or it learns, from "
-        "units of its own on, how much each unit of each region speaks for it or against it.",
+        description="Under assembly coding: each label owns units of its own (where there are more labels than units, "
+        "a random share), or a random share; or it learns, from units of its own on, how much each unit of each region "
+        "speaks for it or against it.",
     )
     assembly_share: Share = Field(0.3, description="Share of the units that a random assembly has.")
     activation: Activation = Field("relu", description="What a unit makes of its inputs.")
@@ -222,21 +223,12 @@ class NetworkConfig(Section):
                 )
         return self
 
-    def _check_owners(self, i: int, layer: LayerConfig, places: int) -> None:
-        """Refuse a layer whose labels cannot each own units."""
-        units = layer.units
-        if layer.kind == "local":
-            units *= 1 if layer.regions == 0 else places // layer.regions**2
-        if self.coding == "assembly" and self.assemblies != "random" and self.labels > units:
-            raise ValueError(f"layers[{i}]: {self.labels} labels cannot own disjoint assemblies among {units} units")
-
     @model_validator(mode="after")
     def _fields_fit_the_image(self) -> Self:
         _, height, width = self.image
         for i, layer in enumerate(self.stack):
             if layer.kind == "dense":
                 height = width = 1
-                self._check_owners(i, layer, 1)
                 continue
             places = [(side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in (height, width)]
             if min(places) < 1:
@@ -245,7 +237,6 @@ class NetworkConfig(Section):
                 raise ValueError(
                     f"layers[{i}]: {places[0]} x {places[1]} places do not part into {layer.regions} evenly"
                 )
-            self._check_owners(i, layer, places[0] * places[1])
             height, width = (side // layer.pool for side in places)
             if min(height, width) < 1:
                 raise ValueError(

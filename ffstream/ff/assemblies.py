@@ -23,5 +23,5 @@ def random_assemblies(labels: int, units: int, share: float, generator: torch.Ge
 
 def whole(units: int, *, half: bool) -> tuple[Tensor, int]:
     """Return the share (1, u) of each unit in a mean over all, or over the first half, and how many have one."""
-    size = units // 2 if half else units
+    size = max(1, units // 2) if half else units
     return functional.pad(torch.full((1, size), 1 / size), (0, units - size)), size

@@ -179,13 +179,17 @@ def _coding(
 
 def _assembly(network: NetworkConfig, grid: Grid, generator: torch.Generator, device: torch.device) -> Coding:
     labels, (_, units) = network.labels, grid.region
-    if network.assemblies == "random" or labels > units:
+    # More labels than units cannot each own one.
+    run = 0 if network.assemblies == "random" or labels > units else units // labels
+    if run:
+        membership = disjoint_assemblies(labels, units)
+    else:
         membership = random_assemblies(labels, units, network.assembly_share, generator)
-        return Assembly(membership.to(device), int((membership[0] > 0).sum()))
-    membership, run = disjoint_assemblies(labels, units), units // labels
     if network.assemblies == "learned":
         regions = max(1, grid.places if grid.regions == 0 else grid.regions**2)
         return LearnedAssembly((membership * units).repeat(1, regions).to(device), regions)
+    if not run:
+        return Assembly(membership.to(device), int((membership[0] > 0).sum()))
     if grid.alike:
         return Assembly(membership.to(device), run, run)
     # Units of an image's places are dealt, so that no label owns a part of the image.

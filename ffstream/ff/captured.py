@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ffstream.ff.lesson import Lesson
 from ffstream.ff.network import Network
+from ffstream.ff.rounding import Stochastic
 from ffstream.ff.scores import Scores
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Captured:
         network = self.network
         if lesson is None:
             return len(rows), network.read
-        rates = tuple(rule.rate for layer in network.layers for rule in (layer.rule, layer.label_rule) if rule)
+        rates = tuple(rule.rate for layer in network.layers for rule in layer.rules)
         facts = len(lesson.labels), lesson.phase, lesson.scored, lesson.sham, lesson.dreamed
         return len(rows), network.flow, id(generator), facts, rates
 
@@ -104,5 +105,5 @@ def _stays_on_the_device(network: Network) -> bool:
         network.readout is None
         and network.dreams is None
         and network.counter is None
-        and network.optimizer.rounding != "stochastic"
+        and not any(isinstance(rule.weight, Stochastic) for layer in network.layers for rule in layer.rules)
     )

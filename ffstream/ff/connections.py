@@ -95,8 +95,8 @@ class Field:
 
     def energy(self, x: Tensor) -> Tensor:
         """Return the largest mean square of a window of inputs (n, p, i); (n,)."""
-        squares = self.images(x.float()).square().mean(1, keepdim=True)
-        return functional.avg_pool2d(squares, self.kernel, self.stride, self.padding).view(len(x), -1).amax(1)
+        squares = functional.pad(self.images(x.float()).square().mean(1, keepdim=True), (self.padding,) * 4)
+        return functional.avg_pool2d(squares, self.kernel, self.stride).view(len(x), -1).amax(1)
 
 
 class Local:
