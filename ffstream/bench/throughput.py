@@ -14,8 +14,8 @@ from ffstream.bench.peers import Peer
 from ffstream.bench.timing import interleave
 from ffstream.config import OptimizerConfig
 from ffstream.ff.lesson import Lesson, Phase
+from ffstream.ff.measured import dtype_of
 from ffstream.ff.network import Network
-from ffstream.ff.products import dtype_of
 from ffstream.measuring.nets import LABELS, NETS, Backprop, network_of, widths
 
 __all__ = ["BATCHES", "NETS", "PRECISIONS", "RULES", "measure", "measure_peer"]
