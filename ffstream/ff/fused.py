@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -134,8 +133,7 @@ def _cause(error: Exception) -> str:
         error = inner
     if type(error).__name__ == "InvalidCxxCompiler":
         return "no C++ compiler works here; install g++, or name one in CXX"
-    # A C++ compiler that fails has its own say, after the command that it was given.
-    lines = str(getattr(error, "output", error)).splitlines()
-    told = next((line for line in lines if "error: " in line), " ".join(lines))
-    short = textwrap.shorten(f"{type(error).__name__}: {told}", TOLD, placeholder=" …")
-    return f"{short}; engine.compile = false does not try"
+    # What a C++ compiler says comes after the command that it was given, which is long.
+    said = " ".join((str(getattr(error, "output", "")) or str(error)).split())
+    told = said[max(0, said.find("error: ")) :][:TOLD]
+    return f"{type(error).__name__}: {told}; engine.compile = false does not try"

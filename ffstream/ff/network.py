@@ -12,6 +12,7 @@ from ffstream.config import DreamsConfig, NetworkConfig, OptimizerConfig
 from ffstream.config.network import Prediction
 from ffstream.errors import NotCompiled
 from ffstream.ff.building import make_dreams, make_layers
+from ffstream.ff.connections import Dense
 from ffstream.ff.counter import Counter
 from ffstream.ff.flow import Entry, Passed, flow, part, read
 from ffstream.ff.fused import Compiled
@@ -53,6 +54,8 @@ class Network:
         How labels are predicted.
     centre
         (i,): running mean of the normalised rows.
+    compiled
+        The compiled loops, where there are any.
     trust
         What a layer's negative labels make of the goodness summed so far: its mean, or nothing.
     spans
@@ -122,9 +125,19 @@ class Network:
         self.run(compiled=True)
 
     def run(self, *, compiled: bool) -> None:
-        """Sweep by the compiled loops, or by the loops as they are written; the results differ by rounding."""
+        """Sweep by the compiled loops, where there are any, or as they are written; the results differ by rounding."""
         loops = self.compiled if compiled else None
         self.flow, self.read = (flow, read) if loops is None else (loops.flow, loops.read)
+
+    @property
+    def runs_compiled(self) -> bool:
+        """Whether it sweeps by compiled loops."""
+        return self.flow is not flow
+
+    def products(self) -> list[str]:
+        """Return how each layer is multiplied: a way, or three by the number of rows; convolutions as torch does."""
+        connections = [layer.connection for layer in self.layers]
+        return [str(connection.plan) if isinstance(connection, Dense) else "torch" for connection in connections]
 
     def anneal(self, share: float) -> None:
         """Set the step size of every rule, and of the read-out, to a share of the configured one."""

@@ -56,6 +56,9 @@ class Plan(NamedTuple):
         """Return the way for so many rows."""
         return self.few if rows < 16 else self.some if rows < 49 else self.many
 
+    def __str__(self) -> str:
+        return self.few.value if self.few == self.some == self.many else "/".join(self)
+
     @property
     def plain(self) -> bool:
         """Whether one product of torch's own serves every number of rows, so that a compiler may see it."""
