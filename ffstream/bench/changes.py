@@ -61,6 +61,7 @@ def measure(folder: Path, net: tuple[int, ...], steps: int, seconds: float) -> F
     config = config.model_copy(update={"phases": phases})
     due = arrivals(QUERIES_PER_SECOND, seconds)
     with spawn(config, folder) as daemon, feeding(daemon.address, net[0], float("inf")):
+        daemon.wait_compiled()
         time.sleep(SETTLE_S)
         with Client(daemon.address) as client:
             begun = _Begun(client)

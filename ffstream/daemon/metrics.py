@@ -31,6 +31,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         build = self._add(Gauge, "build_info", "Constant 1, labelled with versions.", "version", "python", "torch")
         build.labels(__version__, platform.python_version(), str(torch.__version__)).set(1)
+        sweeps = "device", "precision", "threads", "loop"
+        self.backend = self._add(Gauge, "backend_info", "Constant 1, labelled with what sweeps run on.", *sweeps)
+        self._backend: tuple[object, ...] = ()
         self.received = self._add(Counter, "samples_received", "Samples taken in, by channel.", "channel")
         self.learned = self._add(Counter, "samples_learned", "Samples learned from.")
         self.unlabelled = self._add(Counter, "samples_unlabelled", "Those of them that had no label.")
@@ -115,6 +118,13 @@ class Metrics:
 
     def on_report(self, report: Report) -> None:
         """Refresh the gauges."""
+        backend = report.backend
+        labels = backend.device, backend.precision, backend.threads, backend.loop
+        # Only when it has changed: whoever reads in between would find none.
+        if labels != self._backend:
+            self._backend = labels
+            self.backend.clear()
+            self.backend.labels(*labels).set(1)
         for phase in Phase:
             self.phase.labels(phase.value).set(report.phase is phase)
         for override in Override:

@@ -43,6 +43,9 @@ HEALTHY = {
     'ffstream_messages_rejected_total{socket="queries", code="busy"}': "7x300",
     'ffstream_prequential_accuracy{over="window"}': "0.95 0.93x300",
     'ffstream_checkpoints_total{outcome="failed"}': "1x300",
+    # A minute after a first start.
+    'ffstream_backend_info{loop="compiling"}': "1x4 _x300",
+    'ffstream_backend_info{loop="compiled"}': "_x4 1x300",
     # Its age is 0: promtool's clock begins at 0 as well.
     "ffstream_checkpoint_timestamp_seconds": "0+15x300",
 }
@@ -54,6 +57,7 @@ ILL = {
     "FFStreamAccuracyFell": (65, {'ffstream_prequential_accuracy{over="window"}': "0.95x240 0.7x60"}),
     "FFStreamCheckpointFailing": (12, {'ffstream_checkpoints_total{outcome="failed"}': "1x20 2x280"}),
     "FFStreamCheckpointOld": (30, {"ffstream_checkpoint_timestamp_seconds": "0x300"}),
+    "FFStreamUncompiled": (20, {'ffstream_backend_info{loop="failed"}': "1x300"}),
     "FFStreamDiskFull": (12, {"ffstream_journal_stalled": "1x300"}),
     "FFStreamSampleQuarantined": (12, {"ffstream_samples_quarantined_total": "1x300"}),
 }
