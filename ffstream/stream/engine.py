@@ -193,7 +193,8 @@ class Engine:
             now = time.monotonic()
             if now - self._told_at > TELL_S:
                 self._told_at = now
-                log.info("catching up: %d of %d records", recovery.done, recovery.total)
+                waits = ", the next waits for the compiler" if recovery.waiting else ""
+                log.info("catching up: %d of %d records%s", recovery.done, recovery.total, waits)
             if recovery.waiting or now - self.alive_at >= REPLAY_S:
                 break
         else:
