@@ -10,6 +10,7 @@
     │   ├── CheckpointError  a checkpoint is damaged or belongs to another network
     │   └── JournalError     the journal is damaged, or does not continue the checkpoint
     ├── CatchingUp           the daemon replays its journal, and does this only afterwards
+    ├── NotCompiled          the loop through the layers could not be compiled
     ├── WireError            a message does not follow docs/protocol.md
     ├── SourceError          a file or data set to feed cannot be read
     ├── InstallError         a library that is installed cannot be used
@@ -80,6 +81,10 @@ class CatchingUp(FFStreamError):
     """The daemon is replaying its journal after a crash."""
 
     exit_code = 75
+
+
+class NotCompiled(FFStreamError):
+    """The loop through the layers could not be compiled, and runs as it is written."""
 
 
 class WireError(FFStreamError):

@@ -80,6 +80,8 @@ HOUSE = {
 # Parts of the standard library that a room must do without.
 WITHOUT = {
     "ff": {"asyncio", "concurrent", "datetime", "random", "socket", "threading", "time"},
+    # It times products against each other.
+    "ff/measured.py": {"asyncio", "concurrent", "datetime", "random", "socket", "threading"},
     "wire": {"asyncio", "socket", "threading", "time"},
     "stream": {"asyncio", "http", "socket"},
     "stream/phases.py": {"asyncio", "datetime", "http", "socket", "threading", "time"},

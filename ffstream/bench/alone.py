@@ -6,6 +6,7 @@ import time
 
 from ffstream.bench.load import samples
 from ffstream.config import Config
+from ffstream.daemon.spawn import keep_kernels
 from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.engine import Engine
 from ffstream.stream.inbox import Inbox, SampleBatch
@@ -29,14 +30,16 @@ class Alone:
     def __init__(self, config: Config) -> None:
         server, state = config.server, config.state
         state.directory.mkdir(parents=True)
+        keep_kernels()
         self.config = config
         self._inbox, self._outbox = Inbox(server.inbox_query_rows, server.inbox_bytes), Outbox(lambda: None)
         self._journal = Journal(state.journal_file, state.journal_bytes)
         store = CheckpointStore(state.directory, state.keep)
         self._engine = Engine(config, store, self._journal, self._inbox, self._outbox)
         self._fed = 0
-        while self._engine.recovery is not None:
+        while self._engine.recovery is not None or self._engine.compilation is not None:
             self._engine.turn()
+            time.sleep(self._engine.wait_s)
 
     def rate(self, seconds: float) -> float:
         """Feed it for some seconds, and return how many new samples it learned in one."""

@@ -75,6 +75,7 @@ def measure(
     config = config.model_copy(update={"phases": phases})
     due = arrivals(QUERIES_PER_SECOND, seconds)
     with spawn(config, folder) as daemon:
+        daemon.wait_compiled()
         with feeding(daemon.address, net[0], float("inf")):
             time.sleep(SETTLE_S)
             with Client(daemon.address) as client:

@@ -50,6 +50,7 @@ class Row:
 def measure(folder: Path, net: tuple[int, ...], seconds: float) -> Iterator[Row]:
     """Measure every load and number of clients for so many seconds each."""
     with spawn(configuration(folder, net), folder) as daemon:
+        daemon.wait_compiled()
         saturated = 0.0
         for load in reversed(LOADS):
             rate = {"saturated": float("inf"), "half": saturated / 2, "idle": 0.0}[load]

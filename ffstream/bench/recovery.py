@@ -26,9 +26,9 @@ class Row:
     samples
         Samples in the journal behind the newest checkpoint.
     start_s
-        Seconds from the start of the process to the first answer, loading and compiling included.
+        Seconds from the start of the process to the first answer, loading included.
     ready_s
-        Seconds from there until the journal was replayed and samples were taken again.
+        Seconds from there until the loop was compiled, the journal replayed, and samples were taken again.
     answered_meanwhile
         Queries answered in between, marked as catching up.
     longest_wait_ms
@@ -57,6 +57,7 @@ def measure(
     config = base.model_copy(update={"state": base.state.model_copy(update={"checkpoint_s": 1e6})})
     inputs, labels = samples(4_096, net[0], "uint8")
     with spawn(config, folder) as daemon, Client(daemon.address, ack="learned") as client:
+        daemon.wait_compiled()
         client.feed(inputs[:MESSAGE_SAMPLES], labels[:MESSAGE_SAMPLES])
         client.flush()
         client.control("checkpoint")

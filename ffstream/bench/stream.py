@@ -115,6 +115,8 @@ def measure(
             for journal in kinds
         }
         daemons = {journal: ending.enter_context(spawn(config, folder)) for journal, config in configs.items()}
+        for daemon in daemons.values():
+            daemon.wait_compiled()
         for _ in range(ROUNDS):
             learner.append(_learn(life, configs[kinds[0]], seconds))
             advance()

@@ -15,8 +15,8 @@ from ffstream.bench.timing import interleave
 from ffstream.config import OptimizerConfig
 from ffstream.ff.captured import Captured
 from ffstream.ff.lesson import Lesson, Phase
+from ffstream.ff.measured import dtype_of
 from ffstream.ff.network import Network
-from ffstream.ff.products import dtype_of
 from ffstream.measuring.nets import LABELS, NETS, Backprop, network_of, widths
 
 __all__ = ["BATCHES", "NETS", "PRECISIONS", "RULES", "measure", "measure_peer"]
@@ -132,7 +132,7 @@ def batch_of(net: str, batch: int, device: torch.device) -> tuple[Tensor, Tensor
 
 def measure(net: str, batch: int, precision: str, rules: Sequence[str], device: torch.device) -> list[Row]:
     """Time every rule at one net, batch and precision, with backprop and the bare products in the same turns."""
-    torch._dynamo.reset()  # noqa: SLF001  has no public name; graphs of the last case would only be in the way
+    torch.compiler.reset()  # Graphs of the last case would only be in the way.
     sweepers = {rule: Sweeper(net, batch, precision, rule, (Phase.WAKE, Phase.SLEEP), device) for rule in rules}
     dtype = next(iter(sweepers.values())).network.dtype
     rows, labels = batch_of(net, batch, device)
@@ -164,7 +164,7 @@ def measure(net: str, batch: int, precision: str, rules: Sequence[str], device: 
 def measure_peer(peer: Peer, device: torch.device) -> Iterator[PeerRow]:
     """Time a peer against the sweep in the default precision of this device and in float32, both signs in a step."""
     for precision in dict.fromkeys(("float32", str(dtype_of("auto", device)).removeprefix("torch."))):
-        torch._dynamo.reset()  # noqa: SLF001  has no public name
+        torch.compiler.reset()
         sweeper = Sweeper(PEER_NET, PEER_BATCH, precision, "in_place", (Phase.TOGETHER,), device)
         step = peer.make(widths(PEER_NET), *batch_of(PEER_NET, PEER_BATCH, device), device)
         spreads = interleave({"ours": sweeper.sweep, "theirs": step}, device)

@@ -54,5 +54,7 @@ def ctl(
         return
     table = Table.grid(padding=(0, 2))
     for key, value in reply.items():
-        table.add_row(f"[dim]{key}[/]", f"{value:.4g}" if isinstance(value, float) else str(value))
+        shown = {f"{key}.{part}": held for part, held in value.items()} if isinstance(value, dict) else {key: value}
+        for label, held in shown.items():
+            table.add_row(f"[dim]{label}[/]", f"{held:.4g}" if isinstance(held, float) else str(held))
     Console().print(table)

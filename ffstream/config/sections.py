@@ -125,7 +125,8 @@ class EngineConfig(Section):
         0, ge=0, description="Threads that a product may take on a CPU; 0 leaves one core to the sockets."
     )
     compile: bool = Field(
-        True, description="Fuse the work between the products with torch.compile before the daemon is ready."
+        True,
+        description="Fuse the work between the products with torch.compile, beside the work, when the daemon is ready.",
     )
     cuda_graphs: bool = Field(
         False,

@@ -32,6 +32,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         build = self._add(Gauge, "build_info", "Constant 1, labelled with versions.", "version", "python", "torch")
         build.labels(__version__, platform.python_version(), str(torch.__version__)).set(1)
+        sweeps = "device", "precision", "threads", "loop"
+        self.backend = self._add(Gauge, "backend_info", "Constant 1, labelled with what sweeps run on.", *sweeps)
+        self._backend: tuple[object, ...] = ()
         self.received = self._add(Counter, "samples_received", "Samples taken in, by channel.", "channel")
         self.learned = self._add(Counter, "samples_learned", "Samples learned from.")
         self.unlabelled = self._add(Counter, "samples_unlabelled", "Those of them that had no label.")
@@ -74,7 +77,15 @@ class Metrics:
         self.journal_bytes = self._add(Gauge, "journal_bytes", "Size of the journal.")
         self.journal_stalled = self._add(Gauge, "journal_stalled", "1 while nothing can be taken in for want of disk.")
         self.undurable = self._add(Gauge, "samples_undurable", "Messages of samples taken in and not yet on disk.")
-        # Known labels begin at 0: a counter that is born at 1 has not risen, as Prometheus sees it.
+        # Looked up once: this is done at every sweep.
+        self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "dreamed", "query")}
+        self._steps = {phase: self.phase_steps.labels(phase.value) for phase in Phase}
+        self._queries = {outcome: self.queries.labels(outcome) for outcome in ("answered", "expired")}
+        self.events = self._add(Counter, "events", "Events published, by topic.", "topic")
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Make the counters of all known labels: one that is born at 1 has not risen, as Prometheus sees it."""
         for counter, labels in (
             (self.dropped, ("inbox_full", "no_disk", "catching_up", "stopping")),
             (self.feeder_connections, tuple(Level)),
@@ -86,11 +97,6 @@ class Metrics:
         for phase, reasons in REASONS.items():
             for reason in reasons:
                 self.phase_changes.labels(phase.value, reason)
-        # Looked up once: this is done at every sweep.
-        self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "dreamed", "query")}
-        self._steps = {phase: self.phase_steps.labels(phase.value) for phase in Phase}
-        self._queries = {outcome: self.queries.labels(outcome) for outcome in ("answered", "expired")}
-        self.events = self._add(Counter, "events", "Events published, by topic.", "topic")
 
     def on_swept(self, swept: Swept) -> None:
         """Count one sweep."""
@@ -123,6 +129,13 @@ class Metrics:
 
     def on_report(self, report: Report) -> None:
         """Refresh the gauges."""
+        backend = report.backend
+        labels = backend.device, backend.precision, backend.threads, backend.loop
+        # Only when it has changed: whoever reads in between would find none.
+        if labels != self._backend:
+            self._backend = labels
+            self.backend.clear()
+            self.backend.labels(*labels).set(1)
         for phase in Phase:
             self.phase.labels(phase.value).set(report.phase is phase)
         for override in Override:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import secrets
 import signal
 import socket
@@ -24,6 +25,8 @@ PORTS = range(10_000, 32_000)
 START_S = 120.0
 STOP_S = 60.0
 LAST_WORDS = 40
+# Compiling takes minutes on a busy machine.
+COMPILED_S = 900.0
 
 
 class Process(Protocol):
@@ -103,6 +106,22 @@ class Spawned:
             time.sleep(0.02)
         raise Unreachable(f"the daemon was not ready within {START_S:g} s; its log:\n{self._last_words()}")
 
+    def wait_compiled(self) -> None:
+        """Return when its sweeps are compiled, or run uncompiled for good: what is to be timed begins here.
+
+        Raises
+        ------
+        Unreachable
+            If that is not so within a quarter of an hour.
+        """
+        give_up = time.monotonic() + COMPILED_S
+        while time.monotonic() < give_up:
+            told = [name for name in self.metrics() if name.startswith("ffstream_backend_info")]
+            if told and 'loop="compiling"' not in told[0]:
+                return
+            time.sleep(0.1)
+        raise Unreachable(f"the daemon still compiled after {COMPILED_S:g} s; its log:\n{self._last_words()}")
+
     def stop(self) -> int:
         """Ask the daemon to finish its step, save and end; return its exit code."""
         if self.process.poll() is None:
@@ -116,9 +135,16 @@ class Spawned:
 def serve(config: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start ``ffstream serve`` on a TOML file; what it writes is added to ``log``."""
     command = [sys.executable, "-m", "ffstream", "serve", "-c", str(config)]
+    keep_kernels()
     with log.open("ab") as output:
         # S603: the command is our own.
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
+
+
+def keep_kernels() -> None:
+    """Have what this process and its daemons compile outlive them: they would lie in state directories that do not."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "ffstream"))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,9 @@ from torch._inductor.runtime.cache_dir_utils import cache_dir
 from ffstream.config import Config, EngineConfig
 from ffstream.doctor.finding import Finding, size
 from ffstream.errors import ConfigError
-from ffstream.ff import products
+from ffstream.ff.building import weight_shapes
+from ffstream.ff.measured import PRODUCTS
+from ffstream.stream.cores import available_cores
 from ffstream.stream.device import device_of, threads_of
 
 # The oldest torch that works, and the newest that was tested.
@@ -36,7 +38,7 @@ class Way(NamedTuple):
     precision
         Their type.
     product
-        What multiplies.
+        How each layer is multiplied: a way, or three by the number of rows.
     """
 
     device: torch.device
@@ -53,15 +55,10 @@ def way(config: Config) -> Way:
         If its device cannot be used here.
     """
     device = device_of(config.engine.device)
-    precision = products.dtype_of(config.network.precision, device)
-    if device.type != "cpu":
-        product = "cuBLAS"
-    elif precision != torch.float32 or (products.ONEDNN and not products.BY_INTEL):
-        product = "oneDNN"
-    else:
-        has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]  # has no annotations
-        product = "MKL" if has_mkl else "torch's own BLAS"
-    return Way(device, precision, product)
+    torch.set_num_threads(threads_of(config.engine.threads))
+    precision = PRODUCTS.dtype(config.network.precision, device)
+    plans = [str(PRODUCTS.plan(*shape, precision, device)) for shape in weight_shapes(config.network)]
+    return Way(device, precision, ", ".join(dict.fromkeys(plans)))
 
 
 def check_torch() -> Finding:
@@ -97,14 +94,14 @@ def check_precision(config: Config) -> Finding:
         return Finding("precision", "fail", "not known without a device", "see the line about the device")
     name = str(precision).removeprefix("torch.")
     found = f"{name} ({config.network.precision}), multiplied by {product}"
-    if precision == torch.bfloat16 != products.dtype_of("auto", device):
+    if precision == torch.bfloat16 != PRODUCTS.dtype("auto", device):
         return Finding("precision", "warn", f"{found}; this device multiplies float32 faster", _SET_PRECISION)
     return Finding("precision", "ok", found)
 
 
 def check_threads(engine: EngineConfig) -> Finding:
     """Compare the threads of a product with the cores."""
-    threads, cores = threads_of(engine.threads), _cores()
+    threads, cores = threads_of(engine.threads), available_cores()
     found = f"a product takes {threads} of {cores:g} cores"
     if threads > cores:
         return Finding("threads", "warn", f"{found}, so that they wait for each other", "set engine.threads to 0")
@@ -154,11 +151,6 @@ def check_compiler(config: Config) -> Finding:
 
 _SET_PRECISION = 'set network.precision to "auto"'
 _INSTALL = "install a C++ compiler (apt-get install g++), or name one in CXX; engine.compile = false does without"
-
-
-def _cores() -> float:
-    """Return how many cores this process may use."""
-    return float(len(os.sched_getaffinity(0)))
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -17,8 +17,8 @@ from ffstream.experiments.recurrent import Recurrent
 from ffstream.experiments.row import Row
 from ffstream.ff.goodness import normalise
 from ffstream.ff.lesson import Lesson, Phase
+from ffstream.ff.measured import dtype_of
 from ffstream.ff.network import Network
-from ffstream.ff.products import dtype_of
 from ffstream.ff.readout import Readout
 from ffstream.measuring.nets import MOMENTS, Backprop
 

@@ -25,9 +25,9 @@ from ffstream.ff.assemblies import whole
 from ffstream.ff.connections import Dense
 from ffstream.ff.goodness import Goodness, Pool, make_goodness, normalise
 from ffstream.ff.gradients import LocalGradient
+from ffstream.ff.measured import dtype_of
 from ffstream.ff.negatives import wrong_labels
 from ffstream.ff.optim import Rule, make_rule
-from ffstream.ff.products import dtype_of
 from ffstream.ff.readout import Readout
 from ffstream.ff.rounding import LAYER_SEEDS, make_adder
 from ffstream.ff.stepsize import step_size

@@ -19,18 +19,22 @@ from ffstream.ff.grid import Grid
 from ffstream.ff.judging import Form, Running
 from ffstream.ff.labels import Assembly, Coding, Context, LearnedAssembly, Whole
 from ffstream.ff.layers import Layer
+from ffstream.ff.measured import Products
 from ffstream.ff.optim import make_rule
-from ffstream.ff.products import arrange
+from ffstream.ff.products import PLAIN, Plan
 from ffstream.ff.rounding import LAYER_SEEDS, Nearest, make_adder
 from ffstream.ff.stepsize import Bound, step_size
 
 
 def make_layers(
-    network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device, dtype: torch.dtype
+    network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device, dtype: torch.dtype, products: Products
 ) -> list[Layer]:
     """Make the layers that a configuration describes, their first weights drawn from its seed."""
     generator = torch.Generator().manual_seed(network.seed)
-    return [_layer(network, optimizer, layer, below, generator, device, dtype) for layer, below in _levels(network)]
+    return [
+        _layer(network, optimizer, layer, below, generator, device, dtype, products)
+        for layer, below in _levels(network)
+    ]
 
 
 def weight_shapes(network: NetworkConfig) -> list[tuple[int, int]]:
@@ -84,12 +88,13 @@ def _layer(
     generator: torch.Generator,
     device: torch.device,
     dtype: torch.dtype,
+    products: Products,
 ) -> Layer:
     grid = _grid(layer, below)
     units, fan_in = _weight_shape(layer, below)
     weight = (torch.randn(units, fan_in, generator=generator) / fan_in**0.5).to(device)
-    if layer.kind == "dense":
-        weight = arrange(weight, dtype)
+    plan = products.plan(units, fan_in, dtype, device) if layer.kind == "dense" else PLAIN
+    weight = plan.few.arrange(weight)
     coding = _coding(network, layer, grid, generator, device)
     adder = make_adder(weight, dtype, optimizer.rounding, int(torch.randint(LAYER_SEEDS, (), generator=generator)))
     goodness = make_goodness(
@@ -105,7 +110,7 @@ def _layer(
     ]
     form = _form(network, layer, coding, grid, goodness, Bound(crowd, degree, _counted(layer, coding, grid)))
     return Layer(
-        _connection(layer, below, adder.weight),
+        _connection(layer, below, adder.weight, plan),
         form,
         make_rule(optimizer, adder, rate),
         learned[0] if learned else None,
@@ -157,9 +162,9 @@ def _counted(layer: LayerConfig, coding: Coding, grid: Grid) -> float:
     return float(coding.pool().size * grid.region[0])
 
 
-def _connection(layer: LayerConfig, below: tuple[int, int, int], weight: Tensor) -> Connection:
+def _connection(layer: LayerConfig, below: tuple[int, int, int], weight: Tensor, plan: Plan) -> Connection:
     if layer.kind == "dense":
-        return Dense(weight)
+        return Dense(weight, plan)
     field = _field(layer, below)
     return Local(weight, field) if layer.kind == "local" else Convolution(weight, field)
 

@@ -7,7 +7,6 @@ connection, its weights are one matrix, a row for each set of weights (u, i), so
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ffstream.ff.gradients import Blocks, Factors, Formed, LocalGradient
+from ffstream.ff.products import PLAIN, Plan, multiply
 
 
 class Connection(Protocol):
@@ -32,26 +32,25 @@ class Connection(Protocol):
         """Return the gradient for slopes (m, q, places * units) at the activations of inputs (m, q, i)."""
 
 
-def multiply(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiply inputs (n, p, i) with weights (u, i); (n, p, u)."""
-    return x @ weight.T
-
-
 class Dense:
     """Every unit sees all of the layer below.
 
-    Attributes
+    Parameters
     ----------
-    multiply
-        The product, as it is written here or in the way that is fastest (``ffstream.ff.fused``).
+    weight
+        (u, i), lying in memory as the plan wants it.
+    plan
+        How it is multiplied.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, plan: Plan = PLAIN) -> None:
         self.weight = weight
-        self.multiply: Callable[[Tensor, Tensor], Tensor] = multiply
+        self.plan = plan
+        # For a compiler, which would guard each way.
+        self.plain = plan.plain
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.multiply(x, self.weight)
+        return multiply(x, self.weight, self.plan)
 
     def energy(self, x: Tensor) -> None:
         # Rows are normalised, and a unit sees all of them.

@@ -7,31 +7,26 @@ again whatever rows a sweep brings.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import logging
-from collections.abc import Callable, Iterable
-from types import FunctionType
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch._C._dynamo.eval_frame import _debug_get_cache_entry_list
-from torch._dynamo.exc import TorchDynamoException
 
-from ffstream.ff.connections import Dense
+from ffstream.errors import NotCompiled
+from ffstream.ff import internals
 from ffstream.ff.flow import Passed, Span, flow, read
 from ffstream.ff.lesson import Phase, Teaching
-from ffstream.ff.products import multiply
 
 if TYPE_CHECKING:
     from ffstream.ff.network import Network
 
-log = logging.getLogger(__name__)
-
-# Graphs kept of one function: torch's own limit is sized for a training script, a network of many widths needs more.
-GRAPHS = 256
 # Rows to which a graph of several rows serves: torch compiles some other graph beyond 2048 or 4096, by network.
 MOST = 2048
+# Characters of a cause that are told: what torch raises goes on for pages.
+TOLD = 100
 
 
 class Compiled:
@@ -45,7 +40,9 @@ class Compiled:
     def __init__(self) -> None:
         # What one layer sends on in bfloat16 the next would take unrounded, and its update rounded.
         options: dict[str, str | int | bool | Callable[..., object]] = {"emulate_precision_casts": True}
-        self._flow, self._read = (torch.compile(loop, fullgraph=True, options=options) for loop in (flow, read))
+        with _telling():
+            self._flow, self._read = (torch.compile(loop, fullgraph=True, options=options) for loop in (flow, read))
+            internals.prepare_compiler()
         self._found: dict[object, Callable[..., Passed]] = {}
 
     def flow(
@@ -58,17 +55,31 @@ class Compiled:
         """``ffstream.ff.flow.read``, compiled."""
         return self._found.get(_kind(span, x), self._read)(span, x, believed)
 
-    def rehearse(self, network: Network, phase: Phase | None, n: int) -> None:
-        """Send n rows of zeros that teach nothing through all that is compiled, as a lesson or as queries.
+    def rehearse(self, network: Network, rows: int, phases: Iterable[Phase]) -> Iterator[None]:
+        """Compile for lessons of some phases and sweeps of about so many rows, piece by piece, for whoever iterates.
 
-        No state of the network changes.
+        What is compiled for one network serves another of the same configuration, which finds it by a rehearsal of its
+        own. Rows of zeros that teach nothing are sent through; no state of the network changes.
+
+        Raises
+        ------
+        NotCompiled
+            With the cause in one line.
         """
+        lessons = [*phases] if network.looks_up else [*phases, None]
+        for phase, n in itertools.product(lessons, (max(rows, 2), 1)):
+            with _telling():
+                self._rehearse(network, phase, n)
+            yield
+
+    def _rehearse(self, network: Network, phase: Phase | None, n: int) -> None:
+        """Send n rows of zeros through all that is compiled, as a lesson or as queries."""
 
         def blank(*shape: int, rows: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
             shape = (*shape[:rows], n, *shape[rows:])
             tensor = torch.zeros(shape, dtype=dtype, device=network.device)
             if n > 1:
-                torch._dynamo.mark_dynamic(tensor, rows)  # noqa: SLF001  has no public name
+                internals.mark_dynamic(tensor, rows)
             return tensor
 
         width, labels = network.config.width, network.layers[0].form.labels
@@ -78,40 +89,19 @@ class Compiled:
                 believed = None if span.entry else blank(labels)
                 if phase is None:
                     self._read(span, x, believed)
-                    self._found[_kind(span, x)] = _last_called(read)
+                    self._keep(_kind(span, x), read)
                 else:
                     signs = blank(1) if network.config.corruption and phase is Phase.TOGETHER else network.signs(phase)
                     teaching = Teaching(blank(1, dtype=torch.int64), signs, blank(1))
                     self._flow(span, x, believed, blank(len(span.layers), labels, rows=1), teaching, torch.tensor(0))
-                    self._found[_kind(span, x, teaching)] = _last_called(flow)
+                    self._keep(_kind(span, x, teaching), flow)
             width = span.layers[-1].onward
 
-
-def fuse(network: Network, rows: int, phases: Iterable[Phase]) -> tuple[Callable[..., Passed], Callable[..., Passed]]:
-    """Compile the loops through the layers of a network, for lessons of some phases and sweeps of about so many rows.
-
-    Where there is no compiler it says so, and returns ``flow`` and ``read`` as they are written: the results are the
-    same within rounding.
-    """
-    config = torch._dynamo.config  # noqa: SLF001  has no public name
-    config.recompile_limit = GRAPHS
-    # Rows are marked as dynamic in a rehearsal. Left to itself torch makes dynamic whatever differs between two calls,
-    # as the number of targets between phases and the units between layers: judging 512 rows of 2000 units took 19 ms,
-    # not 0.5.
-    config.automatic_dynamic_shapes = False
-    compiled = Compiled()
-    try:
-        lessons = [*phases] if network.looks_up else [*phases, None]
-        for phase, n in itertools.product(lessons, (max(rows, 2), 1)):
-            compiled.rehearse(network, phase, n)
-    except TorchDynamoException as error:
-        # Its first paragraph has the cause; what follows is for those who mend torch.
-        log.warning("sweeps run uncompiled, and slower: %s", " ".join(str(error).partition("\n\n")[0].split()))
-        return flow, read
-    for layer in network.layers:
-        if isinstance(layer.connection, Dense):
-            layer.connection.multiply = multiply
-    return compiled.flow, compiled.read
+    def _keep(self, kind: object, loop: Callable[..., Passed]) -> None:
+        """Keep the graph that torch called last for calls of a kind; without one they go through torch's checks."""
+        graph = internals.last_graph(loop)
+        if graph is not None:
+            self._found[kind] = graph
 
 
 def _kind(span: Span, x: Tensor, teaching: Teaching | None = None) -> tuple[object, ...]:
@@ -125,7 +115,25 @@ def _kind(span: Span, x: Tensor, teaching: Teaching | None = None) -> tuple[obje
     return *kind, signs[0] == 1, signs[1], teaching.labels.dtype, teaching.labels.is_contiguous()
 
 
-def _last_called(loop: Callable[..., Passed]) -> Callable[..., Passed]:
-    """Return what torch made of a loop and called last, which it keeps in front; the loop where it compiles nothing."""
-    entries = _debug_get_cache_entry_list(loop.__code__)
-    return FunctionType(entries[0].code, loop.__globals__) if entries else loop
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """Make one line of whatever torch's compiler raises: what is wrong, and what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        folder = f": {error.filename}" if error.filename else ""
+        raise NotCompiled(f"{error.strerror or error}{folder}; name a writable TORCHINDUCTOR_CACHE_DIR") from error
+    except (RuntimeError, ImportError, AttributeError) as error:
+        raise NotCompiled(_cause(error)) from error
+
+
+def _cause(error: Exception) -> str:
+    """Say in one line what torch's compiler did not get over, and what to do."""
+    while (inner := getattr(error, "inner_exception", None)) is not None:
+        error = inner
+    if type(error).__name__ == "InvalidCxxCompiler":
+        return "no C++ compiler works here; install g++, or name one in CXX"
+    # What a C++ compiler says comes after the command that it was given, which is long.
+    said = " ".join((str(getattr(error, "output", "")) or str(error)).split())
+    told = said[max(0, said.find("error: ")) :][:TOLD]
+    return f"{type(error).__name__}: {told}; engine.compile = false does not try"

@@ -87,7 +87,7 @@ class Layer:
     def learn(self, verdict: Verdict, x: Tensor, taught: Tensor) -> None:
         """Learn from the first rows of inputs (n, p, i), so many as ``taught``, a scalar on the host, says."""
         slopes = verdict.delta, verdict.moved, verdict.label_weights
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_dynamo_compiling():
             self.step(x, *slopes, int(taught))
         else:
             # With what goes on, so that the compiler is done with this layer before it begins with the next: it would
@@ -158,10 +158,12 @@ class Layer:
 
     def _activate(self, x: Tensor) -> Tensor:
         """Multiply inputs (n, p, i) with the weights, in a way that a compiler can see into where that is faster."""
-        if not torch.compiler.is_compiling():
+        # ``is_compiling`` is true in every thread while one compiles.
+        if not torch.compiler.is_dynamo_compiling():
             return self.multiply(x)
-        if isinstance(self.connection, Dense) and x.shape[0] == x.shape[1] == 1 and self.weight.is_contiguous():
-            return products.multiply_one(x, self.weight)
-        if isinstance(self.connection, Dense) and not products.is_wide(self.weight):
-            return products.multiply(x, self.weight)
+        if isinstance(self.connection, Dense):
+            if x.shape[0] == x.shape[1] == 1 and self.weight.is_contiguous():
+                return products.multiply_one(x, self.weight)
+            if self.connection.plain:
+                return products.multiply_plainly(x, self.weight)
         return opaque.multiply(self._number, x, self.weight, self.form.grid.size)

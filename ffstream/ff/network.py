@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -9,16 +10,20 @@ from torch import Tensor
 
 from ffstream.config import DreamsConfig, NetworkConfig, OptimizerConfig
 from ffstream.config.network import Prediction
+from ffstream.errors import NotCompiled
 from ffstream.ff.building import make_dreams, make_layers
+from ffstream.ff.connections import Dense
 from ffstream.ff.counter import Counter
 from ffstream.ff.flow import Entry, Passed, flow, part, read
-from ffstream.ff.fused import fuse
+from ffstream.ff.fused import Compiled
 from ffstream.ff.lesson import Lesson, Phase, Teaching, lay_out
 from ffstream.ff.lookup import look_up
+from ffstream.ff.measured import PRODUCTS, Products
 from ffstream.ff.paths import count_hypotheses, count_paths, make_paths, taught_paths
-from ffstream.ff.products import dtype_of
 from ffstream.ff.readout import Readout
 from ffstream.ff.scores import Findings, Scores
+
+log = logging.getLogger(__name__)
 
 _SIGNS = {Phase.WAKE: [1.0], Phase.SLEEP: [0.0], Phase.TOGETHER: [1.0, 0.0]}
 
@@ -36,6 +41,8 @@ class Network:
         Where the weights live.
     dreams
         What sleep takes its negatives from; ``None`` is not from dreams.
+    products
+        How its layers are multiplied; by default as all others of this process.
 
     Attributes
     ----------
@@ -46,6 +53,8 @@ class Network:
         How labels are predicted.
     centre
         (i,): running mean of the normalised rows.
+    compiled
+        The compiled loops, where there are any.
     trust
         What a layer's negative labels make of the goodness summed so far: its mean, or nothing.
     spans
@@ -62,14 +71,16 @@ class Network:
         optimizer: OptimizerConfig,
         device: torch.device,
         dreams: DreamsConfig | None = None,
+        products: Products = PRODUCTS,
     ) -> None:
         self.config = network
         self.device = device
-        self.dtype = dtype_of(network.precision, device)
+        self.dtype = products.dtype(network.precision, device)
         self.prediction: Prediction = network.prediction
         self.paths = count_paths(network)
+        self.compiled: Compiled | None = None
         self.flow, self.read = flow, read
-        self.layers = make_layers(network, optimizer, device, self.dtype)
+        self.layers = make_layers(network, optimizer, device, self.dtype, products)
         self.centre = torch.zeros(network.width, device=device)
         believes = float(network.negatives == "belief")
         depths = range(len(self.layers))
@@ -89,8 +100,43 @@ class Network:
         self.spans = part(self.layers, self.trust, reads, self._entry, first_alone=self.dreams is not None)
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
-        """Compile what can be compiled, for lessons of some phases and sweeps of about so many rows; takes seconds."""
-        self.flow, self.read = fuse(self, rows, phases)
+        """Compile what can be compiled, for lessons of some phases and sweeps of about so many rows; takes seconds.
+
+        Where that fails a warning says why, and sweeps run as they are written: the results are the same within
+        rounding.
+        """
+        try:
+            self.adopt(Compiled(), rows, phases)
+        except NotCompiled as error:
+            log.warning("sweeps run uncompiled, and slower: %s", error)
+
+    def adopt(self, compiled: Compiled, rows: int, phases: Iterable[Phase]) -> None:
+        """Sweep by compiled loops from now on; what they were not compiled for yet is compiled now.
+
+        Raises
+        ------
+        NotCompiled
+            If that fails; sweeps run as before.
+        """
+        for _ in compiled.rehearse(self, rows, phases):
+            pass
+        self.compiled = compiled
+        self.run(compiled=True)
+
+    def run(self, *, compiled: bool) -> None:
+        """Sweep by the compiled loops, where there are any, or as they are written; the results differ by rounding."""
+        loops = self.compiled if compiled else None
+        self.flow, self.read = (flow, read) if loops is None else (loops.flow, loops.read)
+
+    @property
+    def runs_compiled(self) -> bool:
+        """Whether it sweeps by compiled loops."""
+        return self.flow is not flow
+
+    def products(self) -> list[str]:
+        """Return how each layer is multiplied: a way, or three by the number of rows; convolutions as torch does."""
+        connections = [layer.connection for layer in self.layers]
+        return [str(connection.plan) if isinstance(connection, Dense) else "torch" for connection in connections]
 
     def anneal(self, share: float) -> None:
         """Set the step size of every rule, and of the read-out, to a share of the configured one."""

@@ -36,6 +36,7 @@ class ForwardLife:
 
     def __init__(self, config: Config) -> None:
         self.learner = Learner(config)
+        self.learner.compile()
 
     def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
         self.learner.advance(quiet=False)

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 _DAMAGED, _PARTIAL = "damaged-", ".partial-"
 _NUMBERED = re.compile(rf"({_DAMAGED})?{PREFIX}(\d{{6,18}})(\.\d+)?")
 _GIVEN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# The journal makes and removes files under its own name whenever it likes.
-_RESERVED = (PREFIX, _DAMAGED, "journal.")
+# The journal makes and removes files under its own name whenever it likes; what else a daemon keeps may come later.
+_RESERVED = (PREFIX, _DAMAGED, "journal.", "kernels", "products.")
 
 
 class CheckpointStore:

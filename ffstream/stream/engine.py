@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, assert_never
 
 from ffstream.commands import CommandName
 from ffstream.config import Config
 from ffstream.errors import CatchingUp, StateError
 from ffstream.ff.lesson import Phase
+from ffstream.stream import measurements
 from ffstream.stream.checkpoint import CheckpointStore
+from ffstream.stream.compilation import Compilation
 from ffstream.stream.inbox import Command, Inbox, Work
 from ffstream.stream.journal import Journal
 from ffstream.stream.journaled import JournaledLearner
@@ -64,6 +66,8 @@ class Engine:
         Changes them, and writes down what it did.
     recovery
         The replay, while it goes on.
+    compilation
+        What compiles the learner's loops, while it does.
     damaged
         Why each checkpoint that did not verify was set aside at the start.
     restored_from
@@ -87,7 +91,9 @@ class Engine:
         self.outbox = outbox
         self.store = store
         self.journal = journal
-        self.learner = Learner(config)
+        products = measurements.load(store.directory)
+        self.learner = Learner(config, products)
+        measurements.save(store.directory, products)
         self.progress = Progress(config.server.feeders)
         self.failure: BaseException | None = None
         self.report: Report | None = None
@@ -97,7 +103,9 @@ class Engine:
             self.learner.restore(snapshot)
             self.progress.restore(snapshot.manifest["progress"])
         self.life = JournaledLearner(self.learner, self.progress, journal, store.directory)
-        self.recovery: Recovery | None = Recovery(self.learner, self.progress, inbox, journal, store)
+        self.recovery: Recovery | None = Recovery(
+            self.learner, self.progress, inbox, journal, store, lambda: self.compilation is not None
+        )
         self._replaying = self.recovery.steps()
         self.alive_at = self._told_at = self._sample_at = self._reported_at = time.monotonic()
         self._started_at = self.alive_at
@@ -108,15 +116,24 @@ class Engine:
         self._reporter = Reporter(self.learner)
         self._keeper = Keeper(store, journal, outbox, -1 if snapshot is None else self.progress.lsn)
         self._saving = Saving(config.state, self.progress, journal, self._keeper)
+        self.compilation: Compilation | None = None
+        if config.engine.compile:
+            self.compilation = Compilation(config, products, store.directory, inbox.wake)
+        self._tell_backend()
 
     @property
     def wait_s(self) -> float:
         """How long the sockets may be waited for before there is something to do without anything coming."""
-        if self.recovery is not None or self.inbox.urgent or self._sleeping:
+        quiet_s = self.config.phases.quiet_ms / 1e3
+        if self.inbox.urgent:
+            return 0.0
+        if self.recovery is not None:
+            return quiet_s if self.recovery.waiting else 0.0
+        if self._sleeping:
             return 0.0
         if not (self.inbox.samples and self._most) or self._held:
             # What else there is to wait for, the disk above all, ends the wait.
-            return self.config.phases.quiet_ms / 1e3
+            return quiet_s
         if self._filling_at is None:
             return 0.0
         return max(0.0, self._filling_at + self.config.engine.max_wait_ms / 1e3 - time.monotonic())
@@ -134,6 +151,7 @@ class Engine:
         """
         self.alive_at = time.monotonic()
         try:
+            self._take_up()
             if self.recovery is None:
                 self._turn()
             else:
@@ -154,11 +172,28 @@ class Engine:
             If it cannot be saved.
         """
         try:
+            if self.compilation is not None:
+                self.compilation.close()
             if self.recovery is None and self.failure is None and self._saving.has_news:
                 self._save().result()
         finally:
             self._keeper.close()
             self.journal.close()
+
+    def _take_up(self) -> None:
+        """Sweep by the compiled loop from this turn on, once it is there."""
+        if self.compilation is None or self.compilation.outcome is None:
+            return
+        self.learner.take_up(self.compilation.outcome)
+        self.compilation = None
+        self._tell_backend()
+
+    def _tell_backend(self) -> None:
+        backend = self.learner.backend
+        if backend.reason:
+            log.warning("sweeps run uncompiled, and slower: %s", backend.reason)
+        else:
+            log.info("sweeps run on %s", backend)
 
     def _catch_up(self, recovery: Recovery) -> None:
         """Replay the journal for some milliseconds and answer the queries that wait, or replay it to its end."""
@@ -166,8 +201,9 @@ class Engine:
             now = time.monotonic()
             if now - self._told_at > TELL_S:
                 self._told_at = now
-                log.info("catching up: %d of %d records", recovery.done, recovery.total)
-            if now - self.alive_at >= REPLAY_S:
+                waits = ", the next waits for the compiler" if recovery.waiting else ""
+                log.info("catching up: %d of %d records%s", recovery.done, recovery.total, waits)
+            if recovery.waiting or now - self.alive_at >= REPLAY_S:
                 break
         else:
             self._caught_up(recovery)
@@ -269,6 +305,7 @@ class Engine:
             "prequential": learner.prequential.total,
             "memory_samples": len(learner.memory),
             "device": str(learner.device),
+            "backend": asdict(learner.backend),
         }
 
     def _serve(self, work: Work, *, learns: bool) -> Swept:

@@ -129,12 +129,12 @@ class Inbox:
     query_rows, query_bytes
         Query rows that may wait, and their bytes; ``put_query`` refuses more.
     wake
-        Ends the loop's wait for the sockets; called when a command came.
+        Ends the loop's wait for the sockets; called when a command came, and callable from any thread.
     """
 
     def __init__(self, query_rows: int, query_bytes: int, wake: Callable[[], object] = lambda: None) -> None:
         self._query_limits = (query_rows, query_bytes)
-        self._wake = wake
+        self.wake = wake
         self._samples: deque[SampleBatch] = deque()
         self._queries: deque[QueryBatch] = deque()
         self._commands: deque[Command] = deque()
@@ -161,7 +161,7 @@ class Inbox:
     def put_command(self, command: Command) -> None:
         """Add a command; callable from any thread."""
         self._commands.append(command)
-        self._wake()
+        self.wake()
 
     @property
     def urgent(self) -> bool:

@@ -77,7 +77,7 @@ class JournaledLearner:
                     failpoints.reach(f"sample.{batch.feeder}.{number}")
         step = self.learner.learn(samples, queries)
         failpoints.reach("step.end")
-        self._write(Stepped(step.version, count, sum(map(len, queries))))
+        self._write(Stepped(step.version, count, sum(map(len, queries)), self.learner.network.runs_compiled))
         if samples:
             self.attempt.end()
         return step

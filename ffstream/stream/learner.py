@@ -15,10 +15,14 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from ffstream.config import Config
+from ffstream.errors import NotCompiled
 from ffstream.ff.captured import Captured
+from ffstream.ff.fused import Compiled
 from ffstream.ff.lesson import Lesson, Phase
+from ffstream.ff.measured import PRODUCTS, Products
 from ffstream.ff.network import Network
 from ffstream.ff.scores import Scores
+from ffstream.stream.backend import Backend, Loop
 from ffstream.stream.device import device_of, threads_of
 from ffstream.stream.inbox import SampleBatch
 from ffstream.stream.matching import check
@@ -36,6 +40,16 @@ UNREAD = 64
 NO_LABELS, NO_PREDICTIONS = np.empty(0, np.int64), torch.empty(0, dtype=torch.int64)
 
 
+def make_network(config: Config, products: Products = PRODUCTS) -> Network:
+    """Make the network that a configuration describes."""
+    return Network(config.network, config.optimizer, device_of(config.engine.device), config.dreams, products)
+
+
+def compiled_for(config: Config) -> tuple[int, set[Phase]]:
+    """Return for about how many rows, and for which phases, loops are compiled: what serves awake serves asleep."""
+    return config.engine.max_batch, {Scheduler(config.phases).phase}
+
+
 class Learner:
     """A network, its schedule of wake and sleep, its memory, and its scores.
 
@@ -43,6 +57,8 @@ class Learner:
     ----------
     config
         The whole configuration.
+    products
+        How the layers of its network are multiplied; by default as all others of this process.
 
     Attributes
     ----------
@@ -52,15 +68,14 @@ class Learner:
         Steps of each phase, sham steps among those asleep.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, products: Products = PRODUCTS) -> None:
         self.config = config
-        self.device = device_of(config.engine.device)
         torch.set_num_threads(threads_of(config.engine.threads))
-        self.network = Network(config.network, config.optimizer, self.device, config.dreams)
+        self.network = make_network(config, products)
+        self.device = self.network.device
         self.scheduler = Scheduler(config.phases)
-        if config.engine.compile:
-            self.network.fuse(config.engine.max_batch, {self.scheduler.phase})
         self._sweep = Captured(self.network).sweep if config.engine.cuda_graphs else self.network.sweep
+        self._uncompiled = ""
         self.memory = Memory(config.engine.memory_samples, config.network.width)
         self.sleep = Sleep(config, self.network, self.memory)
         self.prequential = Prequential(config.engine.window, 1 if self.device.type == "cpu" else UNREAD)
@@ -78,6 +93,30 @@ class Learner:
         # Room for the largest sweep: a full batch of samples beside the largest query.
         largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
         self._staging = Staging(largest, config.network.width, self.device)
+
+    def compile(self) -> None:
+        """Compile the loops through the layers, where the configuration wants that; takes seconds."""
+        if self.config.engine.compile:
+            self.network.fuse(*compiled_for(self.config))
+
+    def take_up(self, outcome: Compiled | NotCompiled) -> None:
+        """Sweep by loops that were compiled for a network of the same configuration, or know why there are none."""
+        try:
+            if isinstance(outcome, NotCompiled):
+                raise outcome
+            self.network.adopt(outcome, *compiled_for(self.config))
+        except NotCompiled as error:
+            self._uncompiled = str(error)
+
+    @property
+    def backend(self) -> Backend:
+        """What its sweeps run on."""
+        network = self.network
+        loop: Loop = "off"
+        if self.config.engine.compile:
+            loop = "compiled" if network.compiled else "failed" if self._uncompiled else "compiling"
+        precision = str(network.dtype).removeprefix("torch.")
+        return Backend(str(self.device), precision, torch.get_num_threads(), loop, self._uncompiled, network.products())
 
     @property
     def asleep(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffstream.ff.lesson import Phase
+from ffstream.stream.backend import Backend
 from ffstream.stream.inbox import QueryBatch
 from ffstream.stream.phases import Override, PhaseChange
 from ffstream.stream.step import SignScores, Step
@@ -108,13 +109,14 @@ class Changed:
 class Report:
     """Scores, at intervals.
 
-    ``pressure`` is sleep pressure, 0 … 1, and ``debt`` counts the sleep steps that are owed; ``signs`` maps ``real``
-    and ``negative`` to the layers' scores of them; ``weight_norm`` (Frobenius) and ``dead_units`` (units that no
-    remembered probe row wakes) have a value a layer. ``unsaved_s``: for how many seconds there has been something that
-    no checkpoint holds; 0 where there is nothing.
+    ``backend`` is what sweeps run on, ``pressure`` is sleep pressure, 0 … 1, and ``debt`` counts the sleep steps that
+    are owed; ``signs`` maps ``real`` and ``negative`` to the layers' scores of them; ``weight_norm`` (Frobenius) and
+    ``dead_units`` (units that no remembered probe row wakes) have a value a layer. ``unsaved_s``: for how many seconds
+    there has been something that no checkpoint holds; 0 where there is nothing.
     """
 
     version: int
+    backend: Backend
     phase: Phase
     override: Override
     holding: bool

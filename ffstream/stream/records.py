@@ -1,8 +1,8 @@
 """What the journal holds: everything that decides what the weights become, in the order in which it happened.
 
 A replay of the records gives the same weights bit for bit: which samples came, which of them a step took, how many
-query rows rode along (they decide which kernel multiplies), when a phase changed and what an operator commanded.
-All randomness follows from the seed, the version and the number of sham steps.
+query rows rode along (they decide which kernel multiplies), whether the step ran compiled, when a phase changed and
+what an operator commanded. All randomness follows from the seed, the version and the number of sham steps.
 """
 
 from __future__ import annotations
@@ -37,11 +37,19 @@ class Stepped:
         New samples that it took; 0 asleep.
     queries
         Query rows that rode along.
+    compiled
+        Whether it was made by the compiled loop, which rounds in another order; ``None`` in a journal of before: as
+        configured.
     """
 
     version: int
     samples: int
     queries: int
+    compiled: bool | None = None
+
+    def ran_compiled(self, configured: bool) -> bool:
+        """Whether it was made by the compiled loop, where ``engine.compile`` is ``configured``."""
+        return configured if self.compiled is None else self.compiled
 
 
 @dataclass(frozen=True)

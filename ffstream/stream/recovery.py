@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -31,21 +31,34 @@ class Recovery:
         What is replayed.
     store
         Holds the checkpoints to which learning went back in between.
+    compiling
+        Whether the compiled loop is still being made.
 
     Attributes
     ----------
     done, total
         Records replayed, and to be replayed.
+    waiting
+        Whether the next step ran compiled, and cannot be replayed before the compiled loop is there.
     """
 
     def __init__(
-        self, learner: Learner, progress: Progress, inbox: Inbox, journal: Journal, store: CheckpointStore
+        self,
+        learner: Learner,
+        progress: Progress,
+        inbox: Inbox,
+        journal: Journal,
+        store: CheckpointStore,
+        compiling: Callable[[], bool],
     ) -> None:
         self.learner = learner
         self.progress = progress
         self.inbox = inbox
         self.journal = journal
         self.store = store
+        self.waiting = False
+        self._compiling = compiling
+        self._warned = False
         self.first = first_needed(progress.state())
         self.done, self.total = 0, max(0, journal.durable - self.first + 1)
 
@@ -66,6 +79,10 @@ class Recovery:
         if self.journal.durable == 0 < progress.lsn:
             log.warning("the checkpoint goes on without the journal that it was made with")
         for lsn, record in self.journal.read(self.first):
+            while self._must_wait(lsn, record):
+                self.waiting = True
+                yield
+            self.waiting = False
             self.done += 1
             if lsn > progress.lsn or isinstance(record, Received):
                 try:
@@ -75,6 +92,7 @@ class Recovery:
                 progress.lsn = max(lsn, progress.lsn)
             yield
         self.journal.skip_to(progress.lsn)
+        self.learner.network.run(compiled=True)
 
     def feeders(self) -> dict[str, tuple[int, int, int]]:
         """Return, for each feeder, its epoch, the next of its samples to be learned, and the next to come."""
@@ -112,6 +130,13 @@ class Recovery:
         if len(batch.labels):
             self.inbox.put_samples(batch)
 
+    def _must_wait(self, lsn: int, record: Record) -> bool:
+        ahead = isinstance(record, Stepped) and lsn > self.progress.lsn and self._ran_compiled(record)
+        return ahead and self.learner.network.compiled is None and self._compiling()
+
+    def _ran_compiled(self, record: Stepped) -> bool:
+        return record.ran_compiled(self.learner.config.engine.compile)
+
     def _step(self, record: Stepped) -> None:
         learner, batches = self.learner, self.inbox.take(record.samples)
         if learner.version != record.version:
@@ -120,6 +145,11 @@ class Recovery:
             raise _Mismatch(f"a step of {record.samples} samples, and fewer are in line")
         # How many rows a product has decides how it is computed; what stood in the rows of queries does not matter.
         queries = np.zeros((record.queries, *learner.config.network.shape), np.uint8)
+        compiled = self._ran_compiled(record)
+        learner.network.run(compiled=compiled)
+        if compiled and not learner.network.runs_compiled and not self._warned:
+            self._warned = True
+            log.warning("steps that ran compiled are replayed uncompiled, their last bits may differ")
         learner.learn(batches, [queries] if record.queries else [])
         self.progress.consume(batches)
 

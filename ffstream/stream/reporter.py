@@ -44,6 +44,7 @@ class Reporter:
         learner.prequential.read()
         return Report(
             learner.version,
+            learner.backend,
             scheduler.phase,
             scheduler.override,
             scheduler.holding,

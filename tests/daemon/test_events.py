@@ -10,6 +10,7 @@ from ffstream import wire
 from ffstream.daemon.events import TOPICS, EventLog, frames_of, prediction_fields, score_fields
 from ffstream.ff.lesson import Phase
 from ffstream.ff.network import Scores
+from ffstream.stream.backend import Backend
 from ffstream.stream.inbox import QueryBatch
 from ffstream.stream.outbox import Answer, Report, Swept
 from ffstream.stream.phases import Override
@@ -157,7 +158,8 @@ def test_a_prediction_tells_labels_as_served() -> None:
 
 def report() -> Report:
     signs = {"real": SignScores([2.0], [0.5])}
-    return Report(7, Phase.SLEEP, Override.SHAM, True, 0.75, 2.5, 40, 0.5, float("nan"), signs, [1.5], [0])
+    backend = Backend("cpu", "float32", 1, "off", "", ["linear"])
+    return Report(7, backend, Phase.SLEEP, Override.SHAM, True, 0.75, 2.5, 40, 0.5, float("nan"), signs, [1.5], [0])
 
 
 def test_scores_are_told_by_sign_and_layer() -> None:

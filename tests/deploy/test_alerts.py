@@ -49,6 +49,9 @@ HEALTHY = {
     "ffstream_holding": "0x240 1x60",
     'ffstream_override{override="wake"}': "0x100 1x200",
     'ffstream_override{override="auto"}': "1x300",
+    # A minute after a first start.
+    'ffstream_backend_info{loop="compiling"}': "1x4 _x300",
+    'ffstream_backend_info{loop="compiled"}': "_x4 1x300",
 }
 ILL = {
     "FFStreamDown": (3, {'up{job="ffstream"}': "1 0x300"}),
@@ -58,6 +61,7 @@ ILL = {
     "FFStreamAccuracyFell": (65, {'ffstream_prequential_accuracy{over="window"}': "0.95x240 0.7x60"}),
     "FFStreamCheckpointFailing": (12, {'ffstream_checkpoints_total{outcome="failed"}': "1x20 2x280"}),
     "FFStreamCheckpointOld": (30, {"ffstream_unsaved_seconds": "0+15x300"}),
+    "FFStreamUncompiled": (20, {'ffstream_backend_info{loop="failed"}': "1x300"}),
     "FFStreamNotFinite": (12, {"ffstream_layers_not_finite": "1x300"}),
     "FFStreamHeld": (30, {"ffstream_holding": "0x20 1x280"}),
     "FFStreamOverridden": (70, {'ffstream_override{override="sleep"}': "1x300"}),

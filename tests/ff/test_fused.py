@@ -19,6 +19,13 @@ from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 
 PRECISIONS = ("float32", "bfloat16")
+
+
+def grouped(names):
+    """Give names as parameters; one process runs all tests of a name, and compiles its networks once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
 # Networks that between them have each option, and those that learn corrupted inputs.
 MORE = {name: {} for name in OPTIONS} | {
     "none": {"negatives": "blur"},
@@ -64,7 +71,7 @@ def moved(network: Network, phase: Phase, steps: list[tuple[int, int]]) -> tuple
 @pytest.mark.parametrize("steps", [[(1, 0)] * 4, [(6, 0)] * 4, [(6, 5)] * 4, [(1, 1)] * 4, STEPS], ids=str)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", grouped(CODINGS))
 def test_fused_sweeps_score_and_learn_as_eager_ones_do(coding, precision, phase, steps):
     fused, eager = make_fused(coding, precision=precision), make_network(coding, precision=precision)
     found, scores = moved(fused, phase, steps)
@@ -78,7 +85,7 @@ def test_fused_sweeps_score_and_learn_as_eager_ones_do(coding, precision, phase,
     assert expected["0.weight"].any()
 
 
-@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("name", grouped(MORE))
 def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_compile_nothing_again(name):
     fused, eager = make_fused(name, Phase.WAKE, Phase.TOGETHER, **MORE[name]), make_network(name, **MORE[name])
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -91,7 +98,7 @@ def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_com
         assert relative_error(found[key], step) < 1e-3 if step.any() else torch.equal(found[key], step), key
 
 
-@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("name", grouped(MORE))
 def test_with_every_option_queries_alone_are_scored_as_beside_a_lesson(name):
     networks = [make_network(name, **MORE[name]) for _ in range(3)]
     for network in networks:
@@ -107,7 +114,7 @@ def test_with_every_option_queries_alone_are_scored_as_beside_a_lesson(name):
         torch.testing.assert_close(found.evidence, expected.evidence[4:], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["none", "running", "context"])
+@pytest.mark.parametrize("name", grouped(["none", "running", "context"]))
 def test_what_is_compiled_for_wake_serves_a_nap_too(name):
     network = make_fused(name, Phase.WAKE, **MORE[name])
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -116,7 +123,7 @@ def test_what_is_compiled_for_wake_serves_a_nap_too(name):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", grouped(CODINGS))
 def test_fusing_compiles_and_leaves_the_network_as_it_is(coding, precision):
     network = make_network(coding, precision=precision)
     before = copy_of(network)
@@ -129,7 +136,7 @@ def test_fusing_compiles_and_leaves_the_network_as_it_is(coding, precision):
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", grouped(CODINGS))
 def test_what_was_rehearsed_serves_every_count_of_rows_by_torchs_own_checks(
     coding, precision, phase, no_compilation, monkeypatch
 ):
@@ -139,7 +146,7 @@ def test_what_was_rehearsed_serves_every_count_of_rows_by_torchs_own_checks(
     sweep_in_many_counts(network, phase)
 
 
-@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("name", grouped(MORE))
 def test_with_every_option_too_by_torchs_own_checks(name, no_compilation, monkeypatch):
     with torch.compiler.set_stance("default"):
         network = make_fused(name, Phase.TOGETHER, **MORE[name])
@@ -152,7 +159,7 @@ def test_what_was_rehearsed_is_called_without_torchs_checks_up_to_so_many_rows(p
     with torch.compiler.set_stance("default"):
         network = make_fused("disjoint", phase)
     # From here on torch knows of no graph, and would have to compile one.
-    torch._dynamo.reset()
+    torch.compiler.reset()
     sweep_in_many_counts(network, phase)
     with pytest.raises(RuntimeError, match="recompile"):
         network.sweep(make_rows(MOST + 1))
@@ -193,14 +200,14 @@ def test_a_sweep_over_shapes_that_were_never_compiled_is_noticed(no_compilation)
 
 @pytest.mark.parametrize("learning", [1, 6])
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", grouped(CODINGS))
 def test_a_fused_answer_to_a_query_does_not_depend_on_the_lesson(coding, precision, learning):
     rows = make_rows(learning + 5)
     taught, asked = (make_fused(coding, precision=precision) for _ in range(2))
     assert torch.equal(learn(taught, rows, learning).goodness, asked.sweep(rows).goodness[learning:])
 
 
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", grouped(CODINGS))
 def test_a_query_that_is_not_finite_reaches_no_tensor_of_a_fused_network(coding):
     network, rows = make_fused(coding), make_rows(9)
     rows[6:8] = torch.nan
@@ -210,7 +217,7 @@ def test_a_query_that_is_not_finite_reaches_no_tensor_of_a_fused_network(coding)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", grouped(CODINGS))
 def test_the_same_sweeps_are_repeated_bit_for_bit(coding, precision):
     one, other = (moved(make_fused(coding, precision=precision), Phase.TOGETHER, STEPS) for _ in range(2))
     assert torch.equal(one[1], other[1])
@@ -289,7 +296,7 @@ def test_without_a_compiler_it_says_so_once_and_sweeps_as_it_is_written(tmp_path
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", grouped(CODINGS))
 def test_fused_sweeps_on_a_gpu_agree_with_eager_ones_there(coding, precision):
     fused, eager = (make_network(coding, precision=precision, device="cuda") for _ in range(2))
     fused.fuse(8, PHASES)

@@ -25,7 +25,7 @@ def config_of(**sections: dict[str, Any]) -> Config:
     small: dict[str, dict[str, Any]] = {
         "network": {"shape": [6], "labels": 3, "hidden": [12, 9]},
         "phases": {"schedule": "together", "quiet_ms": 10},
-        "engine": {"device": "cpu", "max_batch": 8, "max_wait_ms": 0, "report_ms": 1e6},
+        "engine": {"device": "cpu", "max_batch": 8, "max_wait_ms": 0, "report_ms": 1e6, "compile": False},
     }
     return parse({name: {**small.get(name, {}), **sections.get(name, {})} for name in {*small, *sections}}, "test")
 

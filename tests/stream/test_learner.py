@@ -207,6 +207,7 @@ def test_a_device_that_is_not_there_is_named_with_its_key():
 def test_a_compiled_learner_learns_as_an_uncompiled_one_does_and_compiles_nothing_while_it_learns(schedule):
     phases = {"schedule": schedule, "wake_steps": 4, "sleep_steps": 3}
     compiled = Learner(make_config(phases=phases, engine={"compile": True}))
+    compiled.compile()
     uncompiled = Learner(make_config(phases=phases))
     assert compiled.network.flow is not uncompiled.network.flow is flow
     with torch.compiler.set_stance("fail_on_recompile"):

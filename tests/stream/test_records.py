@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from ffstream.stream.records import (
 )
 
 PLAIN = [
-    Stepped(version=7, samples=64, queries=3),
+    Stepped(version=7, samples=64, queries=3, compiled=True),
     Advanced(quiet=True),
     Commanded("sleep"),
     RolledBack("checkpoint-000003", version=4, undone=9),
@@ -31,6 +32,13 @@ PLAIN = [
 @pytest.mark.parametrize("record", PLAIN, ids=lambda record: type(record).__name__)
 def test_a_record_comes_back_as_it_was(record) -> None:
     assert decode(encode(record)) == record
+
+
+def test_a_step_of_a_journal_of_before_ran_as_configured() -> None:
+    record = decode(msgpack.packb(["Stepped", 7, 64, 3]))
+    assert record == Stepped(version=7, samples=64, queries=3)
+    assert [record.ran_compiled(configured) for configured in (True, False)] == [True, False]
+    assert [Stepped(7, 64, 3, compiled).ran_compiled(not compiled) for compiled in (True, False)] == [True, False]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])

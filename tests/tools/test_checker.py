@@ -26,8 +26,10 @@ ONE, OTHER = FEEDERS[0], FEEDERS[3]
 class History:
     """What a daemon leaves behind that received, learned, saved and acknowledged as the test says."""
 
-    def __init__(self, folder: Path) -> None:
-        self.config = configuration(folder / "state")
+    def __init__(self, folder: Path, **sections) -> None:
+        base = configuration(folder / "state")
+        changed = {name: getattr(base, name).model_copy(update=section) for name, section in sections.items()}
+        self.config = base.model_copy(update=changed)
         self.config.state.directory.mkdir()
         self.path = self.config.state.directory / "journal.sqlite"
         self.ledgers = folder / "ledgers"
@@ -48,14 +50,14 @@ class History:
         self.inbox.put_samples(batch)
         self.acknowledged[feeder] = first + count
 
-    def step(self, samples: int, queries: int = 0, *, journaled: bool = True):
+    def step(self, samples: int, queries: int = 0, *, journaled: bool = True, compiled: bool | None = None):
         if self.learner.advance(quiet=False):
             self.journal.append(Advanced(quiet=False))
         samples = 0 if self.learner.asleep else samples
         rows = [np.ones((queries, *self.config.network.shape), np.float32)] if queries else []
         made = self.learner.learn(self.inbox.take(samples), rows)
         if journaled:
-            self.journal.append(Stepped(made.version, samples, queries))
+            self.journal.append(Stepped(made.version, samples, queries, compiled))
 
     def learn(self):
         """Learn all that was received, naps included."""
@@ -87,6 +89,19 @@ def test_a_promise_that_was_kept(history):
     found = history.end()
     assert found == Findings(acknowledged=230, learned_once=230, weights_equal=True)
     assert found.passed
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("told", [True, False])
+def test_steps_that_ran_compiled_are_followed_compiled(tmp_path, told):
+    history = History(tmp_path, network={"hidden": (16,)}, engine={"compile": True}, phases={"schedule": "together"})
+    history.learner.compile()
+    history.receive(ONE, 0, 150)
+    history.receive(OTHER, 0, 50)
+    for step in range(10):
+        history.learner.network.run(compiled=step % 2 == 0)
+        history.step(20, compiled=told and step % 2 == 0)
+    assert history.end().weights_equal == told
 
 
 def test_samples_that_nobody_was_told_of_may_be_missing(history):

@@ -21,6 +21,7 @@ from safetensors.torch import save
 from crashing.feeders import EPOCH, FEEDERS, LedgerError, read_ledger
 from ffstream.config import Config
 from ffstream.errors import StateError
+from ffstream.stream import measurements
 from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.journal import Journal
 from ffstream.stream.learner import Learner
@@ -86,7 +87,8 @@ class UncrashedRun:
     """
 
     def __init__(self, config: Config) -> None:
-        self.learner = Learner(config)
+        self.learner = Learner(config, measurements.load(config.state.directory))
+        self.learner.compile()
         self.received: Counter[Sample] = Counter()
         self.consumed: Counter[Sample] = Counter()
         self.altered: set[Sample] = set()
@@ -132,6 +134,8 @@ class UncrashedRun:
             raise ValueError(f"a step takes {record.samples} samples, {len(self._line)} are in line")
         taken = [self._line.popleft() for _ in range(record.samples)]
         self.consumed.update(sample for sample, _, _ in taken)
+        # By the loop that the daemon had then.
+        self.learner.network.run(compiled=record.ran_compiled(self.learner.config.engine.compile))
         # A sweep of as many rows: what stands in those of queries does not matter.
         queries = np.zeros((record.queries, *self.learner.config.network.shape), np.uint8)
         labels = np.array([label for _, _, label in taken], np.int64)

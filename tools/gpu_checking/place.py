@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from ffstream.ff.products import dtype_of
+from ffstream.ff.measured import dtype_of
 from ffstream.measuring.environment import environment as versions
 from ffstream.stream.device import threads_of
 from gpu_checking.report import Row

@@ -90,6 +90,7 @@ class InProcess:
 
     def __init__(self, config: Config) -> None:
         self.learner = Learner(config)
+        self.learner.compile()
         self._kept = self.learner.snapshot()
 
     def obey(self, command: str) -> None:

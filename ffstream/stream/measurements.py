@@ -1,0 +1,56 @@
+"""What was measured of the machine, kept beside the journal: a replay must multiply as the steps did."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from ffstream.ff.measured import Products, machine
+from ffstream.stream.disk import flush
+
+log = logging.getLogger(__name__)
+
+FILE = "products.json"
+# Why a file may be no use.
+_DAMAGE = (OSError, ValueError, AttributeError)
+
+
+def load(directory: Path) -> Products:
+    """Return what a state directory knows of this machine, or of none; what cannot be read is measured anew."""
+    try:
+        return Products(_read(directory / FILE).get(machine()))
+    except _DAMAGE as error:
+        log.warning("%s: products are measured anew, a replay may differ in its last bits: %s", directory / FILE, error)
+        return Products()
+
+
+def save(directory: Path, products: Products) -> None:
+    """Keep what was measured, beside what is known of other machines; a file that cannot be written is told."""
+    path, name = directory / FILE, machine()
+    try:
+        known = _read(path)
+    except _DAMAGE:
+        known = {}
+    measured = products.state()
+    if known.get(name, {}) == measured:
+        return
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_text(json.dumps({**known, name: measured}, indent=1) + "\n")
+        flush(partial)
+        partial.replace(path)
+        flush(directory)
+    except OSError as error:
+        log.warning("%s: not written, products are measured anew at the next start: %s", path, error.strerror)
+
+
+def _read(path: Path) -> dict[str, dict[str, object]]:
+    """Return measurements by machine; nothing where there is no file."""
+    try:
+        known = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    if not (isinstance(known, dict) and all(isinstance(measured, dict) for measured in known.values())):
+        raise ValueError("does not hold measurements by machine")
+    return known
