@@ -29,12 +29,11 @@ def steps(
     """
     from dataclasses import asdict
 
-    import torch
-
     from ffstream.data import datasets
     from ffstream.experiments import steps as measuring
+    from ffstream.experiments.run import settle
 
-    results = Results(out, json_file, torch.device("cpu"), quick)
+    results = Results(out, json_file, settle("cpu"), quick)
     drawn = measuring.vary_shapes() if quick else measuring.draw_shapes(shapes)
     digits = datasets.load("digits", Path())
     count = 256 if quick else samples

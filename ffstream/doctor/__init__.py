@@ -35,5 +35,5 @@ def examine(path: Path | None) -> Iterator[Finding]:
     yield computing.check_threads(config.engine)
     yield disk.check_space(config.state, memory.checkpoint_bytes(config))
     yield memory.check_memory(config)
-    yield computing.check_cache()
+    yield computing.check_cache(config)
     yield computing.check_compiler(config)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import torch
 from torch._dynamo.exc import TorchDynamoException
-from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from ffstream.config import Config, EngineConfig
 from ffstream.doctor.finding import Finding, size
 from ffstream.errors import ConfigError
 from ffstream.ff.building import weight_shapes
 from ffstream.ff.measured import PRODUCTS
+from ffstream.stream.compilation import CACHE, FOLDER
 from ffstream.stream.cores import available_cores
 from ffstream.stream.device import device_of, threads_of
 
@@ -110,16 +110,17 @@ def check_threads(engine: EngineConfig) -> Finding:
     return Finding("threads", "ok", found)
 
 
-def check_cache() -> Finding:
+def check_cache(config: Config) -> Finding:
     """See whether what is compiled can be kept for the next start."""
+    folder = Path(os.environ.get(CACHE) or config.state.directory / FOLDER).expanduser()
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        folder = Path(cache_dir())
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=existing):
             pass
         used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     except OSError as error:
-        found = f"{error.filename} cannot be used: {error.strerror}; each start compiles anew, or cannot"
-        return Finding("cache", "warn", found, "set TORCHINDUCTOR_CACHE_DIR to a folder that can be written")
+        found = f"{folder} cannot be used: {error.strerror}; each start compiles anew, or cannot"
+        return Finding("cache", "warn", found, f"set {CACHE} to a folder that can be written")
     return Finding("cache", "ok", f"{folder} holds {size(used)} of what was compiled")
 
 

@@ -61,10 +61,10 @@ ILL = {
     "FFStreamAccuracyFell": (65, {'ffstream_prequential_accuracy{over="window"}': "0.95x240 0.7x60"}),
     "FFStreamCheckpointFailing": (12, {'ffstream_checkpoints_total{outcome="failed"}': "1x20 2x280"}),
     "FFStreamCheckpointOld": (30, {"ffstream_unsaved_seconds": "0+15x300"}),
-    "FFStreamUncompiled": (20, {'ffstream_backend_info{loop="failed"}': "1x300"}),
     "FFStreamNotFinite": (12, {"ffstream_layers_not_finite": "1x300"}),
     "FFStreamHeld": (30, {"ffstream_holding": "0x20 1x280"}),
     "FFStreamOverridden": (70, {'ffstream_override{override="sleep"}': "1x300"}),
+    "FFStreamUncompiled": (20, {'ffstream_backend_info{loop="failed"}': "1x300"}),
     "FFStreamDiskFull": (12, {"ffstream_journal_stalled": "1x300"}),
     "FFStreamSampleQuarantined": (12, {"ffstream_samples_quarantined_total": "1x300"}),
 }
