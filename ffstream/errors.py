@@ -10,7 +10,7 @@
     │   └── JournalError     the journal is damaged, or does not continue the checkpoint
     ├── CatchingUp           the daemon replays its journal, and does this only afterwards
     ├── WireError            a message does not follow docs/protocol.md
-    ├── SourceError          a file or data set to feed cannot be read
+    ├── SourceError          a file or data set to feed cannot be read, or does not fit the daemon
     ├── Unreachable          the daemon did not answer in time
     └── Refused              the daemon answered with an error
 
@@ -91,7 +91,7 @@ class WireError(FFStreamError):
 
 
 class SourceError(FFStreamError):
-    """A file, folder or data set that was to be read is missing or malformed."""
+    """A file, folder or data set that was to be read is missing, malformed, or does not fit the daemon."""
 
     exit_code = 66
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ffstream import ports
-from ffstream.cli.address import Address
+from ffstream.cli.options import Address
 
 
 class CommandName(StrEnum):
@@ -39,39 +39,44 @@ def ctl(
     name: Annotated[
         str | None, typer.Argument(help="The checkpoint to go back to, pin or unpin; or what to call a new one.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the daemon's reply as one JSON object.")] = False,
     address: Address = ports.ADDRESS,
 ) -> None:
     """Tell a running daemon something, and print its status.
 
-    [bold]sleep[/] and [bold]wake[/] override the schedule until [bold]auto[/] gives it back; `wake` deprives the
-    network of sleep. [bold]sham[/] leaves the schedule as it is, but sleep is only shown, and changes nothing: what
-    sleep does is the difference. [bold]hold[/] stops learning, queries are answered all the same, [bold]resume[/] goes
-    on. [bold]shutdown[/] finishes the step, saves and stops.
+    - **status**: say where the daemon stands.
+    - **sleep**, **wake**: override the schedule until **auto** gives it back; **wake** deprives the network of sleep.
+    - **sham**: leave the schedule as it is, but let sleep change nothing: what sleep does is the difference.
+    - **hold**: stop learning, while queries are answered all the same, until **resume**.
+    - **checkpoints**: list what can be gone back to.
+    - **checkpoint** [NAME]: save now. Under a NAME the checkpoint is pinned: kept until it is unpinned.
+    - **rollback** NAME: go back to a checkpoint and learn on from there. What came in since is not learned a second
+      time, and the checkpoint is pinned.
+    - **pin** NAME, **unpin** NAME: keep a checkpoint for good, or no longer.
+    - **shutdown**: finish the step, save and stop.
 
-    [bold]checkpoints[/] lists what can be gone back to. [bold]checkpoint[/] saves now; under a NAME it is pinned: kept
-    until it is unpinned. [bold]rollback[/] NAME goes back to a checkpoint and learns on from there; what came in since
-    is not learned a second time, and the checkpoint is pinned. [bold]pin[/] NAME, [bold]unpin[/] NAME.
-
-        ffstream ctl checkpoint before-new-camera
-
-        ffstream ctl rollback before-new-camera
+    ```
+    ffstream ctl status --json
+    ffstream ctl checkpoint before-new-camera
+    ffstream ctl rollback before-new-camera
+    ```
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from ffstream import Client
+    from ffstream.cli.facts import status
     from ffstream.cli.listing import show
+    from ffstream.cli.output import console, to_json
 
     if (name is None) if command in NAMED else (name is not None and command is not CommandName.CHECKPOINT):
         raise typer.BadParameter(f"{command} takes {'the name of a checkpoint' if name is None else 'no name'}")
     with Client(address, timeout_s=SAVING_S if command in SAVING else OTHERS_S) as client:
         reply = client.control(command.value, checkpoint=name)
-    if command is CommandName.CHECKPOINTS:
+    if as_json:
+        typer.echo(to_json(reply))
+    elif command is CommandName.CHECKPOINTS:
         show(reply["checkpoints"])
         if reply["omitted"]:
             typer.echo(f"and {reply['omitted']} older ones")
-        return
-    table = Table.grid(padding=(0, 2))
-    for key, value in reply.items():
-        table.add_row(f"[dim]{key}[/]", f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    elif command is CommandName.SHUTDOWN:
+        typer.echo("the daemon finishes its step, saves and stops")
+    else:
+        console().print(status(reply))

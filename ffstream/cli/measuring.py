@@ -23,8 +23,8 @@ def bar() -> Progress:
     """Make a progress bar with a field for the error so far."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[error]}"))
+    description, error = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[error]}"))
+    return Progress(description, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), error)
 
 
 @contextmanager

@@ -97,6 +97,7 @@ def score_fields(report: Report, sweeps: deque[float], latencies: deque[float]) 
         "version": report.version,
         "phase": report.phase.value,
         "override": report.override.value,
+        "holding": report.holding,
         "pressure": report.pressure,
         "debt": report.debt,
         "samples_learned": report.samples_learned,

@@ -74,7 +74,7 @@ class Spawned:
     @property
     def address(self) -> str:
         """``host:port``, as ``Client`` takes it."""
-        return f"{self.config.server.host}:{self.config.server.port}"
+        return ports.join(self.config.server.host, self.config.server.port)
 
     def get(self, path: str) -> tuple[int, str]:
         """Fetch ``/metrics``, ``/livez`` or ``/readyz``; return status and body."""
@@ -152,14 +152,15 @@ def spawn(
         process.wait()
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """Find a port from which on six are free.
+def free_port(host: str = ports.HOST) -> int:
+    """Find a port of an IPv4 or IPv6 address from which on six are free.
 
     Not among those that the system gives to whoever connects: while a daemon is down, one of its ports would be taken.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         port = secrets.choice(PORTS)
         with contextlib.suppress(OSError, OverflowError), contextlib.ExitStack() as held:
             for offset in range(ports.HTTP + 1):
-                held.enter_context(socket.socket()).bind((host, port + offset))
+                held.enter_context(socket.socket(family)).bind((host, port + offset))
             return port

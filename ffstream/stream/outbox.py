@@ -115,6 +115,7 @@ class Report:
     version: int
     phase: Phase
     override: Override
+    holding: bool
     pressure: float
     debt: float
     samples_learned: int

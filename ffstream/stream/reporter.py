@@ -46,6 +46,7 @@ class Reporter:
             learner.version,
             scheduler.phase,
             scheduler.override,
+            scheduler.holding,
             learner.pressure,
             scheduler.debt,
             learner.samples_learned,
