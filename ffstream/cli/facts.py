@@ -62,10 +62,9 @@ def status(reply: Mapping[str, Any]) -> Table:
 
 
 def grid(rows: Mapping[str, Text | str]) -> Table:
-    """Lay rows out under their headings; what does not fit the width is cut off."""
+    """Lay rows out beside their headings."""
     table = Table.grid(padding=(0, 2))
-    for _ in range(2):
-        table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
     for heading, said in rows.items():
         table.add_row(Text(heading, "dim"), said)
     return table

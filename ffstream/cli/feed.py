@@ -90,21 +90,22 @@ def feed(
         TimeRemainingColumn(),
         console=console(stderr=True),
     )
-    with Client(address, ack=ack.value) as client, bar:
+    with Client(address, ack=ack.value) as client:
         status = client.status()
         taker = _Taker(address, tuple(status["shape"]), status["labels"])
         total, samples = _samples(source, taker, data_root, download, passes, seed, batch)
-        task = bar.add_task(f"feeding {source}", total=total, speed="")
         started, sent = time.monotonic(), 0
-        for inputs, labels in samples:
-            client.feed(inputs, labels)
-            sent += len(labels)
-            elapsed = time.monotonic() - started
-            bar.update(task, completed=client.acknowledged, speed=f"{client.acknowledged / elapsed:,.0f}/s")
-            if rate is not None:
-                time.sleep(max(0.0, sent / rate - elapsed))
-        client.flush()
-        bar.update(task, completed=client.acknowledged)
+        with bar:
+            task = bar.add_task(f"feeding {source}", total=total, speed="")
+            for inputs, labels in samples:
+                client.feed(inputs, labels)
+                sent += len(labels)
+                elapsed = time.monotonic() - started
+                bar.update(task, completed=client.acknowledged, speed=f"{client.acknowledged / elapsed:,.0f}/s")
+                if rate is not None:
+                    time.sleep(max(0.0, sent / rate - elapsed))
+            client.flush()
+            bar.update(task, completed=client.acknowledged)
     typer.echo(f"{client.acknowledged:,} samples acknowledged as {ack.value} in {time.monotonic() - started:.1f} s")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import secrets
 import signal
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ffstream import ports
-from ffstream.config import Config, to_toml
+from ffstream.config import Config, is_setting, to_toml
 from ffstream.errors import FFStreamError, Unreachable
 
 # Below the ports that connections begin at (ip_local_port_range(7): 32768 on Linux).
@@ -116,9 +117,11 @@ class Spawned:
 def serve(config: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start ``ffstream serve`` on a TOML file; what it writes is added to ``log``."""
     command = [sys.executable, "-m", "ffstream", "serve", "-c", str(config)]
+    # The file says all: a setting in the environment is for a daemon of the user's own.
+    environment = {name: value for name, value in os.environ.items() if not is_setting(name)}
     with log.open("ab") as output:
         # S603: the command is our own.
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
+        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
 
 
 @contextlib.contextmanager

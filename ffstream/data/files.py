@@ -129,7 +129,7 @@ def read_image(path: Path | IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uin
             pixels = np.asarray(image.convert("RGB" if channels == [3] else "L").resize((width, height)))
             return np.ascontiguousarray(np.moveaxis(pixels, -1, 0)) if pixels.ndim == 3 else pixels.reshape(shape)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{path}: cannot be read as an image: {error}") from error
+        raise SourceError(f"{path}: cannot be read as an image: {_why(error)}") from error
 
 
 def _folder(path: Path, shape: tuple[int, ...]) -> Samples:
@@ -186,7 +186,7 @@ def _load(path: Path) -> Any:
             loaded = np.load(file, allow_pickle=False)
             return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
     except _DAMAGED as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
+        raise SourceError(f"{path}: cannot be read: {_why(error)}") from error
 
 
 def _jsonl(path: Path, shape: tuple[int, ...]) -> Samples:
@@ -194,7 +194,7 @@ def _jsonl(path: Path, shape: tuple[int, ...]) -> Samples:
         with path.open(encoding="utf-8") as lines:
             read = list(read_lines(lines, shape, batch=1_024))
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SourceError(f"{path}: cannot be read: {_why(error)}") from error
     except SourceError as error:
         raise SourceError(f"{path}: {error}") from error
     read = read or [(np.empty((0, *shape), np.float32), np.empty(0, np.int64))]
@@ -206,7 +206,7 @@ def _csv(path: Path, shape: tuple[int, ...]) -> Samples:
         with path.open(newline="") as file:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
+        raise SourceError(f"{path}: cannot be read: {_why(error)}") from error
     heading = bool(lines) and any(not _is_number(cell) for cell in lines[0])
     column = lines[0].index("label") if heading and "label" in lines[0] else 0
     body = [(number, cells) for number, cells in enumerate(lines, start=1) if cells and number > heading]
@@ -221,6 +221,10 @@ def _csv(path: Path, shape: tuple[int, ...]) -> Samples:
             where = f"{path}: line {number}"
             raise SourceError(f"{where}: expected a label and {inputs.shape[1]} numbers: {error}") from error
     return inputs.reshape(-1, *shape), labels
+
+
+def _why(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _is_number(cell: str) -> bool:
