@@ -67,7 +67,7 @@ def curve(history: Sequence[tuple[int, float]], width: int) -> Text:
     shown = history[-max(1, width - len("100% ┤")) :]
     if not shown:
         return Text("no sample with a label yet", "dim")
-    low = math.floor(min(accuracy for _, accuracy in shown) * 100)
+    low = min(99, math.floor(min(accuracy for _, accuracy in shown) * 100))
     high = max(math.ceil(max(accuracy for _, accuracy in shown) * 100), low + 1)
     heights = [(accuracy * 100 - low) / (high - low) * _ROWS * 8 for _, accuracy in shown]
     drawn = Text(no_wrap=True, overflow="crop")

@@ -103,6 +103,7 @@ def bind(config: ServerConfig) -> Sockets:
 
         def bound(kind: int, offset: int, frame_bytes: int) -> zmq.Socket[bytes]:
             made = context.socket(kind)
+            undo.callback(made.close, 0)
             made.set(zmq.MAXMSGSIZE, frame_bytes)
             made.set(zmq.RCVHWM, INCOMING)
             made.set(zmq.SNDHWM, EVENTS if kind == zmq.XPUB else REPLIES)

@@ -157,7 +157,7 @@ def test_a_prediction_tells_labels_as_served() -> None:
 
 def report() -> Report:
     signs = {"real": SignScores([2.0], [0.5])}
-    return Report(7, Phase.SLEEP, Override.SHAM, 0.75, 2.5, 40, 0.5, float("nan"), signs, [1.5], [0])
+    return Report(7, Phase.SLEEP, Override.SHAM, True, 0.75, 2.5, 40, 0.5, float("nan"), signs, [1.5], [0])
 
 
 def test_scores_are_told_by_sign_and_layer() -> None:
