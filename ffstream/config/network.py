@@ -189,8 +189,10 @@ class NetworkConfig(Section):
     def _labels_fit(self) -> Self:
         if self.coding == "overlay" and self.labels > self.width:
             raise ValueError(f"overlay writes {self.labels} labels over the first pixels, a sample has {self.width}")
-        if self.shortlist > self.labels:
-            raise ValueError(f"a shortlist of {self.shortlist} is longer than all {self.labels} labels")
+        if self.readout != "none" and self.shortlist > self.labels:
+            raise ValueError(
+                f"a shortlist of {self.shortlist} is longer than all {self.labels} labels: set shortlist = {self.labels}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-import typing
 
 import numpy as np
 import pytest
@@ -54,24 +53,27 @@ def test_the_version_is_printed_without_a_verb():
     assert (done.returncode, done.stdout, done.stderr) == (0, f"ffstream {__version__}\n", "")
 
 
-def commands(group, *before):
-    """Find every verb, with the words that lead to it."""
-    for command in group.registered_commands:
-        yield [*before, command.name or command.callback.__name__.replace("_", "-")], command.callback
-    for inner in group.registered_groups:
-        yield from commands(inner.typer_instance, *before, inner.typer_instance.info.name)
+def verbs(command, *words):
+    """Find every verb, by the words that lead to it."""
+    if not hasattr(command, "commands"):
+        yield " ".join(words), command
+        return
+    for word, inner in command.commands.items():
+        yield from verbs(inner, *words, word)
 
 
-VERBS = {" ".join(words): callback for words, callback in commands(app)}
+VERBS = dict(verbs(typer.main.get_command(app)))
+TEXTS = {words: inspect.cleandoc(verb.help) for words, verb in VERBS.items()}
+# Around examples.
+FENCE = re.compile(r"^```$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_shows_every_word_of_what_is_written(verb):
     """Brackets are no markup, and examples stand in lines of their own."""
-    written = inspect.getdoc(VERBS[verb])
     shown = run(*verb.split(), "--help").stdout
     lines = [line.strip() for line in shown.splitlines()]
-    prose, *examples = re.split(r"^```$", written, flags=re.MULTILINE)
+    prose, *examples = FENCE.split(TEXTS[verb])
     for example in examples[::2]:
         assert not [line for line in example.strip().splitlines() if line not in lines]
     told = " ".join(lines)
@@ -79,24 +81,17 @@ def test_help_shows_every_word_of_what_is_written(verb):
         assert word in told or word == "-"
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_examples_of_help_name_only_options_that_there_are(verb):
-    for line in re.findall(r"^ *(.*ffstream .*)$", inspect.getdoc(VERBS[verb]), re.MULTILINE):
-        if "--" not in line or "`" in line:
-            continue
-        words = shlex.split(line[line.index("ffstream ") :])
-        called = " ".join(words[1:3]) if " ".join(words[1:3]) in VERBS else words[1]
-        known = {
-            option
-            for name, hint in typing.get_type_hints(VERBS[called], include_extras=True).items()
-            for option in [f"--{name.replace('_', '-')}", *_options(hint)]
-        }
-        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, line
-
-
-def _options(hint):
-    held = getattr(hint, "__metadata__", ())
-    return [name for one in held if isinstance(one, typer.models.OptionInfo) for name in one.param_decls or ()]
+def test_the_examples_of_help_name_only_verbs_and_options_that_there_are():
+    examples = [
+        line for text in TEXTS.values() for block in FENCE.split(text)[1::2] for line in block.split("\n")[1:-1]
+    ]
+    commands = [part for line in examples for part in line.split(" && ")]
+    assert len(commands) > 20
+    for command in commands:
+        words = shlex.split(command[command.index("ffstream ") :])[1:]
+        verb = VERBS.get(" ".join(words[:2])) or VERBS[words[0]]
+        known = {option for parameter in verb.params for option in parameter.opts}
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, command
 
 
 def test_feed_then_predict_then_ctl(daemon, arrays, digits, tmp_path):
@@ -159,7 +154,7 @@ def test_a_data_set_that_does_not_fit_is_answered_with_the_daemon_that_does(daem
 @pytest.mark.timeout(300)
 def test_the_first_example_of_feeding_is_true(tmp_path):
     """Both of its commands are run as they stand, in a folder of their own."""
-    serve, feed = re.findall(r"^ *(ffstream .*)$", inspect.getdoc(VERBS["feed"]), re.MULTILINE)[:2]
+    serve, feed = re.findall(r"^ffstream .*$", TEXTS["feed"], re.MULTILINE)[:2]
     port, log = free_port(), tmp_path / "log"
     environment = {**os.environ, "FFSTREAM_ADDRESS": f"127.0.0.1:{port}", "FFSTREAM_SERVER__PORT": str(port)}
 
