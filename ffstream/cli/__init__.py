@@ -36,8 +36,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="A daemon that never stops learning: Forward-Forward on live data over ZeroMQ.\n\n"
-    "[bold]ffstream demo[/] shows all of it in a minute. Then [bold]ffstream config > ffstream.toml[/] and "
-    "[bold]ffstream serve -c ffstream.toml[/] start a daemon of your own; feed it, query it, watch it.",
+    "`ffstream demo` shows all of it in a minute. Then start a daemon of your own, and in other terminals feed it, watch "
+    "it, query it:\n\n"
+    "```\nffstream serve --dataset digits\nffstream feed digits --passes 10 --seed 0\nffstream watch\n"
+    "ffstream predict seven.png\n```\n\n"
+    "`ffstream config` prints every setting. Each command has a `--help` with examples.",
 )
 app.command()(demo.demo)
 app.command()(serve.serve)

@@ -190,9 +190,7 @@ class NetworkConfig(Section):
         if self.coding == "overlay" and self.labels > self.width:
             raise ValueError(f"overlay writes {self.labels} labels over the first pixels, a sample has {self.width}")
         if self.readout != "none" and self.shortlist > self.labels:
-            raise ValueError(
-                f"a shortlist of {self.shortlist} is longer than all {self.labels} labels: set shortlist = {self.labels}"
-            )
+            raise ValueError(f"a shortlist of {self.shortlist} is longer than all {self.labels} labels: set shortlist")
         return self
 
     @model_validator(mode="after")

@@ -54,6 +54,15 @@ def test_missing_files_are_answered_with_what_to_do(tmp_path: Path, name: str) -
         load(name, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_what_is_known_of_a_data_set_is_so(name: str) -> None:
+    root = os.environ.get("FFSTREAM_DATA")
+    if name != "digits" and root is None:
+        pytest.skip("FFSTREAM_DATA names no folder with MNIST")
+    loaded = load(name, Path(root or ROOT))
+    assert (KNOWN[name].shape, KNOWN[name].labels) == (loaded.shape, len(set(loaded.train[1])))
+
+
 @pytest.mark.parametrize("count", [1, 5, 13])
 def test_a_jittered_stream_has_the_length_asked_for(count: int) -> None:
     images, labels = jittered(*dots(), count, seed=0)
