@@ -36,8 +36,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="A daemon that never stops learning: Forward-Forward on live data over ZeroMQ.\n\n"
-    "`ffstream demo` shows all of it in a minute. Then start a daemon of your own, and in other terminals feed it, watch "
-    "it, query it:\n\n"
+    "`ffstream demo` shows all of it in a minute. Then start a daemon of your own, and in other terminals feed it, "
+    "watch it, query it:\n\n"
     "```\nffstream serve --dataset digits\nffstream feed digits --passes 10 --seed 0\nffstream watch\n"
     "ffstream predict seven.png\n```\n\n"
     "`ffstream config` prints every setting. Each command has a `--help` with examples.",
