@@ -66,7 +66,4 @@ def serve(
         level=logging.INFO, format="%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # Torch takes seconds to load, and the daemon says nothing more until it is ready.
-    where = ports.join(config.server.host, config.server.port)
-    logging.getLogger(__name__).info("starting on %s, state in %s", where, config.state.directory)
     run(config)

@@ -22,7 +22,8 @@ from ffstream.errors import FFStreamError, Unreachable
 
 # Below the ports that connections begin at (ip_local_port_range(7): 32768 on Linux).
 PORTS = range(10_000, 32_000)
-START_S = 120.0
+# A busy machine may take minutes to load and compile; a daemon that cannot start ends sooner.
+START_S = 600.0
 STOP_S = 60.0
 LAST_WORDS = 40
 
