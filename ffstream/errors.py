@@ -6,11 +6,13 @@
     ├── ConfigError          the TOML file is unreadable or says something impossible
     ├── BindError            a port is taken or an address is not ours
     ├── StateError           the state directory cannot be used
+    │   ├── DiskError        the disk is full, or a read or write of it failed
     │   ├── CheckpointError  a checkpoint is damaged or belongs to another network
     │   └── JournalError     the journal is damaged, or does not continue the checkpoint
     ├── CatchingUp           the daemon replays its journal, and does this only afterwards
     ├── WireError            a message does not follow docs/protocol.md
     ├── SourceError          a file or data set to feed cannot be read, or does not fit the daemon
+    ├── InstallError         a library that is installed cannot be used
     ├── Unreachable          the daemon did not answer in time
     └── Refused              the daemon answered with an error
 
@@ -20,7 +22,11 @@ one, because systemd prints those by name).
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
+
+# What a disk says that is full, fails, or is out of reach for a while.
+_OF_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 
 
 class FFStreamError(Exception):
@@ -45,6 +51,17 @@ class StateError(FFStreamError):
     """The state directory is missing, read-only, or used by another daemon."""
 
     exit_code = 73
+
+    @staticmethod
+    def of(error: OSError, message: str) -> StateError:
+        """Return the error to raise for one of the system: a DiskError where another attempt may succeed."""
+        return (DiskError if error.errno in _OF_DISK else StateError)(message)
+
+
+class DiskError(StateError):
+    """The disk is full, or a read or write of it failed; another attempt may succeed."""
+
+    exit_code = 74
 
 
 class CheckpointError(StateError):
@@ -94,6 +111,12 @@ class SourceError(FFStreamError):
     """A file, folder or data set that was to be read is missing, malformed, or does not fit the daemon."""
 
     exit_code = 66
+
+
+class InstallError(FFStreamError):
+    """A library is installed, and cannot be used as it is."""
+
+    exit_code = 69
 
 
 class Unreachable(FFStreamError):

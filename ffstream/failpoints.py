@@ -6,7 +6,8 @@ Inert unless the environment variable ``FFSTREAM_FAILPOINT`` is set when the dae
 
 The N-th time (the first, unless said otherwise) that NAME is reached, ACTION happens; with a ``+`` every time from
 then on. Actions: ``kill`` (SIGKILL to the process itself), ``full`` (OSError, no space left on device), ``fail``
-(OSError, input/output error). A name that is never reached never acts; docs/reliability.md lists the names.
+(OSError, input/output error), ``stall`` (the thread stands still for good). A name that is never reached never acts;
+docs/reliability.md lists the names.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ffstream.errors import ConfigError
 log = logging.getLogger(__name__)
 
 VARIABLE = "FFSTREAM_FAILPOINT"
-ACTIONS = ("kill", "full", "fail")
+ACTIONS = ("kill", "full", "fail", "stall")
 _GRAMMAR = re.compile(rf"(?P<name>[^@:\s]+)(@(?P<nth>[1-9]\d*)(?P<on>\+)?)?:(?P<action>{'|'.join(ACTIONS)})")
 
 
@@ -38,12 +39,15 @@ class _Failpoint:
     action: str
     reached: int = 0
 
-    def reach(self) -> None:
+    def due(self) -> bool:
         self.reached += 1
-        if self.reached != self.nth and not (self.on and self.reached > self.nth):
-            return
+        return self.reached == self.nth or (self.on and self.reached > self.nth)
+
+    def act(self) -> None:
         if self.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.action == "stall":
+            threading.Event().wait()
         code = errno.ENOSPC if self.action == "full" else errno.EIO
         raise OSError(code, f"{os.strerror(code)} (failpoint {self.name})")
 
@@ -72,12 +76,12 @@ def armed() -> bool:
 
 
 def reach(name: str) -> None:
-    """Die or fail here if the failpoint so named is armed and due; OSError where it fails."""
+    """Die, fail or stand still here if the failpoint so named is armed and due; OSError where it fails."""
     if _armed:
         with _lock:
-            for failpoint in _armed:
-                if failpoint.name == name:
-                    failpoint.reach()
+            due = [failpoint for failpoint in _armed if failpoint.name == name and failpoint.due()]
+        for failpoint in due:
+            failpoint.act()
 
 
 def _parse(entry: str) -> _Failpoint:

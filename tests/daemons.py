@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crashing.forked import Forked
+from ffstream import Client
 from ffstream.config import parse
 from ffstream.daemon.spawn import Spawned, free_port, serve, spawn
 
@@ -20,6 +21,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 StartDaemon = Callable[..., Spawned]
+
+# How long a test waits for what must come: far longer than it takes, because a busy machine is no reason to fail.
+PATIENCE_S = 120.0
 
 
 @contextlib.contextmanager
@@ -59,9 +63,23 @@ def counted(daemon: Spawned, name: str, **labels: str) -> float:
     return daemon.metrics().get(f"ffstream_{name}_total{{{text}}}", 0.0)
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Wait for a condition, and fail where it does not come to hold in time."""
-    give_up = time.monotonic() + seconds
+def until(condition: Callable[[], Any]) -> None:
+    """Wait for a condition, and fail where it never comes to hold."""
+    give_up = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.02)
+
+
+def predictions(client: Client, count: int) -> tuple[list[int], list[int]]:
+    """Return the labels of the first samples, so many in all, and what was predicted, as prediction events tell."""
+    labels: list[int] = []
+    predicted: list[int] = []
+    with client.events("prediction", after=0, timeout_s=PATIENCE_S) as events:
+        for event in events:
+            labels += event.fields["labels"]
+            predicted += event.fields["predicted"]
+            if len(labels) >= count:
+                break
+    assert len(labels) == count
+    return labels, predicted

@@ -11,6 +11,8 @@ import numpy as np
 import zmq
 
 CONTROL, QUERIES, SAMPLES, PUSH, EVENTS = range(5)
+# How long what must come is waited for, and after which silence a feeder says hello again.
+PATIENCE_S, SILENCE_S = 120.0, 1.0
 SIZES = {"uint8": "u1", "float16": "<f2", "float32": "<f4", "int32": "<i4", "int64": "<i8"}
 
 
@@ -50,8 +52,8 @@ class Line:
     def send(self, kind, tensors=None, **fields):
         self.socket.send_multipart(pack(kind, tensors, **fields))
 
-    def receive(self, seconds=10.0):
-        """Return the next message, or None."""
+    def receive(self, seconds=PATIENCE_S):
+        """Return the next message, or None where there is none for so long."""
         return unpack(self.socket.recv_multipart()) if self.socket.poll(seconds * 1e3) else None
 
     def ask(self, kind, tensors=None, **fields):
@@ -104,7 +106,7 @@ class Feeder(Line):
             self.send_samples(first, inputs, labels)
             self.sent = end
 
-    def listen(self, seconds=1.0):
+    def listen(self, seconds=PATIENCE_S):
         """Take one message, and say hello after silence; return it."""
         message = self.receive(seconds)
         match message:
@@ -124,11 +126,11 @@ class Feeder(Line):
                     self.sent = message["expect"]
         return message
 
-    def flush(self, seconds=30.0):
-        give_up = time.monotonic() + seconds
+    def flush(self):
+        give_up = time.monotonic() + PATIENCE_S
         while self.held and time.monotonic() < give_up:
             self.send_what_credit_allows()
-            self.listen()
+            self.listen(SILENCE_S)
         assert not self.held, f"{len(self.held)} messages were not acknowledged"
 
 

@@ -92,6 +92,17 @@ def test_a_kill_is_a_sigkill():
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "between\n")
 
 
+def test_a_stall_stops_its_thread_and_no_other(arm):
+    arm("a@2:stall")
+    threads = [threading.Thread(target=reached, args=("a",), daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    threads[0].join(10)
+    threads[1].join(0.2)
+    assert sorted(thread.is_alive() for thread in threads) == [False, True]
+    assert reached("a") is None
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -42,11 +42,11 @@ def allowed(rooms: Iterable[str], libraries: str = "", lazily: str = "") -> Allo
 
 
 FLOORS = [
-    {"errors", "ports", "config", "failpoints"},
+    {"errors", "ports", "commands", "config", "failpoints"},
     {"ff", "wire", "data"},
     {"stream"},
     {"daemon", "client", "measuring"},
-    {"experiments", "bench", "inspection"},
+    {"experiments", "bench", "inspection", "doctor"},
     {"cli", "__main__"},
 ]
 
@@ -59,6 +59,7 @@ HOUSE = {
     "__init__": allowed({"client", "errors"}),
     "errors": allowed(()),
     "ports": allowed(()),
+    "commands": allowed(()),
     "config": allowed({"errors", "ports"}, "pydantic"),
     "failpoints": allowed({"errors"}),
     "ff": allowed(below(1), "torch"),
@@ -68,10 +69,11 @@ HOUSE = {
     "daemon": allowed(below(3), "numpy zmq starlette uvicorn prometheus_client"),
     "daemon/metrics.py": allowed(below(3), "torch prometheus_client"),
     "client": allowed(below(3) - {"ff", "stream", "config"}, "numpy zmq"),
-    "measuring": allowed(below(3), "numpy torch rich", lazily="matplotlib"),
-    "experiments": allowed(below(4), "numpy pydantic torch safetensors", lazily="matplotlib scipy sklearn"),
+    "measuring": allowed(below(3), "numpy torch rich", lazily="matplotlib scipy"),
+    "experiments": allowed(below(4), "numpy pydantic torch safetensors", lazily="matplotlib sklearn"),
     "bench": allowed(below(4), "numpy torch sklearn matplotlib rich"),
     "inspection": allowed(below(4), "torch", lazily="matplotlib sklearn"),
+    "doctor": allowed(below(4), "torch"),
     "cli": allowed(below(5), "numpy typer rich"),
     "__main__": allowed({"cli"}),
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_its_python_example_runs_as_it_stands(start_daemon):
@@ -30,6 +32,26 @@ def test_its_tree_names_only_files_that_exist():
             else:
                 base = "ffstream/" if depth == 2 else folder if depth == 4 else ""
                 assert (ROOT / base / name).is_file(), base + name
+
+
+def test_its_images_are_shown_on_pypi_too():
+    images = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert images
+    for image in images:
+        home, _, file = image.partition("/raw/main/")
+        assert home == PROJECT["urls"]["Repository"]
+        assert (ROOT / file).is_file(), image
+
+
+def test_every_address_of_the_project_is_of_its_repository():
+    home = PROJECT["urls"]["Repository"]
+    assert all(url.startswith(home) for url in PROJECT["urls"].values())
+
+
+def test_it_names_the_range_of_torch_that_is_installed():
+    (torch,) = (one for one in PROJECT["optional-dependencies"]["daemon"] if re.match(r"torch\W", one))
+    low, high = re.fullmatch(r"torch>=([\d.]+),<(\d+)", torch).groups()
+    assert f"ffstream needs torch {low} or later, below {high}" in README
 
 
 def test_its_links_lead_somewhere():

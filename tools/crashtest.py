@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from crashing.course import Course
-from ffstream.errors import FFStreamError, StateError
+from ffstream.errors import DiskError, FFStreamError
 
 # Failpoints with their action, and the time they are reached at which it happens, between the two. Those that strike
 # within a step leave time for the samples of a step that died before to be learned one by one: a sample that ends the
@@ -32,7 +32,7 @@ FAILPOINTS = {
     "journal.committed:kill": (1, 20),
 }
 # How the daemon ends after either action: killed, or by itself with an error.
-EXIT_CODES = {"kill": -signal.SIGKILL, "fail": StateError.exit_code}
+EXIT_CODES = {"kill": -signal.SIGKILL, "fail": DiskError.exit_code}
 # Seconds in which a failpoint should be reached, in which a daemon starts, and that it lives after that.
 REACHED_S, STARTING_S, LIVING_S = 4.0, 0.2, 0.8
 

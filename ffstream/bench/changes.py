@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffstream import Client
-from ffstream.bench.latency import QUERIES_PER_SECOND, SETTLE_S, arrivals, sweep_ms
+from ffstream.bench.latency import QUERIES_PER_SECOND, SETTLE_S, arrivals, quantile, sweep_ms
 from ffstream.bench.load import ask, feeding
 from ffstream.bench.stream import configuration
 from ffstream.config import PhasesConfig
@@ -24,13 +25,16 @@ NEAR_S = 0.04
 
 @dataclass(frozen=True)
 class Row:
-    """The queries that were due near a phase change, or the others; ``sweep_p99_ms`` is that of the daemon's sweeps."""
+    """The queries that were due near a phase change, or the others; ``sweep_p99_ms`` is that of the daemon's sweeps.
+
+    A quantile is ``None`` where there are too few queries for it.
+    """
 
     when: str
     queries: int
-    p50_ms: float
-    p99_ms: float
-    longest_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
+    longest_ms: float | None
     sweep_p99_ms: float
     lost: int
 
@@ -54,19 +58,30 @@ class Found:
     changes: list[tuple[float, str]]
 
 
-def measure(folder: Path, net: tuple[int, ...], steps: int, seconds: float) -> Found:
-    """Query a daemon whose phases last so many steps each, fed all the time, for so many seconds."""
+def queries(seconds: float) -> int:
+    """Return how many queries are due in so many seconds."""
+    return round(QUERIES_PER_SECOND * seconds)
+
+
+def measure(
+    folder: Path, net: tuple[int, ...], steps: int, seconds: float, advance: Callable[[], object] = lambda: None
+) -> Found:
+    """Query a daemon whose phases last so many steps each, fed all the time, for so many seconds.
+
+    ``advance`` is called after each query.
+    """
     config = configuration(folder, net)
     phases = PhasesConfig(wake_steps=steps, sleep_steps=steps, longest_sleep=max(steps, config.phases.longest_sleep))
     config = config.model_copy(update={"phases": phases})
     due = arrivals(QUERIES_PER_SECOND, seconds)
-    with spawn(config, folder) as daemon, feeding(daemon.address, net[0], float("inf")):
-        time.sleep(SETTLE_S)
-        with Client(daemon.address) as client:
-            begun = _Begun(client)
-            asked = ask(daemon.address, 1, net[0], due)
-            changes = begun.stop()
-            sweep_p99 = sweep_ms(client)[1]
+    with spawn(config, folder) as daemon:
+        with feeding(daemon.address, net[0], float("inf")):
+            time.sleep(SETTLE_S)
+            with Client(daemon.address) as client:
+                begun = _Begun(client)
+                asked = ask(daemon.address, 1, net[0], due, advance)
+                changes = begun.stop()
+                sweep_p99 = sweep_ms(client)[1]
         daemon.stop()
     began = [(when - asked.began, phase) for when, phase in changes]
     return Found(_rows(due, asked.latencies, began, sweep_p99), np.stack([due, asked.latencies * 1e3], 1), began)
@@ -87,11 +102,13 @@ class _Begun:
         return self._changes
 
     def _listen(self, client: Client) -> None:
-        with client.events("phase", timeout_s=5.0) as events:
-            for event in events:
-                if self._stopping.is_set():
-                    return
-                self._changes.append((event.time, event.fields["phase"]))
+        with client.events("phase", timeout_s=0.2) as events:
+            # A silence ends the iteration, not the listening: a phase may last long.
+            while not self._stopping.is_set():
+                for event in events:
+                    if self._stopping.is_set():
+                        return
+                    self._changes.append((event.time, event.fields["phase"]))
 
 
 def _rows(
@@ -107,5 +124,6 @@ def _rows(
 
 def _row(when: str, waited: NDArray[Any], sweep_p99: float) -> Row:
     answered = waited[~np.isnan(waited)]
-    p50, p99, longest = np.quantile(answered, (0.5, 0.99, 1.0))
-    return Row(when, len(waited), float(p50), float(p99), float(longest), sweep_p99, len(waited) - len(answered))
+    p50, p99 = quantile(answered, 0.5), quantile(answered, 0.99)
+    longest = float(answered.max()) if len(answered) else None
+    return Row(when, len(waited), p50, p99, longest, sweep_p99, len(waited) - len(answered))

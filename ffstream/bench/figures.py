@@ -65,9 +65,11 @@ def optimizers(rows: Rows) -> Figure:
 def memory(rows: Rows) -> Figure:
     """Draw peak memory over depth, a line a method."""
     made, (ax,) = figure()
-    for method in dict.fromkeys(row["method"] for row in rows):
+    # Backprop may need the same with checkpoints and without: a dashed line shows what lies below it.
+    for method, style in zip(dict.fromkeys(row["method"] for row in rows), ("-", "-", "--"), strict=False):
         line = [row for row in rows if row["method"] == method]
-        ax.plot([r["layers"] for r in line], [r["peak_bytes"] / 2**20 for r in line], marker="o", label=method)
+        depths, peaks = [r["layers"] for r in line], [r["peak_bytes"] / 2**20 for r in line]
+        ax.plot(depths, peaks, style, marker="o", label=method)
     ax.set(
         xscale="log",
         yscale="log",
@@ -75,6 +77,9 @@ def memory(rows: Rows) -> Figure:
         ylabel="MiB beyond weights and optimizer state",
         title="Memory of a step",
     )
+    depths = sorted({row["layers"] for row in rows})
+    ax.set_xticks(depths, labels=depths)
+    ax.xaxis.set_tick_params(which="minor", bottom=False, labelbottom=False)
     ax.legend(fontsize="small")
     return made
 
@@ -86,6 +91,7 @@ def latency(rows: Rows) -> Figure:
     for ax, load in zip(axes, loads, strict=True):
         for row in (row for row in rows if row["load"] == load):
             quantiles = {"50": row["p50_ms"], "99": row["p99_ms"], "99.9": row["p999_ms"]}
+            quantiles = {name: found for name, found in quantiles.items() if found is not None}
             ax.plot(list(quantiles), list(quantiles.values()), "o-", label=f"{row['clients']} clients")
         limit = [2 * row["sweep_p99_ms"] + 2 for row in rows if row["load"] == load]
         ax.axhline(max(limit), color="black", linewidth=1, linestyle=":", label="2 sweeps (p99) + 2 ms")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffstream import Client
-from ffstream.bench.load import ask, feeding
+from ffstream.bench.load import PATIENCE_S, ask, feeding
 from ffstream.bench.stream import configuration
 from ffstream.daemon.spawn import Spawned, spawn
 
@@ -30,14 +30,17 @@ SETTLE_S = 1.0
 
 @dataclass(frozen=True)
 class Row:
-    """One load and number of clients; the sweeps are the daemon's last ones, ``lost`` are unanswered queries."""
+    """One load and number of clients; the sweeps are the daemon's last ones, ``lost`` are unanswered queries.
+
+    A quantile is ``None`` where there are too few queries for it.
+    """
 
     load: str
     clients: int
     queries: int
-    p50_ms: float
-    p99_ms: float
-    p999_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
+    p999_ms: float | None
     sweep_p50_ms: float
     sweep_p99_ms: float
     samples_per_second: float
@@ -68,9 +71,21 @@ def _measure(daemon: Spawned, load: str, clients: int, width: int, seconds: floa
         learned = (client.status()["samples_learned"] - before) / (time.monotonic() - started)
         sweep = sweep_ms(client)
     answered = latencies[~np.isnan(latencies)] * 1e3
-    p50, p99, p999 = np.quantile(answered, (0.5, 0.99, 0.999))
+    p50, p99, p999 = (quantile(answered, share) for share in (0.5, 0.99, 0.999))
     lost = len(due) - len(answered)
-    return Row(load, clients, len(due), float(p50), float(p99), float(p999), sweep[0], sweep[1], learned, lost)
+    return Row(load, clients, len(due), p50, p99, p999, sweep[0], sweep[1], learned, lost)
+
+
+def quantile(values: NDArray[np.float64], share: float) -> float | None:
+    """Return a quantile of values (n,); ``None`` where less than one of them is expected beyond it.
+
+    Examples
+    --------
+    >>> quantile(np.arange(101.0), 0.99), quantile(np.arange(99.0), 0.99)
+    (99.0, None)
+    """
+    # 1 - 0.99 is a little more than a hundredth as a float.
+    return float(np.quantile(values, share)) if len(values) * (1 - share) > 1 - 1e-9 else None
 
 
 def arrivals(rate: float, seconds: float) -> NDArray[np.float64]:
@@ -81,7 +96,7 @@ def arrivals(rate: float, seconds: float) -> NDArray[np.float64]:
 
 def sweep_ms(client: Client) -> list[float]:
     """Return median and 99th percentile of the daemon's last sweeps."""
-    with client.events("score", timeout_s=5.0) as events:
+    with client.events("score", timeout_s=PATIENCE_S) as events:
         for event in events:
             if event.fields["sweep_ms"]:
                 found: list[float] = event.fields["sweep_ms"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from ffstream import Client
 from ffstream.errors import FFStreamError
 
 MESSAGE_SAMPLES = 64
+PATIENCE_S = 60.0
 
 
 def samples(count: int, width: int, dtype: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -27,7 +28,10 @@ def samples(count: int, width: int, dtype: str) -> tuple[NDArray[Any], NDArray[n
 
 @contextmanager
 def feeding(address: str, width: int, rate: float) -> Iterator[None]:
-    """Feed a daemon from a process of its own, so many samples a second; go on when it has learned the first."""
+    """Feed a daemon from a process of its own, so many samples a second.
+
+    Go on when it has learned the first of them, and end when it has learned the last: none falls into what comes next.
+    """
     if rate == 0:
         yield
         return
@@ -42,6 +46,9 @@ def feeding(address: str, width: int, rate: float) -> Iterator[None]:
     finally:
         feeder.terminate()
         feeder.join()
+    with Client(address) as client:
+        while client.status()["samples_waiting"]:
+            time.sleep(0.05)
 
 
 class Asked(NamedTuple):
@@ -59,7 +66,9 @@ class Asked(NamedTuple):
     latencies: NDArray[np.float64]
 
 
-def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> Asked:
+def ask(
+    address: str, clients: int, width: int, due: NDArray[np.float64], advance: Callable[[], object] = lambda: None
+) -> Asked:
     """Query a daemon at given times, in turns by some clients.
 
     Parameters
@@ -70,6 +79,8 @@ def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> Ask
         Values of a sample.
     due
         Seconds from the start at which queries are due.
+    advance
+        Is called after each query, by the thread that asked.
     """
     latencies = np.full(len(due), np.nan)
     images, _ = samples(256, width, "uint8")
@@ -77,18 +88,18 @@ def ask(address: str, clients: int, width: int, due: NDArray[np.float64]) -> Ask
     begin = [0.0]
 
     def one(which: int) -> None:
-        with Client(address) as client:
+        # An answer that comes late is a long latency, and not a lost query.
+        with Client(address, timeout_s=PATIENCE_S) as client:
             client.predict(images[:1])
             connected.wait()
             connected.wait()
             for query in range(which, len(due), clients):
                 when = begin[0] + due[query]
                 time.sleep(max(0.0, when - time.monotonic()))
-                try:
+                with suppress(FFStreamError):
                     client.predict(images[query % len(images)][None])
-                except FFStreamError:
-                    continue
-                latencies[query] = time.monotonic() - when
+                    latencies[query] = time.monotonic() - when
+                advance()
 
     threads = [threading.Thread(target=one, args=(which,)) for which in range(clients)]
     for thread in threads:

@@ -149,7 +149,9 @@ def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
     return [
-        dict(zip(keys, who, strict=True)) | {key: statistics.fmean(row[key] for row in group) for key in figures}
+        dict(zip(keys, who, strict=True))
+        | {"seeds": len(group)}
+        | {key: statistics.fmean(row[key] for row in group) for key in figures}
         for who, group in groups.items()
     ]
 

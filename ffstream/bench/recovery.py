@@ -45,8 +45,13 @@ class Row:
     same: bool
 
 
-def measure(folder: Path, net: tuple[int, ...], count: int, advance: Callable[[int], object]) -> Row:
-    """Feed so many samples, kill the daemon, and start it again; ``advance`` is told of samples that are learned."""
+def measure(
+    folder: Path, net: tuple[int, ...], count: int, advance: Callable[[int], object], killed: Callable[[], object]
+) -> Row:
+    """Feed so many samples, kill the daemon, and start it again.
+
+    ``advance`` is told of samples that are fed, and ``killed`` is called when the daemon is dead.
+    """
     base = configuration(folder, net)
     # No checkpoint but the one that is asked for.
     config = base.model_copy(update={"state": base.state.model_copy(update={"checkpoint_s": 1e6})})
@@ -65,6 +70,7 @@ def measure(folder: Path, net: tuple[int, ...], count: int, advance: Callable[[i
         before = client.predict(inputs[:100]).goodness.tobytes()
         daemon.process.kill()
         daemon.process.wait()
+    killed()
     started = time.monotonic()
     with spawn(config, folder, wait=False) as daemon:
         first, waits, ready = _ask_until_ready(daemon, config, started)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ffstream.bench.peers import Peer
 from ffstream.bench.timing import interleave
 from ffstream.config import OptimizerConfig
+from ffstream.ff.captured import Captured
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 from ffstream.ff.products import dtype_of
@@ -70,10 +71,18 @@ class PeerRow:
 
 
 class Sweeper:
-    """A network and a batch of random rows, swept again and again."""
+    """A network and a batch of random rows, swept again and again; on a GPU as CUDA graphs, where asked for."""
 
     def __init__(
-        self, net: str, batch: int, precision: str, rule: str, phases: Sequence[Phase], device: torch.device
+        self,
+        net: str,
+        batch: int,
+        precision: str,
+        rule: str,
+        phases: Sequence[Phase],
+        device: torch.device,
+        *,
+        graphs: bool = False,
     ) -> None:
         self.device = device
         rate = OptimizerConfig().rate if rule == "in_place" else 1e-5
@@ -84,10 +93,11 @@ class Sweeper:
         self.rows, self.labels = batch_of(net, batch, device)
         self._generator = torch.Generator(device).manual_seed(0)
         self._phases = itertools.cycle(phases)
+        self._sweep = Captured(self.network).sweep if graphs else self.network.sweep
 
     def sweep(self) -> None:
         """Learn the batch once."""
-        self.network.sweep(self.rows, Lesson(self.labels, next(self._phases)), self._generator)
+        self._sweep(self.rows, Lesson(self.labels, next(self._phases)), self._generator)
 
     def products(self) -> Callable[[], None]:
         """Return the matrix products of one sweep and nothing else, on operands that are ready.

@@ -16,6 +16,7 @@ from ffstream.cli import (
     config,
     ctl,
     demo,
+    doctor,
     dream,
     experiment,
     feed,
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(serve.serve)
 app.command("config")(config.config)
+app.command()(doctor.doctor)
 app.command()(feed.feed)
 app.command()(predict.predict)
 app.command()(watch.watch)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ffstream.cli import bench_live as live
+from ffstream.cli.measuring import Measuring, titled
 from ffstream.cli.options import DataRoot, DatasetName, Device, FigureFile, JsonFile, Quick, at_home
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ bench = typer.Typer(
 Case = TypeVar("Case")
 
 
-@bench.command()
+@bench.command(cls=Measuring)
 def throughput(
     net: Annotated[list[str] | None, typer.Option(help="784-512-512, 784-3x1000, …; may be repeated.")] = None,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Rows a sweep; may be repeated.")] = None,
@@ -69,7 +70,7 @@ def throughput(
     rows = [asdict(row) for case in _bar(cases) for row in measuring.measure(*case, rules, place)]
     peers = [asdict(row) for one in _bar(others) for row in measuring.measure_peer(one, place)]
     report.show(
-        "Learning sweeps: samples a second, and their ratio to backprop",
+        titled("Learning sweeps: samples a second, and their ratio to backprop", quick=quick),
         rows,
         [
             *("net", "batch", "precision", "optimizer", "samples_per_second", "backprop_samples_per_second"),
@@ -78,12 +79,12 @@ def throughput(
     )
     if peers:
         report.show("Peers", peers, ["name", "net", "batch", "precision", "samples_per_second", "ours", "ratio"])
-    report.write(json_file, environment(place), rows=rows, peers=peers)
+    report.write(json_file, environment(place), quick=quick, rows=rows, peers=peers)
     if figure is not None:
         figures.throughput(rows).savefig(figure, dpi=150)
 
 
-@bench.command()
+@bench.command(cls=Measuring)
 def optimizers(
     dataset: DatasetName = "digits",
     data_root: DataRoot = Path("data"),
@@ -125,16 +126,19 @@ def optimizers(
             advance = partial(progress.advance, progress.add_task(f"seed {seed}", total=steps))
             rows += [asdict(row) for row in measuring.compete(contenders, data, plan, seed, advance)]
     report.show(
-        f"{dataset}, {passes} pass(es), batches of {batch}: mean over seeds",
+        titled(f"{dataset}, {passes} pass(es), batches of {batch}: mean over seeds", quick=quick),
         measuring.means(rows),
-        ["optimizer", "precision", "rounding", "rate", "prequential_accuracy", "test_accuracy", "samples_per_second"],
+        [
+            *("optimizer", "precision", "rounding", "rate", "seeds"),
+            *("prequential_accuracy", "test_accuracy", "samples_per_second"),
+        ],
     )
-    report.write(json_file, environment(device_of("cpu")), dataset=dataset, batch=batch, rows=rows)
+    report.write(json_file, environment(device_of("cpu")), quick=quick, dataset=dataset, batch=batch, rows=rows)
     if figure is not None:
         figures.optimizers(measuring.means(rows)).savefig(figure, dpi=150)
 
 
-@bench.command()
+@bench.command(cls=Measuring)
 def memory(device: Device = "auto", json_file: JsonFile = None, figure: FigureFile = None) -> None:
     """Measure the peak memory of a learning step beyond weights and optimizer state, over the depth of the network."""
     import itertools
@@ -155,10 +159,10 @@ def memory(device: Device = "auto", json_file: JsonFile = None, figure: FigureFi
         figures.memory(rows).savefig(figure, dpi=150)
 
 
-bench.command()(live.latency)
-bench.command()(live.phases)
-bench.command()(live.stream)
-bench.command()(live.recovery)
+bench.command(cls=Measuring)(live.latency)
+bench.command(cls=Measuring)(live.phases)
+bench.command(cls=Measuring)(live.stream)
+bench.command(cls=Measuring)(live.recovery)
 
 
 def _bar(cases: Sequence[Case]) -> Iterator[Case]:

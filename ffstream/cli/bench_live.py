@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ffstream.cli.measuring import titled
 from ffstream.cli.options import FigureFile, JsonFile, Quick
 
 Net = Annotated[str, typer.Option(help="784-512-512, 784-3x1000, …")]
@@ -58,11 +59,11 @@ def latency(
             rows.append(asdict(row))
             progress.advance(task)
     report.show(
-        f"Query latency on {net}, milliseconds from when a query was due",
+        titled(f"Query latency on {net}, milliseconds from when a query was due", quick=quick),
         rows,
-        ["load", "clients", "p50_ms", "p99_ms", "p999_ms", "sweep_p99_ms", "samples_per_second", "lost"],
+        ["load", "clients", "queries", "p50_ms", "p99_ms", "p999_ms", "sweep_p99_ms", "samples_per_second", "lost"],
     )
-    report.write(json_file, environment(device_of("auto")), rows=rows)
+    report.write(json_file, environment(device_of("auto")), quick=quick, rows=rows)
     if figure is not None:
         figures.latency(rows).savefig(figure, dpi=150)
 
@@ -87,7 +88,7 @@ def phases(
     import tempfile
     from dataclasses import asdict
 
-    from rich.console import Console
+    from rich.progress import Progress
 
     from ffstream.bench import changes, figures
     from ffstream.measuring import report
@@ -95,11 +96,15 @@ def phases(
     from ffstream.measuring.nets import widths
     from ffstream.stream.device import device_of
 
-    with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Console(stderr=True).status("measuring"):
-        found = changes.measure(Path(folder), widths(net), 100 if quick else steps, 3.0 if quick else seconds)
+    steps, seconds = (100, 3.0) if quick else (steps, seconds)
+    with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
+        task = progress.add_task("querying", total=changes.queries(seconds))
+        found = changes.measure(Path(folder), widths(net), steps, seconds, lambda: progress.advance(task))
     rows = [asdict(row) for row in found.rows]
-    report.show(f"Query latency through {len(found.changes)} phase changes, {net}", rows, list(rows[0]))
-    report.write(json_file, environment(device_of("auto")), rows=rows, changes=found.changes)
+    report.show(
+        titled(f"Query latency through {len(found.changes)} phase changes, {net}", quick=quick), rows, list(rows[0])
+    )
+    report.write(json_file, environment(device_of("auto")), quick=quick, rows=rows, changes=found.changes)
     if figure is not None:
         drawn = figures.changes(found.queries.tolist(), found.changes, rows[0]["sweep_p99_ms"])
         drawn.savefig(figure, dpi=150)
@@ -148,14 +153,14 @@ def stream(
             for row in measuring.measure(Path(folder), widths(net), ways, seconds, lambda: progress.advance(task))
         ]
     report.show(
-        f"New samples a second through the acknowledged socket, {net}",
+        titled(f"New samples a second through the acknowledged socket, {net}", quick=quick),
         rows,
         [
             *("message_samples", "held", "dtype", "ack", "samples_per_second"),
             *("in_process", "fraction_of_in_process", "fraction_of_learner", "fraction_of_memory"),
         ],
     )
-    report.write(json_file, environment(device_of("auto")), rows=rows)
+    report.write(json_file, environment(device_of("auto")), quick=quick, rows=rows)
     if figure is not None:
         figures.stream(rows).savefig(figure, dpi=150)
 
@@ -186,7 +191,13 @@ def recovery(
     fed = 10_000 if quick else count
     with tempfile.TemporaryDirectory(prefix="ffstream-bench-") as folder, Progress() as progress:
         task = progress.add_task("feeding", total=fed)
-        found = measuring.measure(Path(folder), widths(net), fed, lambda more: progress.advance(task, more))
+        found = measuring.measure(
+            Path(folder),
+            widths(net),
+            fed,
+            lambda more: progress.advance(task, more),
+            lambda: progress.add_task("restarting", total=None),
+        )
     rows = [asdict(found)]
-    report.show(f"Restart after a kill, {net}", rows, list(rows[0]))
-    report.write(json_file, environment(device_of("auto")), rows=rows)
+    report.show(titled(f"Restart after a kill, {net}", quick=quick), rows, list(rows[0]))
+    report.write(json_file, environment(device_of("auto")), quick=quick, rows=rows)

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from ffstream import ports
 from ffstream.cli.options import Address
+from ffstream.commands import CommandName, Takes
+
+# How long to wait for those that write a checkpoint, or read one, and for the others.
+SAVING_S, OTHERS_S = 60.0, 10.0
 
 
-class CommandName(StrEnum):
-    """What can be told to a daemon."""
-
-    STATUS = "status"
-    SLEEP = "sleep"
-    WAKE = "wake"
-    SHAM = "sham"
-    AUTO = "auto"
-    HOLD = "hold"
-    RESUME = "resume"
-    CHECKPOINTS = "checkpoints"
-    CHECKPOINT = "checkpoint"
-    ROLLBACK = "rollback"
-    PIN = "pin"
-    UNPIN = "unpin"
-    SHUTDOWN = "shutdown"
-
-
-NAMED = {CommandName.ROLLBACK, CommandName.PIN, CommandName.UNPIN}
-# Those that wait for a disk, and how long.
-SAVING, SAVING_S, OTHERS_S = {CommandName.CHECKPOINT, *NAMED}, 60.0, 10.0
+def _described() -> str:
+    """Return the help of every command, a paragraph each."""
+    return "\n\n".join(f"**{name}**: {name.help}" for name in CommandName)
 
 
 def ctl(
-    command: Annotated[CommandName, typer.Argument(help="What to tell the daemon.")],
+    command: Annotated[CommandName, typer.Argument(metavar="COMMAND", help=_described())],
     name: Annotated[
         str | None, typer.Argument(help="The checkpoint to go back to, pin or unpin; or what to call a new one.")
     ] = None,
@@ -44,16 +29,9 @@ def ctl(
 ) -> None:
     """Tell a running daemon something, and print its status.
 
-    - **status**: say where the daemon stands.
-    - **sleep**, **wake**: override the schedule until **auto** gives it back; **wake** deprives the network of sleep.
-    - **sham**: leave the schedule as it is, but let sleep change nothing: what sleep does is the difference.
-    - **hold**: stop learning, while queries are answered all the same, until **resume**.
-    - **checkpoints**: list what can be gone back to.
-    - **checkpoint** [NAME]: save now. Under a NAME the checkpoint is pinned: kept until it is unpinned.
-    - **rollback** NAME: go back to a checkpoint and learn on from there. What came in since is not learned a second
-      time, and the checkpoint is pinned.
-    - **pin** NAME, **unpin** NAME: keep a checkpoint for good, or no longer.
-    - **shutdown**: finish the step, save and stop.
+    **sleep**, **wake**, **sham** and **hold** last until they are taken back, also across a restart. **wake** deprives
+    the network of sleep. Under **sham** it sleeps as scheduled and learns nothing from it: what sleep does is the
+    difference. After a **rollback**, samples that came in since are not learned again.
 
     ```
     ffstream ctl status --json
@@ -66,9 +44,10 @@ def ctl(
     from ffstream.cli.listing import show
     from ffstream.cli.output import console, to_json
 
-    if (name is None) if command in NAMED else (name is not None and command is not CommandName.CHECKPOINT):
-        raise typer.BadParameter(f"{command} takes {'the name of a checkpoint' if name is None else 'no name'}")
-    with Client(address, timeout_s=SAVING_S if command in SAVING else OTHERS_S) as client:
+    if (name is None) if command.takes is Takes.A_NAME else (name is not None and command.takes is Takes.NO_NAME):
+        raise typer.BadParameter(f"{command} {command.takes.value}")
+    saves = command.takes is not Takes.NO_NAME
+    with Client(address, timeout_s=SAVING_S if saves else OTHERS_S) as client:
         reply = client.control(command.value, checkpoint=name)
     if as_json:
         typer.echo(to_json(reply))

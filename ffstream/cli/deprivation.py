@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ffstream.cli.measuring import bar, goes_on, names, write
+from ffstream.cli.measuring import SMOKE_TEST, Results, bar, goes_on, names
 from ffstream.cli.options import DataRoot, Device, JsonFile, Seeds, at_home, readable_address, to_fill
 
 if TYPE_CHECKING:
-    import torch
     from rich.progress import Progress
 
     from ffstream.config import Config
@@ -79,18 +78,18 @@ def sleep_deprivation(
     changes: dict[str, Any] = {"seeds": seeds, "dataset": dataset}
     plan = planning.changed(plan, {key: value for key, value in changes.items() if value})
     data = datasets.load(plan.dataset, data_root)
-    place = device_of(device)
+    results = Results(out, json_file, device_of(device), quick and plan_file is None)
     where, enrol = _subjects(plan, data, device, address, live=live)
     command = shlex.join(["ffstream", *sys.argv[1:]])
     rows: Sequence[Mapping[str, Any]] = []
     with goes_on(), bar() as progress:
         watcher = _Watcher(progress, len(plan.recipes) * plan.seeds * (1 + len(plan.arms)))
-        for rows in Experiment(plan, data, enrol, [where], out / "runs", watcher).carry_out():
+        for rows in Experiment(plan, data, enrol, [where], results.runs, watcher).carry_out():
             outcomes = [asdict(outcome) for outcome in summary.outcomes(plan, rows)]
             told = plan.model_dump(mode="json", exclude_unset=True)
-            write(out, json_file, place, outcomes, command=command, plan=told)
+            results.write(outcomes, command=command, plan=told)
             summary.write_curves(out / "curves.csv", rows)
-    _report(plan, rows, out, command, place)
+    _report(plan, rows, results, command)
 
 
 def _subjects(plan: Plan, data: Dataset, device: str, address: str | None, *, live: bool) -> tuple[str, Enrol]:
@@ -107,23 +106,21 @@ def _subjects(plan: Plan, data: Dataset, device: str, address: str | None, *, li
     return ("live", lives.started(configure)) if live else ("in process", lives.in_process(configure))
 
 
-def _report(plan: Plan, rows: Sequence[Mapping[str, Any]], out: Path, command: str, device: torch.device) -> None:
+def _report(plan: Plan, rows: Sequence[Mapping[str, Any]], results: Results, command: str) -> None:
     """Draw the figures, write the page, and show the table."""
     from ffstream.experiments.deprivation import figures, page, summary
-    from ffstream.measuring import report
     from ffstream.measuring.environment import environment
 
     found = summary.outcomes(plan, rows)
-    drawn = figures.all_of(plan, rows, found)
+    pictures = figures.all_of(plan, rows, found)
+    drawn = {name: picture.figure for name, picture in pictures.items()}
+    results.say(f"Sleep deprivation on {plan.dataset}", summary.table(found), drawn, SHOWN)
     for name, figure in drawn.items():
-        for ending in ("png", "svg"):
-            figure.savefig(out / f"{name}.{ending}", dpi=150)
-    html = page.write(plan, found, drawn, command, environment(device))
-    (out / "report.html").write_text(html, "utf-8")
-    table = summary.table(found)
-    (out / "table.md").write_text(report.markdown(table), "utf-8")
-    report.show(f"Sleep deprivation on {plan.dataset}", table, SHOWN)
-    typer.echo(f"report.html, results.json, curves.csv, table.md and figures are in {out}")
+        figure.savefig(results.out / f"{name}.svg")
+    note = SMOKE_TEST if results.quick else ""
+    html = page.write(plan, found, pictures, command, environment(results.device), note)
+    (results.out / "report.html").write_text(html, "utf-8")
+    typer.echo("report.html, curves.csv and the figures as SVG are there too")
 
 
 class _Watcher:

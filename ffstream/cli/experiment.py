@@ -9,7 +9,7 @@ import typer
 
 from ffstream.cli.deprivation import sleep_deprivation
 from ffstream.cli.experiment_dreams import dreams
-from ffstream.cli.measuring import bar, count_seeds, goes_on, load_data, names, net_of, say, write
+from ffstream.cli.measuring import Measuring, Results, bar, count_seeds, goes_on, load_data, names, net_of
 from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Net, Out, Quick, Seeds, at_home
 from ffstream.cli.separation import phase_separation
 
@@ -25,15 +25,15 @@ experiment = typer.Typer(
     "error is that after the last pass, never the best of several.",
 )
 
-experiment.command()(sleep_deprivation)
-experiment.command()(phase_separation)
-experiment.command()(dreams)
+experiment.command(cls=Measuring)(sleep_deprivation)
+experiment.command(cls=Measuring)(phase_separation)
+experiment.command(cls=Measuring)(dreams)
 
 # What `goodness` holds against each other, in [network].
 KEYS = ("goodness", "activation")
 
 
-@experiment.command()
+@experiment.command(cls=Measuring)
 def reproduce(
     rows: Annotated[str, typer.Option(help="NAME,…: which rows, in this order; all where none is named.")] = "",
     rows_dir: Annotated[
@@ -61,18 +61,21 @@ def reproduce(
     from ffstream.experiments.run import settle
 
     chosen = find(rows_dir, names(rows))
-    plan = reproduction.Plan(chosen, data_root, out / "runs", settle(device), seeds, quick)
+    results = Results(out, json_file, settle(device), quick)
+    plan = reproduction.Plan(chosen, data_root, results.runs, results.device, seeds, quick)
     found: list[dict[str, Any]] = []
     with goes_on(), bar() as progress:
         watcher = _Watcher(progress, plan.total)
         for found in reproduction.reproduce(plan, watcher):
             watcher.over()
-            write(out, json_file, plan.device, found)
-    drawn = {"errors": figures.errors_by_pass(found), "beside-published": figures.beside_published(found)}
-    say("Test error after the last pass", reproduction.table(found), out, drawn)
+            results.write(found)
+    drawn = {"errors": figures.errors_by_pass(found)}
+    if not quick:
+        drawn["beside-published"] = figures.beside_published(found)
+    results.say("Test error after the last pass", reproduction.table(found), drawn)
 
 
-@experiment.command()
+@experiment.command(cls=Measuring)
 def prequential(
     dataset: DatasetName = "digits",
     data_root: DataRoot = Path("data"),
@@ -103,8 +106,9 @@ def prequential(
     from ffstream.experiments import prequential as measuring
     from ffstream.experiments.run import settle
 
-    data = load_data(dataset, data_root, quick=quick)
+    dataset, data = load_data(dataset, data_root, quick=quick)
     place = settle(device)
+    results = Results(out, json_file, place, quick)
     name, times = net_of(net, data), count_seeds(seeds, quick=quick)
     rates = backprop_rate or list(measuring.RATES)
     plan = measuring.Plan(data, name, batch, times, not quick, str(place), rates)
@@ -113,11 +117,11 @@ def prequential(
         task = progress.add_task("streams", total=plan.total, error="")
         for row in measuring.measure(plan, lambda: progress.advance(task)):
             found.append(asdict(row))
-            write(out, json_file, place, found, dataset=dataset, net=name, batch=batch)
-    say(f"One pass over {dataset}", measuring.table(found), out, {"curves": figures.prequential(found)})
+            results.write(found, dataset=dataset, net=name, batch=batch)
+    results.say(f"One pass over {dataset}", measuring.table(found), {"curves": figures.prequential(found)})
 
 
-@experiment.command()
+@experiment.command(cls=Measuring)
 def goodness(
     dataset: DatasetName = "digits",
     data_root: DataRoot = Path("data"),
@@ -150,6 +154,8 @@ def goodness(
     from ffstream.experiments.run import settle
 
     place = settle(device)
+    results = Results(out, json_file, place, quick)
+    dataset, data = load_data(dataset, data_root, quick=quick)
     plan = choices.Plan(
         keys=KEYS,
         choices=(goodness or choices.known(KEYS[0]), activation or choices.known(KEYS[1])),
@@ -157,10 +163,10 @@ def goodness(
         rates=rate or ([1.5e-3] if quick else list(choices.RATES)),
         thresholds=[_number(value) for value in threshold or []],
         seeds=count_seeds(seeds, quick=quick),
-        data=load_data(dataset, data_root, quick=quick),
+        data=data,
         dataset=dataset,
         batch=batch,
-        runs=out / "runs",
+        runs=results.runs,
         device=place,
     )
     found: list[dict[str, Any]] = []
@@ -168,12 +174,12 @@ def goodness(
         watcher = _Watcher(progress, plan.total)
         for found in choices.measure(plan, watcher):
             watcher.over()
-            write(out, json_file, place, found, dataset=dataset, batch=batch)
+            results.write(found, dataset=dataset, batch=batch)
     drawn = {"heat-map": figures.heat_map(found, KEYS)}
-    say(f"Test accuracy on {dataset}, %", choices.table(found, KEYS), out, drawn)
+    results.say(f"Test accuracy on {dataset}, %", choices.table(found, KEYS), drawn)
 
 
-@experiment.command()
+@experiment.command(cls=Measuring)
 def recurrent(
     data_root: DataRoot = Path("data"),
     hidden: Annotated[
@@ -206,8 +212,9 @@ def recurrent(
     from ffstream.experiments.run import settle
     from ffstream.measuring import report
 
-    name, place = "digits" if quick else "mnist", settle(device)
-    data = load_data(name, data_root, quick=quick)
+    place = settle(device)
+    results = Results(out, json_file, place, quick)
+    name, data = load_data("mnist", data_root, quick=quick)
     given = _given(passes=passes, batch=batch, iterations=iterations)
     row = measuring.declare(data, name, given, network=_given(hidden=hidden), optimizer=_given(rate=rate))
     found: dict[str, Any] = {}
@@ -216,11 +223,11 @@ def recurrent(
         watcher = _Watcher(progress, times)
         for found in measuring.measure(row, data, times, place, watcher):
             watcher.over()
-            write(out, json_file, place, [found])
+            results.write([found])
     by_iteration = measuring.table(found)
     report.show("By iteration", by_iteration, list(by_iteration[0]))
     drawn = {"errors": figures.errors_by_pass([found]), "iterations": figures.by_iteration(found)}
-    say("Test error after the last pass", reproduction.table([found]), out, drawn)
+    results.say("Test error after the last pass", reproduction.table([found]), drawn)
 
 
 class _Watcher:

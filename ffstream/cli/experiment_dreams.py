@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ffstream.cli.measuring import bar, count_seeds, load_data, net_of, say, write
+from ffstream.cli.measuring import Results, bar, count_seeds, load_data, net_of
 from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Net, Out, Quick, Seeds
 
 
@@ -34,8 +34,9 @@ def dreams(
     from ffstream.experiments import dreams as measuring
     from ffstream.experiments.run import settle
 
-    data = load_data(dataset, data_root, quick=quick)
+    dataset, data = load_data(dataset, data_root, quick=quick)
     place = settle(device)
+    results = Results(out, json_file, place, quick)
     name, times = net_of(net, data), count_seeds(seeds, quick=quick)
     plan = measuring.Plan(data, name, batch, times, not quick, str(place))
     found: list[dict[str, Any]] = []
@@ -43,5 +44,5 @@ def dreams(
         task = progress.add_task("lives", total=plan.total, error="")
         for row in measuring.measure(plan, lambda: progress.advance(task)):
             found.append(asdict(row))
-            write(out, json_file, place, found, dataset=dataset, net=name, batch=batch)
-    say(f"One pass over {dataset}, asleep every four steps", measuring.table(found), out, {})
+            results.write(found, dataset=dataset, net=name, batch=batch)
+    results.say(f"One pass over {dataset}, asleep every four steps", measuring.table(found), {})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ffstream.cli.measuring import bar, count_seeds, load_data, names, say, write
+from ffstream.cli.measuring import Results, bar, count_seeds, load_data, names
 from ffstream.cli.options import DataRoot, DatasetName, Device, JsonFile, Out, Quick, Seeds
 
 OURS = "together,remembered,relative,plain,slow"
@@ -47,8 +47,10 @@ def phase_separation(
     from ffstream.experiments.sleepers import ARMS
 
     place = settle(device)
+    results = Results(out, json_file, place, quick)
+    dataset, data = load_data(dataset, data_root, quick=quick)
     plan = separation.Plan(
-        load_data(dataset, data_root, quick=quick),
+        data,
         list(ARMS) if arms == "all" else names(arms),
         names(negatives),
         [_steps(text) for text in names(steps_per_phase)],
@@ -63,9 +65,9 @@ def phase_separation(
         for row in separation.measure(plan, lambda name: progress.update(task, description=name)):
             progress.advance(task)
             found.append(asdict(row))
-            write(out, json_file, place, found, dataset=dataset)
+            results.write(found, dataset=dataset)
     title = f"Test accuracy on {dataset} at the end of wake / of sleep, %"
-    say(title, separation.table(found), out, {"separation": figures.separation(found)})
+    results.say(title, separation.table(found), {"separation": figures.separation(found)})
 
 
 def _steps(text: str) -> int:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ffstream import ports
 from ffstream.cli.options import Assignments, at_home
+from ffstream.daemon.logs import LogFormat, LogLevel, set_up
+from ffstream.errors import FFStreamError
+
+if TYPE_CHECKING:
+    from ffstream.config import Source
+
+log = logging.getLogger(__name__)
 
 
 def serve(
@@ -30,8 +37,10 @@ def serve(
     ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=ports.LAST, help="First of the six ports.")] = None,
     assignments: Assignments = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Log in lines of text, or of JSON.")] = LogFormat.TEXT,
+    log_level: Annotated[LogLevel, typer.Option(help="Log nothing below it.")] = LogLevel.INFO,
 ) -> None:
-    """Run the daemon until Ctrl-C, SIGTERM or `ffstream ctl shutdown`.
+    """Run the daemon until Ctrl-C, SIGTERM, SIGHUP or `ffstream ctl shutdown`.
 
     It binds six ports (control, queries, samples, push, events, HTTP), restores the newest checkpoint in
     state.directory, and answers /livez, /readyz and /metrics over HTTP. Stopping finishes the step and saves; a second
@@ -40,30 +49,37 @@ def serve(
     ```
     ffstream serve --dataset digits --set state.directory=digits-state
     ffstream serve -c ffstream.toml --port 5710 --set engine.device=cpu
-    FFSTREAM_SERVER__HOST=0.0.0.0 ffstream serve -c ffstream.toml
+    FFSTREAM_SERVER__HOST=0.0.0.0 ffstream serve -c ffstream.toml --log-format json
     ```
 
     A value may come from several places. Each overrides those before it: the default, the file, an environment variable
     (FFSTREAM_SECTION__KEY), `--dataset` and `--port`, `--set`. `ffstream config` prints every key.
 
-    Exit codes: 78 bad configuration, 69 port in use, 73 state directory unusable or full, 65 checkpoint of
-    another network.
+    Exit codes: 78 bad configuration, 69 port in use, 73 state directory unusable, 74 disk full or failing, 65 state
+    damaged or of another network.
     """
-    from ffstream.config import Source, configure
+    from ffstream.config import configure
     from ffstream.daemon.service import run
 
-    flags = []
+    set_up(log_format, log_level)
+    try:
+        run(configure(file, os.environ, _flags(dataset, port), assignments or []))
+    except FFStreamError as error:
+        if log_format is LogFormat.TEXT:
+            raise
+        # Whoever reads JSON gets the reason of the end as JSON, too.
+        log.critical("%s", error, extra={"exit_code": error.exit_code})
+        raise typer.Exit(error.exit_code) from error
+
+
+def _flags(dataset: str | None, port: int | None) -> Iterator[Source]:
+    """Say which keys the options set that have a name of their own."""
+    from ffstream.config import Source
+
     if dataset is not None:
         from ffstream.data.datasets import known
 
         data = known(dataset)
-        flags.append(Source(f"--dataset {dataset}", {"network": {"shape": data.shape, "labels": data.labels}}))
+        yield Source(f"--dataset {dataset}", {"network": {"shape": data.shape, "labels": data.labels}})
     if port is not None:
-        flags.append(Source(f"--port {port}", {"server": {"port": port}}))
-    config = configure(file, os.environ, flags, assignments or [])
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    run(config)
+        yield Source(f"--port {port}", {"server": {"port": port}})

@@ -148,7 +148,9 @@ class NetworkConfig(Section):
         description="How a label is predicted: by goodness summed over layers, the same without the first layer, of "
         "the last layer alone, by the read-out, or by goodness among the labels that it lists first (cascade).",
     )
-    shortlist: Count = Field(3, description="Labels that the read-out lists for the cascade.")
+    shortlist: Count = Field(
+        3, description="Labels that the read-out lists for the cascade; all of them where there are fewer."
+    )
     precision: Precision = Field(
         "auto",
         description="Of the weights and the products. auto takes bfloat16 where the device multiplies it faster, "
@@ -189,8 +191,6 @@ class NetworkConfig(Section):
     def _labels_fit(self) -> Self:
         if self.coding == "overlay" and self.labels > self.width:
             raise ValueError(f"overlay writes {self.labels} labels over the first pixels, a sample has {self.width}")
-        if self.readout != "none" and self.shortlist > self.labels:
-            raise ValueError(f"a shortlist of {self.shortlist} is longer than all {self.labels} labels: set shortlist")
         return self
 
     @model_validator(mode="after")

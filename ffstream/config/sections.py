@@ -23,9 +23,10 @@ class OptimizerConfig(Section):
         "divide by running root mean squares a unit, or a unit and an input; momentum and adam keep one or two numbers "
         "a weight.",
     )
-    rate: Positive = Field(
-        1.5e-3,
-        description="Step size: how far one sample moves the weights. adam, unit and factored want about 2e-4.",
+    rate: Positive | Literal["auto"] = Field(
+        "auto",
+        description="Step size: how far one sample moves the weights. auto derives it for each layer from its fan-in, "
+        "units, labels and goodness, and suits every shape; under adam, unit and factored it is 0.16 / fan-in.",
     )
     label_rate: Positive = Field(
         1.0,
@@ -126,6 +127,11 @@ class EngineConfig(Section):
     compile: bool = Field(
         True, description="Fuse the work between the products with torch.compile before the daemon is ready."
     )
+    cuda_graphs: bool = Field(
+        False,
+        description="Replay sweeps of at most 128 rows on a GPU as CUDA graphs, which launch all kernels at once; "
+        "without effect on a CPU, and on a network with a read-out, dreams, a counter or stochastic rounding.",
+    )
     max_wait_ms: float = Field(
         2.0, ge=0, allow_inf_nan=False, description="How long a step may wait for its batch to fill; 0 never waits."
     )
@@ -181,7 +187,7 @@ class StateConfig(Section):
     journal_bytes: Count = Field(
         4 * 2**30, description="Size of the journal at most; a checkpoint is saved, and the journal pruned, in time."
     )
-    checkpoint_s: Positive = Field(300.0, description="Seconds between checkpoints.")
+    checkpoint_s: Positive = Field(300.0, description="Seconds between checkpoints; while nothing is new, none.")
     keep: Count = Field(3, description="Checkpoints kept.")
 
     @field_validator("directory")

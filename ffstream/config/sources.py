@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -42,7 +42,7 @@ class Source:
 def configure(
     file: Path | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
-    flags: Sequence[Source] = (),
+    flags: Iterable[Source] = (),
     assignments: Sequence[str] = (),
 ) -> Config:
     """Read a configuration from every place that it may come from; a later parameter overrides the earlier ones.

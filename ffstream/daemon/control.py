@@ -1,41 +1,54 @@
-"""The control socket, in a thread of its own, so that a busy stream cannot keep an operator out."""
+"""The control socket, in a thread of its own: neither a busy stream nor a stuck engine keeps an operator out."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import zmq
 
 from ffstream import wire
+from ffstream.commands import CommandName, EngineCommand, Takes
 from ffstream.daemon.metrics import Metrics
+from ffstream.daemon.sockets import Wake
 from ffstream.errors import CatchingUp, CheckpointError, StateError, WireError
 from ffstream.stream.inbox import Command, Inbox
 from ffstream.wire import Message
 
 log = logging.getLogger(__name__)
 
-# Those that are about one checkpoint, which is named.
-OF_CHECKPOINT = ("rollback", "pin", "unpin")
-ENGINE_COMMANDS = ("sleep", "wake", "sham", "auto", "hold", "resume", "checkpoints", "checkpoint", *OF_CHECKPOINT)
-COMMANDS = ("status", *ENGINE_COMMANDS, "shutdown")
+# How long the engine may take for a command, counted from when the command came.
 ENGINE_S = 60.0
+# Commands that may wait for the engine.
+WAITING = 64
 POLL_MS = 100
 MESSAGE_BYTES = wire.HEADER_BYTES
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A command for the engine, with the message that brought it; it is given up at a time (``time.monotonic()``)."""
+
+    peer: bytes
+    message: Message
+    command: Command
+    give_up: float
+
+
 class ControlThread:
-    """Answers commands one after another.
+    """Answers commands: ``status`` and ``shutdown`` at once, the engine's one after another, in order.
 
     Parameters
     ----------
     socket
         A bound ROUTER; this thread alone uses it from ``start`` on, and closes it.
     inbox
-        Where commands for the engine go.
+        Where commands for the engine go, each when the one before it is answered.
     metrics
         Refusals are counted here.
     status
@@ -57,6 +70,9 @@ class ControlThread:
         self._metrics = metrics
         self._status = status
         self._shutdown = shutdown
+        # The first of them is with the engine.
+        self._asked: deque[_Asked] = deque()
+        self._answered = Wake()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
@@ -65,61 +81,107 @@ class ControlThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what is in hand, close the socket, and wait for the thread."""
+        """Answer what the engine has carried out, refuse what else waits, close the socket; wait for the thread."""
         self._stopping.set()
+        self._answered.set()
         self._thread.join(timeout=ENGINE_S)
 
     def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._answered.fileno(), zmq.POLLIN)
         while not self._stopping.is_set():
-            if self._socket.poll(POLL_MS):
-                peer, *frames = self._socket.recv_multipart()
-                try:
-                    self._socket.send_multipart([peer, *self._answer(frames)], zmq.NOBLOCK)
-                except zmq.ZMQError as error:
-                    self._metrics.lost.labels("control").inc()
-                    log.debug("a reply was lost: %s", error)
+            poller.poll(POLL_MS)
+            self._answered.clear()
+            if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                self._take(*self._socket.recv_multipart())
+            self._settle()
+        self._settle()
+        while self._asked:
+            asked = self._asked.popleft()
+            stopping = asked.message.error("stopping", "the daemon stops and took no more commands")
+            self._refuse(asked.peer, stopping)
+        self._answered.close()
         # Replies that nobody reads must not keep the process from ending.
         self._socket.close(linger=1000)
 
-    def _answer(self, frames: list[bytes]) -> wire.Frames:
+    def _take(self, peer: bytes, *frames: bytes) -> None:
+        """Answer a message, or line its command up for the engine."""
         try:
-            message = wire.decode(frames, MESSAGE_BYTES)
-            request = message.integer("id")
+            message = wire.decode(list(frames), MESSAGE_BYTES)
+            message.integer("id")
             if message.kind != "command":
                 raise message.error("unknown_type", f"the control socket takes 'command', got {message.kind!r}", "type")
-            return wire.encode("reply", {"id": request, **self._execute(message)})
+            match name := _name(message):
+                case CommandName.STATUS:
+                    self._reply(peer, message, self._status())
+                case CommandName.SHUTDOWN:
+                    self._shutdown()
+                    self._reply(peer, message, {})
+                case _:
+                    self._line_up(peer, message, name)
         except WireError as error:
-            self._metrics.rejected.labels("control", error.code).inc()
-            return wire.encode_error(error, "id")
+            self._refuse(peer, error)
 
-    def _execute(self, message: Message) -> dict[str, Any]:
-        name = message.text("name")
-        if name == "status":
-            return self._status()
-        if name == "shutdown":
-            self._shutdown()
-            return {}
-        if name not in ENGINE_COMMANDS:
-            raise message.error("unknown_command", f"expected one of {', '.join(COMMANDS)}, got {name!r}", "name")
-        named = name in OF_CHECKPOINT or (name == "checkpoint" and message.fields.get("checkpoint") is not None)
+    def _line_up(self, peer: bytes, message: Message, name: EngineCommand) -> None:
+        if len(self._asked) >= WAITING:
+            raise message.error("busy", "too many commands wait; try again")
+        named = name.takes is Takes.A_NAME or (
+            name.takes is Takes.MAYBE_A_NAME and message.fields.get("checkpoint") is not None
+        )
         command = Command(name, message.text("checkpoint") if named else "")
-        self._inbox.put_command(command)
-        return self._wait(command, message)
+        command.reply.add_done_callback(lambda _: self._answered.set())
+        self._asked.append(_Asked(peer, message, command, time.monotonic() + ENGINE_S))
+        if len(self._asked) == 1:
+            self._inbox.put_command(command)
 
-    def _wait(self, command: Command, message: Message) -> dict[str, Any]:
-        give_up = time.monotonic() + ENGINE_S
-        while time.monotonic() < give_up:
+    def _settle(self) -> None:
+        """Answer the command that is with the engine, if it is carried out or given up, and hand over the next."""
+        while self._asked and (self._asked[0].command.reply.done() or time.monotonic() > self._asked[0].give_up):
+            asked = self._asked.popleft()
             try:
-                return {**command.reply.result(POLL_MS / 1e3), **self._status()}
-            except TimeoutError:
-                if self._stopping.is_set():
-                    raise message.error("stopping", "the daemon stops and took no more commands") from None
-            except CheckpointError as error:
-                if command.name in OF_CHECKPOINT:
-                    raise message.error("bad_checkpoint", str(error), "checkpoint") from error
-                raise message.error("not_saved", str(error)) from error
-            except StateError as error:
-                raise message.error("not_saved", str(error)) from error
-            except CatchingUp as error:
-                raise message.error("catching_up", str(error)) from error
-        raise message.error("engine_stuck", f"the engine did not take the command within {ENGINE_S:g} s")
+                self._reply(asked.peer, asked.message, {**_outcome(asked), **self._status()})
+            except WireError as error:
+                self._refuse(asked.peer, error)
+            if self._asked:
+                self._inbox.put_command(self._asked[0].command)
+
+    def _reply(self, peer: bytes, message: Message, fields: Mapping[str, Any]) -> None:
+        self._send([peer, *wire.encode("reply", {"id": message.integer("id"), **fields})])
+
+    def _refuse(self, peer: bytes, error: WireError) -> None:
+        self._metrics.rejected.labels("control", error.code).inc()
+        self._send([peer, *wire.encode_error(error, "id")])
+
+    def _send(self, frames: wire.Frames) -> None:
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            self._metrics.lost.labels("control").inc()
+            log.debug("a reply was lost: %s", error)
+
+
+def _name(message: Message) -> CommandName:
+    text = message.text("name")
+    name = next((known for known in CommandName if known == text), None)
+    if name is None:
+        raise message.error("unknown_command", f"expected one of {', '.join(CommandName)}, got {text!r}", "name")
+    return name
+
+
+def _outcome(asked: _Asked) -> dict[str, Any]:
+    """Return what the engine replied; WireError if it could not carry the command out, or has not replied in time."""
+    command, message = asked.command, asked.message
+    try:
+        return command.reply.result(timeout=0)
+    except TimeoutError:
+        late = f"the engine has not carried the command out within {ENGINE_S:g} s, but still may"
+        raise message.error("engine_stuck", late) from None
+    except CheckpointError as error:
+        if command.name.takes is Takes.A_NAME:
+            raise message.error("bad_checkpoint", str(error), "checkpoint") from error
+        raise message.error("not_saved", str(error)) from error
+    except StateError as error:
+        raise message.error("not_saved", str(error)) from error
+    except CatchingUp as error:
+        raise message.error("catching_up", str(error)) from error

@@ -5,6 +5,7 @@ Whatever is taken goes into the journal and into the inbox, in the same order.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from ffstream.stream.inbox import Inbox, SampleBatch
 from ffstream.stream.journal import Journal
 from ffstream.stream.records import Received
 from ffstream.wire import Frames, InputSpec, Message
+
+log = logging.getLogger(__name__)
 
 # A feeder is told of new credit when it is this part of the inbox, or when everything is done.
 NEWS = 32
@@ -171,6 +174,10 @@ class Intake:
         level = message.choice("ack", [*Level], Level.DURABLE)
         if self._catching_up:
             raise message.error("catching_up", "the daemon is replaying its journal; say hello again in a second")
+        known = self._feeders.get(name, epoch)
+        if known is None or known.peer != peer:
+            self._metrics.feeder_connections.labels(level).inc()
+            log.debug("feeder %r came, epoch %d, from sample %d", name, epoch, first)
         feeder = self._feeders.hello(name, epoch, first, Level(level), peer, time.monotonic())
         network = {
             "shape": list(self._spec.shape),

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.metrics import MetricWrapperBase
 
 from ffstream import __version__
+from ffstream.daemon.feeders import Level
 from ffstream.ff.lesson import Phase
 from ffstream.stream.outbox import Changed, Report, Saved, Swept
 from ffstream.stream.phases import REASONS, Override
@@ -41,6 +42,9 @@ class Metrics:
         self.inbox_bytes = self._add(Gauge, "inbox_bytes", "The same in bytes.")
         self.credit = self._add(Gauge, "credit_samples", "Samples that each feeder may have unacknowledged.")
         self.feeders = self._add(Gauge, "feeders", "Active feeders.")
+        self.feeder_connections = self._add(
+            Counter, "feeder_connections", "Connections on which a feeder said hello, by what it asks for.", "ack"
+        )
         self.queries = self._add(Counter, "queries", "Queries, by outcome.", "outcome")
         self.query_seconds = self._histogram("query_seconds", "From reading a query to its answer.", SECONDS)
         self.sweep_seconds = self._histogram("sweep_seconds", "Duration of a sweep.", SECONDS)
@@ -49,6 +53,7 @@ class Metrics:
         self.phase_steps = self._add(Counter, "phase_steps", "Learning steps, by phase.", "phase")
         self.sham_steps = self._add(Counter, "sham_steps", "Those of them asleep that changed nothing.")
         self.override = self._add(Gauge, "override", "1 for who decides on the phase, 0 for the others.", "override")
+        self.holding = self._add(Gauge, "holding", "1 while learning is held by command, else 0.")
         self.pressure = self._add(Gauge, "sleep_pressure", "Share of the error that only sleep can mend (0…1).")
         self.debt = self._add(Gauge, "sleep_debt_steps", "Sleep steps that are owed.")
         self.phase_changes = self._add(Counter, "phase_changes", "Phases begun, by reason.", "phase", "reason")
@@ -59,10 +64,12 @@ class Metrics:
         self.prequential = self._add(Gauge, "prequential_accuracy", "Test-then-train accuracy (0…1).", "over")
         self.weight_norm = self._add(Gauge, "weight_norm", "Frobenius norm of the weights.", "layer")
         self.dead_units = self._add(Gauge, "dead_units", "Units that no remembered probe row wakes.", "layer")
+        self.not_finite = self._add(Gauge, "layers_not_finite", "Layers whose weights or goodness are NaN or infinite.")
         self.version = self._add(Gauge, "model_version", "Learning steps behind the weights.")
         self.checkpoints = self._add(Counter, "checkpoints", "Checkpoints, by outcome.", "outcome")
         self.rollbacks = self._add(Counter, "rollbacks", "Times that learning went back to a checkpoint.")
         self.checkpoint_time = self._add(Gauge, "checkpoint_timestamp_seconds", "Unix time of the last checkpoint.")
+        self.unsaved = self._add(Gauge, "unsaved_seconds", "How long no checkpoint has held everything.")
         self.quarantined = self._add(Counter, "samples_quarantined", "Samples set aside because they ended the daemon.")
         self.journal_bytes = self._add(Gauge, "journal_bytes", "Size of the journal.")
         self.journal_stalled = self._add(Gauge, "journal_stalled", "1 while nothing can be taken in for want of disk.")
@@ -70,6 +77,7 @@ class Metrics:
         # Known labels begin at 0: a counter that is born at 1 has not risen, as Prometheus sees it.
         for counter, labels in (
             (self.dropped, ("inbox_full", "no_disk", "catching_up", "stopping")),
+            (self.feeder_connections, tuple(Level)),
             (self.queries, ("answered", "expired", "refused")),
             (self.checkpoints, ("saved", "failed", "damaged")),
         ):
@@ -119,9 +127,12 @@ class Metrics:
             self.phase.labels(phase.value).set(report.phase is phase)
         for override in Override:
             self.override.labels(override.value).set(report.override is override)
+        self.holding.set(report.holding)
         self.pressure.set(report.pressure)
         self.debt.set(report.debt)
         self.version.set(report.version)
+        self.unsaved.set(report.unsaved_s)
+        self.not_finite.set(len(report.not_finite))
         for over, accuracy in (("total", report.prequential), ("window", report.prequential_window)):
             if not math.isnan(accuracy):
                 self.prequential.labels(over).set(accuracy)

@@ -18,6 +18,7 @@ import zmq
 
 from ffstream import wire
 from ffstream.config import ServerConfig
+from ffstream.daemon.digest import Digest
 from ffstream.daemon.events import REPLAY, EventLog, frames_of, phase_fields, prediction_fields, score_fields
 from ffstream.daemon.intake import Intake
 from ffstream.daemon.metrics import Metrics
@@ -74,6 +75,7 @@ class Server:
         self.inbox = inbox
         self.outbox = outbox
         self.metrics = metrics
+        self.digest = Digest(metrics)
         self.events = EventLog(config.replay_events)
         self.intake = Intake(config, spec, sockets, inbox, journal, metrics, self._send)
         self._readers: dict[zmq.Socket[bytes], Callable[[list[bytes]], None]] = {
@@ -191,6 +193,7 @@ class Server:
                 self._publish("phase", phase_fields(output))
             case Report():
                 self.metrics.on_report(output)
+                self.digest.on_report(output)
                 self.intake.refresh_gauges()
                 self._publish("score", score_fields(output, self._sweeps, self._latencies))
             case Dreamed():

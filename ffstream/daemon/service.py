@@ -1,7 +1,7 @@
 """The process: startup, main loop, shutdown.
 
 Startup does what is cheap and may fail first: lock the state directory, bind the sockets. Only then is torch
-loaded. Signal handlers set flags, nothing else.
+loaded.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import fcntl
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ffstream import __version__, failpoints, ports
 from ffstream.config import Config
+from ffstream.daemon.signals import StopSignals
 from ffstream.daemon.sockets import Sockets, bind
 from ffstream.errors import StateError
 from ffstream.wire import InputSpec
@@ -42,7 +42,7 @@ WAIT_S = 0.1
 
 
 def run(config: Config) -> None:
-    """Run the daemon until a signal or a command stops it.
+    """Run the daemon until a signal or a command stops it; a signal that comes while it starts ends the process.
 
     Raises
     ------
@@ -51,13 +51,15 @@ def run(config: Config) -> None:
     BindError
         If a port is taken.
     """
+    signals = StopSignals()
+    signals.catch()
     failpoints.arm()
     with StateLock(config.state.directory):
         sockets = bind(config.server)
         # Torch takes seconds to load, and there is nothing more to say until the daemon is ready.
         where = ports.join(config.server.host, config.server.port)
         log.info("starting on %s, state in %s", where, config.state.directory)
-        _Daemon(config, sockets).run()
+        _Daemon(config, sockets, signals).run()
 
 
 class StateLock:
@@ -77,10 +79,11 @@ class StateLock:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._file = (self.directory / "lock").open("a+b")
         except OSError as error:
-            raise StateError(
+            message = (
                 f"{self.directory}: cannot be used as state directory: {error.strerror}; "
                 "make it writable, or set state.directory"
-            ) from error
+            )
+            raise StateError.of(error, message) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -113,19 +116,18 @@ class _Daemon:
     without waiting.
     """
 
-    def __init__(self, config: Config, sockets: Sockets) -> None:
+    def __init__(self, config: Config, sockets: Sockets, signals: StopSignals) -> None:
         self.config = config
         self.sockets = sockets
+        self.signals = signals
         self.started = time.monotonic()
         self.engine: Engine | None = None
         self.journal: Journal | None = None
-        self.stopping = False
         self._watchdog_at = 0.0
 
     def run(self) -> None:
         # Threads hand the interpreter over sooner than by default (5 ms), so that no sweep need wait that long.
         sys.setswitchinterval(SWITCH_S)
-        self._catch_signals()
         running = self._startup()
         try:
             while not self._finished():
@@ -158,12 +160,15 @@ class _Daemon:
         self.journal = Journal(state.journal_file, state.journal_bytes, wake)
         engine = Engine(self.config, CheckpointStore(state.directory, state.keep), self.journal, inbox, outbox)
         metrics.checkpoints.labels("damaged").inc(len(engine.damaged))
+        if engine.restored_from is not None:
+            metrics.checkpoint_time.set(engine.restored_from["saved_at"])
         spec = InputSpec(network.shape, network.labels, unlabelled=network.coding == "none")
         step = min(self.config.engine.max_batch, BESIDE_QUERIES)
         server = Server(bounds, spec, self.sockets, step, inbox, outbox, self.journal, metrics)
-        control = ControlThread(self.sockets.control, inbox, metrics, lambda: self._status(engine), self._stop)
+        control = ControlThread(self.sockets.control, inbox, metrics, lambda: self._status(engine), self.signals.stop)
         control.start()
         self.engine = engine
+        self.signals.started = True
         # What was loaded stays. To look through all of it for garbage takes a quarter of a second, in a sweep's midst.
         gc.collect()
         gc.freeze()
@@ -174,7 +179,7 @@ class _Daemon:
     def _shutdown(self, running: _Running) -> None:
         _notify("STOPPING=1")
         log.info("stopping: the step in hand is finished and the state saved")
-        self.stopping = True
+        self.signals.stop()
         running.server.intake.accepting = False
         try:
             running.engine.close()
@@ -193,7 +198,7 @@ class _Daemon:
         if now - self._watchdog_at > 1 and not self._trouble():
             self._watchdog_at = now
             _notify("WATCHDOG=1")
-        return self.stopping or (self.journal is not None and self.journal.failure is not None)
+        return self.signals.stopping or (self.journal is not None and self.journal.failure is not None)
 
     def _trouble(self) -> str:
         if self.engine is None:
@@ -207,7 +212,15 @@ class _Daemon:
         recovery = self.engine.recovery
         if recovery is not None:
             return f"catching up: {recovery.done} of {recovery.total} records of the journal"
-        return "stopping" if self.stopping else self._trouble()
+        if self.signals.stopping:
+            return "stopping"
+        if self.engine.report is not None and (layers := self.engine.report.not_finite):
+            # No trouble that a restart mends: the journal leads to the same weights.
+            return (
+                f"weights or goodness are not finite in layer {', '.join(map(str, layers))}, so answers mean nothing; "
+                "find a checkpoint with `ffstream ctl checkpoints`, and go back with `ffstream ctl rollback NAME`"
+            )
+        return self._trouble()
 
     def _status(self, engine: Engine) -> dict[str, Any]:
         network = self.config.network
@@ -221,20 +234,8 @@ class _Daemon:
             "hidden": [layer.units for layer in network.stack],
             "coding": network.coding,
             "schedule": self.config.phases.schedule,
-            "stopping": self.stopping,
+            "stopping": self.signals.stopping,
         }
-
-    def _stop(self) -> None:
-        self.stopping = True
-
-    def _catch_signals(self) -> None:
-        def stop(_signal: int, _frame: FrameType | None) -> None:
-            if self.stopping:
-                os._exit(128 + _signal)
-            self.stopping = True
-
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
 
 
 def _notify(state: str) -> None:

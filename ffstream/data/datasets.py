@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import tempfile
 from contextlib import suppress
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffstream.data.files import Samples, read_samples
-from ffstream.errors import SourceError
+from ffstream.errors import InstallError, SourceError
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ KNOWN = {
     "usps": Known((16, 16), 10, "USPS"),
 }
 NAMES = tuple(KNOWN)
+# Those that torchvision keeps as IDX files, which are read without it.
+IDX = ("mnist", "fashion-mnist", "kmnist")
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HELD_OUT = 360
@@ -98,12 +101,19 @@ def load(name: str, root: Path, *, download: bool = False) -> Dataset:
     ------
     SourceError
         If there is no such name, or the files are not there.
+    InstallError
+        If torchvision is needed and cannot be imported; it is needed to download, and for CIFAR and USPS.
     """
     labels = known(name).labels
     if name == "digits":
         return Dataset(*_digits(), labels)
     if name == "cifar10" and (folder := _pictures(root)) is not None:
         return Dataset(_decoded(folder / "train"), _decoded(folder / "test"), labels)
+    if name in IDX:
+        if (found := _idx(root / KNOWN[name].torchvision / "raw")) is not None:
+            return Dataset(*found, labels)
+        if not download:
+            raise _missing(name, root)
     train, test = (_torchvision(name, root, train=train, download=download) for train in (True, False))
     return Dataset(train, test, labels)
 
@@ -151,21 +161,65 @@ def _digits() -> tuple[Samples, Samples]:
 
 
 def _torchvision(name: str, root: Path, *, train: bool, download: bool) -> Samples:
-    from torchvision import datasets  # noqa: PLC0415  # loads torch, which `ffstream feed FILE` does not need
-
+    datasets = _torchvision_datasets()
     try:
         loaded: Any = getattr(datasets, KNOWN[name].torchvision)(root, train=train, download=download)
     except (RuntimeError, OSError) as error:
         if download:
             raise SourceError(f"{name} cannot be fetched to {root}: {error}") from error
-        raise SourceError(
-            f"{name} is not in {root}: name its folder with --data-root, or fetch it with "
-            f"ffstream demo --dataset {name} --data-root {shlex.quote(str(root))} --download"
-        ) from error
+        raise _missing(name, root) from error
     images = np.asarray(loaded.data)
     if images.ndim == 4:
         images = np.ascontiguousarray(np.moveaxis(images, -1, 1))
     return images, np.asarray(loaded.targets, dtype=np.int64)
+
+
+def _torchvision_datasets() -> Any:
+    """Import torchvision, which loads torch: a wheel of it that was built for another torch cannot be imported."""
+    try:
+        from torchvision import datasets  # noqa: PLC0415  # heavy, and only some data sets need it
+    except ModuleNotFoundError:
+        raise
+    except (ImportError, RuntimeError, OSError) as error:
+        raise InstallError(
+            f"torchvision does not fit the torch beside it ({error}). Install a pair that fits:\n"
+            "  pip uninstall --yes torch torchvision\n"
+            "  pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu\n"
+            "or, for a GPU, the second without --index-url"
+        ) from error
+    return datasets
+
+
+def _missing(name: str, root: Path) -> SourceError:
+    return SourceError(
+        f"{name} is not in {root}: name its folder with --data-root, or fetch it with "
+        f"ffstream demo --dataset {name} --data-root {shlex.quote(str(root))} --download"
+    )
+
+
+def _idx(folder: Path) -> tuple[Samples, Samples] | None:
+    """Read the two parts of a data set from the four IDX files that torchvision has put into a folder, if it has."""
+    kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
+    files = [[folder / f"{part}-{kind}" for kind in kinds] for part in ("train", "t10k")]
+    if not all(file.is_file() for part in files for file in part):
+        return None
+    train, test = ((_bytes(images, 3), _bytes(labels, 1).astype(np.int64)) for images, labels in files)
+    return train, test
+
+
+def _bytes(file: Path, axes: int) -> NDArray[np.uint8]:
+    """Read an IDX file: type and number of axes, the length of each as a big-endian integer, and the values."""
+    try:
+        content = np.fromfile(file, np.uint8)
+    except OSError as error:
+        raise SourceError(f"{file}: cannot be read: {error}") from error
+    start = 4 + 4 * axes
+    shape = content[4:start].tobytes()
+    sizes = [int.from_bytes(shape[place : place + 4], "big") for place in range(0, len(shape), 4)]
+    # 8 is the type of unsigned bytes.
+    if content[:4].tolist() != [0, 0, 8, axes] or len(content) != start + math.prod(sizes):
+        raise SourceError(f"{file}: is damaged; fetch it again with --download")
+    return content[start:].reshape(sizes)
 
 
 def _pictures(root: Path) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,9 @@ import torch
 from ffstream.config import NetworkConfig, validate
 from ffstream.data.datasets import Dataset
 from ffstream.errors import ConfigError
-from ffstream.experiments.reproduction import mean_and_deviation
 from ffstream.experiments.row import Row
 from ffstream.experiments.run import Watcher, carry_out
+from ffstream.measuring.estimate import Estimate
 
 # Training images on which the rate is chosen; of a small data set a fifth.
 HELD_OUT = 5_000
@@ -105,8 +104,8 @@ def measure(plan: Plan, watcher: Watcher) -> Iterator[list[dict[str, Any]]]:
                 "passes": passes,
                 "rate": row.optimizer.rate,
                 "threshold": row.network.threshold,
-                "test_accuracy": statistics.fmean(accuracies),
-                "test_accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+                "test_accuracy": Estimate.of(accuracies).mean,
+                "test_accuracy_std": Estimate.of(accuracies).deviation,
                 "accuracies": accuracies,
                 "seeds": plan.seeds,
             }
@@ -123,10 +122,7 @@ def table(rows: Sequence[Mapping[str, Any]], keys: tuple[str, str]) -> list[dict
             (row["passes"], row[keys[0]]),
             {"passes": str(row["passes"]), keys[0]: row[keys[0]], **dict.fromkeys(columns, "–")},
         )
-        deviation = row["test_accuracy_std"]
-        line[row[keys[1]]] = mean_and_deviation(
-            100 * row["test_accuracy"], None if deviation is None else 100 * deviation
-        )
+        line[row[keys[1]]] = Estimate.of(row["accuracies"], 100).with_deviation(2)
     return list(lines.values())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffstream.experiments.one_pass import OnePass, make_stream
-from ffstream.experiments.reproduction import percent
+from ffstream.measuring.estimate import percent
 from ffstream.measuring.lives import ForwardLife, accuracy
 
 # What sleep takes its rows from, and how many samples are remembered for it.

@@ -27,7 +27,9 @@ def errors_by_pass(rows: Rows) -> Figure:
         passes = np.arange(1, errors.shape[1] + 1)
         (line,) = ax.plot(passes, errors.mean(0), marker="." if len(passes) < 30 else "", label=row["name"])
         ax.fill_between(passes, errors.min(0), errors.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
-    ax.set(xlabel="pass", ylabel="test error, %", yscale="log", title="Test error by pass")
+    several = any(len(row["errors_by_pass"]) > 1 for row in rows)
+    ax.set(xlabel="pass", ylabel="test error, %", yscale="log")
+    ax.set_title(f"Test error by pass{', lowest to highest seed shaded' if several else ''}")
     ax.legend(fontsize="small")
     return made
 
@@ -77,7 +79,8 @@ def beside_published(rows: Rows) -> Figure:
     made, (ax,) = figure()
     made.set_size_inches(7.5, 1.2 + 0.55 * len(rows))
     places = np.arange(len(rows))
-    deviations = [row["error_std"] or 0.0 for row in rows]
+    # A bar without a whisker has no deviation: one seed, or seeds equal to the digit.
+    deviations = [np.nan if row["error_std"] is None else row["error_std"] for row in rows]
     bars = ax.barh(places - 0.2, [row["error_mean"] for row in rows], 0.4, xerr=deviations, label="ours")
     ax.bar_label(bars, [f" {row['error_mean']:.2f}" for row in rows], fontsize="small")
     published = [(place, row["published_error"]) for place, row in zip(places, rows, strict=True)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from ffstream.experiments.one_pass import STREAMS, OnePass, Stream, make_stream
-from ffstream.experiments.reproduction import percent
+from ffstream.measuring.estimate import percent
 from ffstream.measuring.lives import BackpropLife, ForwardLife, Life, accuracy
 
 # Name of a method: its schedule in [phases].
@@ -58,7 +58,7 @@ class Row:
     stream: str
     method: str
     seed: int
-    rate: float
+    rate: float | Literal["auto"]
     prequential_accuracy: float
     test_accuracy: float
     curve: list[float]
@@ -81,25 +81,27 @@ def measure(plan: Plan, lived: Callable[[], object]) -> Iterator[Row]:
                 yield live(plan, name, stream, method, seed)
                 lived()
             tried = []
-            for tried_rate in plan.rates if seed == 0 else [rate]:
+            tried_rates = plan.rates if seed == 0 else [rate]
+            for tried_rate in tried_rates:
                 tried.append(live(plan, name, stream, "backprop", seed, tried_rate))
                 lived()
             best = max(tried, key=lambda row: row.prequential_accuracy)
-            rate = best.rate
+            rate = tried_rates[tried.index(best)]
             yield best
 
 
 def live(plan: Plan, name: str, stream: Stream, method: str, seed: int, rate: float = 1e-3) -> Row:
     """Let one method live through a stream once; ``rate`` is backprop's."""
     life: Life
+    taken: float | Literal["auto"] = rate
     if method == "backprop":
         life = BackpropLife(plan.net, torch.float32, seed, rate, torch.device(plan.device))
     else:
         config = plan.config(method, seed, {"phases": {"schedule": FORWARD[method]}})
-        life, rate = ForwardLife(config), config.optimizer.rate
+        life, taken = ForwardLife(config), config.optimizer.rate
     right = plan.live(life, stream)
     curve = [float(part.mean()) for part in np.array_split(right, min(POINTS, len(right)))]
-    return Row(name, method, seed, rate, float(right.mean()), accuracy(life, *stream.test), curve)
+    return Row(name, method, seed, taken, float(right.mean()), accuracy(life, *stream.test), curve)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -111,7 +113,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         {
             "stream": stream,
             "method": method,
-            "rate": f"{group[0]['rate']:g}",
+            "rate": str(group[0]["rate"]),
             "prequential accuracy, %": percent([row["prequential_accuracy"] for row in group]),
             "test accuracy, %": percent([row["test_accuracy"] for row in group]),
             "seeds": str(len(group)),

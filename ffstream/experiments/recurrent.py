@@ -30,6 +30,7 @@ from ffstream.ff.optim import Rule, make_rule
 from ffstream.ff.products import dtype_of
 from ffstream.ff.readout import Readout
 from ffstream.ff.rounding import LAYER_SEEDS, make_adder
+from ffstream.ff.stepsize import step_size
 
 # Share of a state that is left of it at the next iteration: without it states swing to and fro (the paper).
 DAMPING = 0.3
@@ -145,7 +146,9 @@ class Recurrent:
         self.layers = _layers(network, optimizer, device, self.dtype)
         self.readout = Readout(network.labels, sum(network.hidden), network.readout_rate, device)
         self._trust = float(network.negatives == "belief")
-        self._rates = optimizer.rate, network.readout_rate
+        rules = [link.rule for layer in self.layers for link in (layer.below, layer.above)]
+        self._rates = [(rule, rule.rate) for rule in rules]
+        self._readout_rate = network.readout_rate
         links = (link.connection.weight for layer in self.layers for link in (layer.below, layer.above))
         self.parameters = sum(tensor.numel() for tensor in (*links, self.readout.weight))
 
@@ -234,10 +237,9 @@ class Recurrent:
 
     def anneal(self, share: float) -> None:
         """Set every step size to a share of the declared one."""
-        rate, readout_rate = self._rates
-        for link in (link for layer in self.layers for link in (layer.below, layer.above)):
-            link.rule.rate = share * rate
-        self.readout.anneal(share * readout_rate)
+        for rule, rate in self._rates:
+            rule.rate = share * rate
+        self.readout.anneal(share * self._readout_rate)
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that learning changes, by name."""
@@ -273,12 +275,14 @@ def _layers(
 ) -> list[Hidden]:
     generator = torch.Generator().manual_seed(network.seed)
 
-    def link(units: int, neighbours: int) -> Link:
+    def link(units: int, neighbours: int, steepness: float) -> Link:
         # Each neighbour drives a layer as strongly as the other, however few units it has.
         weight = (torch.randn(units, neighbours, generator=generator) / math.sqrt(neighbours)).to(device)
         seed = int(torch.randint(LAYER_SEEDS, (), generator=generator))
         adder = make_adder(weight, dtype, optimizer.rounding, seed)
-        return Link(Dense(adder.weight), make_rule(optimizer, adder, optimizer.rate))
+        return Link(
+            Dense(adder.weight), make_rule(optimizer, adder, step_size(network, optimizer, steepness, neighbours)[0])
+        )
 
     sizes = [network.width, *network.hidden, network.labels]
     sign = -1 if network.goodness == "minimised" else 1
@@ -289,6 +293,7 @@ def _layers(
         threshold = network.threshold if isinstance(network.threshold, float) else temperature
         goodness = make_goodness(network.goodness, temperature, network.top_share)
         pool = Pool(share.to(device), size)
-        links = link(units, below), link(units, above)
+        steepness = goodness.steepness(size)
+        links = link(units, below, steepness), link(units, above, steepness)
         layers.append(Hidden(*links, ACTIVATIONS[network.activation], goodness, pool, sign * threshold))
     return layers

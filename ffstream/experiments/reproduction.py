@@ -16,8 +16,11 @@ from ffstream.data.datasets import Dataset
 from ffstream.experiments.images import enlarged
 from ffstream.experiments.row import Row
 from ffstream.experiments.run import Record, Watcher, carry_out
+from ffstream.measuring.estimate import Estimate
 
-# A quick run shows that every row works, offline and within a minute; its figures mean nothing.
+# A quick run shows that every row works, offline and within a minute; its figures mean nothing, so nothing that was
+# published stands beside them.
+QUICK = {"passes": 1, "dataset": "digits", "published_error": None, "source": ""}
 QUICK_TRAIN, QUICK_TEST = 256, 100
 
 
@@ -66,7 +69,7 @@ def reproduce(plan: Plan, watcher: Watcher) -> Iterator[list[dict[str, Any]]]:
     load = cache(lambda name: datasets.load(name, plan.data_root))
     done: list[dict[str, Any]] = []
     for declared in plan.rows:
-        row = declared.model_copy(update={"passes": 1}) if plan.quick else declared
+        row = declared.model_copy(update=QUICK) if plan.quick else declared
         data = _few(row) if plan.quick else load(row.dataset)
         records: list[Record] = []
         for seed in range(plan.times(row)):
@@ -83,8 +86,8 @@ def summary(row: Row, records: Sequence[Record]) -> dict[str, Any]:
     )
     return told | {
         "units": [layer.units for layer in row.network.stack],
-        "error_mean": statistics.fmean(last),
-        "error_std": statistics.stdev(last) if len(last) > 1 else None,
+        "error_mean": Estimate.of(last).mean,
+        "error_std": Estimate.of(last).deviation,
         "seeds": len(records),
         "seconds": statistics.fmean(record.seconds for record in records),
         "device": records[-1].device,
@@ -112,7 +115,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             "what": row["title"],
             "method": row["method"],
             "published error, %": "–" if row["published_error"] is None else f"{row['published_error']:g}",
-            "our error, %": mean_and_deviation(row["error_mean"], row["error_std"]),
+            "our error, %": Estimate.of(row["errors"]).with_deviation(2),
             "seeds": str(row["seeds"]),
             "passes": str(row["passes"]),
             "s a run": f"{row['seconds']:,.0f}",
@@ -120,17 +123,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         }
         for row in rows
     ]
-
-
-def mean_and_deviation(mean: float, deviation: float | None) -> str:
-    """Say a mean with its standard deviation over seeds, where there are several."""
-    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
-
-
-def percent(shares: Sequence[float]) -> str:
-    """Say shares, one a seed, in percent: their mean with its standard deviation."""
-    each = [100 * share for share in shares]
-    return mean_and_deviation(statistics.fmean(each), statistics.stdev(each) if len(each) > 1 else None)
 
 
 def _few(row: Row) -> Dataset:

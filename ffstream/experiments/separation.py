@@ -17,8 +17,8 @@ import numpy as np
 from ffstream.config import Config, parse
 from ffstream.data.datasets import Dataset
 from ffstream.errors import ConfigError
-from ffstream.experiments.reproduction import percent
 from ffstream.experiments.sleepers import ARMS, NEGATIVES, Batch, Daily, Published, Sleeper
+from ffstream.measuring.estimate import percent
 from ffstream.measuring.lives import accuracy
 
 STEPS = (1, 4, 16, 64, 128, 1000)

@@ -17,10 +17,19 @@ NEVER_NEGATIVE: tuple[Name, ...] = ("relu", "softplus", "squared_relu")
 
 
 class Activation(NamedTuple):
-    """A function of each value, and its derivative there; any shape to the same shape."""
+    """A function of each value, and its derivative there; any shape to the same shape.
+
+    Attributes
+    ----------
+    value, slope
+        The function and its derivative.
+    degree
+        Power of the value with which the function grows, at most.
+    """
 
     value: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
+    degree: float = 1
 
 
 def _relu_slope(a: Tensor) -> Tensor:
@@ -59,5 +68,5 @@ ACTIVATIONS: Mapping[Name, Activation] = {
     "gelu": Activation(functional.gelu, _gelu_slope),
     "tanh": Activation(torch.tanh, _tanh_slope),
     "softplus": Activation(functional.softplus, torch.sigmoid),
-    "squared_relu": Activation(_squared_relu, _squared_relu_slope),
+    "squared_relu": Activation(_squared_relu, _squared_relu_slope, degree=2),
 }

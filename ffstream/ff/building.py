@@ -14,7 +14,7 @@ from ffstream.ff.assemblies import disjoint_assemblies, random_assemblies, whole
 from ffstream.ff.connections import Connection, Convolution, Dense, Field, Local
 from ffstream.ff.criteria import make_criterion
 from ffstream.ff.dreams import Dreams
-from ffstream.ff.goodness import make_goodness
+from ffstream.ff.goodness import Goodness, make_goodness
 from ffstream.ff.grid import Grid
 from ffstream.ff.judging import Form, Running
 from ffstream.ff.labels import Assembly, Coding, Context, LearnedAssembly, Whole
@@ -22,6 +22,7 @@ from ffstream.ff.layers import Layer
 from ffstream.ff.optim import make_rule
 from ffstream.ff.products import arrange
 from ffstream.ff.rounding import LAYER_SEEDS, Nearest, make_adder
+from ffstream.ff.stepsize import Bound, step_size
 
 
 def make_layers(
@@ -30,6 +31,11 @@ def make_layers(
     """Make the layers that a configuration describes, their first weights drawn from its seed."""
     generator = torch.Generator().manual_seed(network.seed)
     return [_layer(network, optimizer, layer, below, generator, device, dtype) for layer, below in _levels(network)]
+
+
+def weight_shapes(network: NetworkConfig) -> list[tuple[int, int]]:
+    """Return the shape (u, i) of each layer's weights, without making them."""
+    return [_weight_shape(layer, below) for layer, below in _levels(network)]
 
 
 def make_dreams(network: NetworkConfig, dreams: DreamsConfig, device: torch.device) -> Dreams:
@@ -61,6 +67,11 @@ def _grid(layer: LayerConfig, below: tuple[int, int, int]) -> Grid:
     return Grid(*_field(layer, below).places, layer.units, layer.regions, layer.kind == "convolution")
 
 
+def _weight_shape(layer: LayerConfig, below: tuple[int, int, int]) -> tuple[int, int]:
+    fan_in = math.prod(below) if layer.kind == "dense" else _field(layer, below).inputs
+    return _grid(layer, below).size if layer.kind == "local" else layer.units, fan_in
+
+
 def _field(layer: LayerConfig, below: tuple[int, int, int]) -> Field:
     return Field(below, layer.kernel, layer.stride, layer.padding)
 
@@ -75,22 +86,28 @@ def _layer(
     dtype: torch.dtype,
 ) -> Layer:
     grid = _grid(layer, below)
-    fan_in = math.prod(below) if layer.kind == "dense" else _field(layer, below).inputs
-    units = grid.size if layer.kind == "local" else layer.units
+    units, fan_in = _weight_shape(layer, below)
     weight = (torch.randn(units, fan_in, generator=generator) / fan_in**0.5).to(device)
     if layer.kind == "dense":
         weight = arrange(weight, dtype)
     coding = _coding(network, layer, grid, generator, device)
     adder = make_adder(weight, dtype, optimizer.rounding, int(torch.randint(LAYER_SEEDS, (), generator=generator)))
+    goodness = make_goodness(
+        layer.goodness or network.goodness, _counted(layer, coding, grid), layer.top_share or network.top_share
+    )
+    activation = ACTIVATIONS[layer.activation or network.activation]
+    degree = goodness.degree * activation.degree
+    # What is a higher power of the activations curves more, at an activity of 1 already.
+    steepness = goodness.steepness(coding.pool().counted()) * max(1.0, degree * (degree - 1) / 2)
+    rate, crowd = step_size(network, optimizer, steepness, fan_in)
     learned = [
-        make_rule(optimizer, Nearest(tensor), optimizer.rate * optimizer.label_rate)
-        for tensor in coding.parameters().values()
+        make_rule(optimizer, Nearest(tensor), rate * optimizer.label_rate) for tensor in coding.parameters().values()
     ]
-    form = _form(network, layer, coding, grid)
+    form = _form(network, layer, coding, grid, goodness, Bound(crowd, degree, _counted(layer, coding, grid)))
     return Layer(
         _connection(layer, below, adder.weight),
         form,
-        make_rule(optimizer, adder, optimizer.rate),
+        make_rule(optimizer, adder, rate),
         learned[0] if learned else None,
         adder if network.homeostasis else None,
         _running(form, _sign(layer) * _counted(layer, coding, grid), device),
@@ -112,13 +129,15 @@ def _sign(layer: LayerConfig) -> float:
     return -1.0 if layer.goodness == "minimised" else 1.0
 
 
-def _form(network: NetworkConfig, layer: LayerConfig, coding: Coding, grid: Grid) -> Form:
+def _form(
+    network: NetworkConfig, layer: LayerConfig, coding: Coding, grid: Grid, goodness: Goodness, bound: Bound
+) -> Form:
     at_one = _counted(layer, coding, grid)
     threshold = at_one if layer.threshold == "width" else layer.threshold
     return Form(
         coding,
         ACTIVATIONS[layer.activation or network.activation],
-        make_goodness(layer.goodness or network.goodness, at_one, layer.top_share or network.top_share),
+        goodness,
         make_criterion(layer.against or network.against, network.smoothing),
         _sign(layer) * threshold if isinstance(threshold, float) else None,
         grid,
@@ -127,6 +146,7 @@ def _form(network: NetworkConfig, layer: LayerConfig, coding: Coding, grid: Grid
         network.corruption is None,
         network.centring,
         network.peer,
+        bound,
     )
 
 
@@ -159,7 +179,7 @@ def _coding(
 
 def _assembly(network: NetworkConfig, grid: Grid, generator: torch.Generator, device: torch.device) -> Coding:
     labels, (_, units) = network.labels, grid.region
-    if network.assemblies == "random":
+    if network.assemblies == "random" or labels > units:
         membership = random_assemblies(labels, units, network.assembly_share, generator)
         return Assembly(membership.to(device), int((membership[0] > 0).sum()))
     membership, run = disjoint_assemblies(labels, units), units // labels

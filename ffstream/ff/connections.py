@@ -25,6 +25,9 @@ class Connection(Protocol):
     def forward(self, x: Tensor) -> Tensor:
         """Turn inputs (n, p, i) into activations (n, p, places * units)."""
 
+    def energy(self, x: Tensor) -> Tensor | None:
+        """Return the largest mean square of what a unit sees of inputs (n, p, i), (n,); ``None`` where it is 1."""
+
     def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
         """Return the gradient for slopes (m, q, places * units) at the activations of inputs (m, q, i)."""
 
@@ -49,6 +52,10 @@ class Dense:
 
     def forward(self, x: Tensor) -> Tensor:
         return self.multiply(x, self.weight)
+
+    def energy(self, x: Tensor) -> None:
+        # Rows are normalised, and a unit sees all of them.
+        del x
 
     def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
         return Factors(delta.flatten(0, 1), x.flatten(0, 1), blocks)
@@ -86,6 +93,11 @@ class Field:
         """See flat rows (n, p, i) as images (n * p, channels, height, width)."""
         return x.reshape(-1, self.height, self.width, self.channels).permute(0, 3, 1, 2)
 
+    def energy(self, x: Tensor) -> Tensor:
+        """Return the largest mean square of a window of inputs (n, p, i); (n,)."""
+        squares = self.images(x.float()).square().mean(1, keepdim=True)
+        return functional.avg_pool2d(squares, self.kernel, self.stride, self.padding).view(len(x), -1).amax(1)
+
 
 class Local:
     """Each place has weights of its own for its receptive field (the paper, section 3.2).
@@ -105,6 +117,9 @@ class Local:
     def forward(self, x: Tensor) -> Tensor:
         windows, weights = self._windows(x), self._by_place(self.weight)
         return torch.bmm(windows, weights.transpose(1, 2)).transpose(0, 1).reshape(*x.shape[:2], len(self.weight))
+
+    def energy(self, x: Tensor) -> Tensor:
+        return self.field.energy(x)
 
     def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
         windows = self._windows(x)
@@ -145,6 +160,9 @@ class Convolution:
             field.images(x), self._kernels(self.weight), stride=field.stride, padding=field.padding
         )
         return made.permute(0, 2, 3, 1).reshape(*x.shape[:2], math.prod(made.shape[1:]))
+
+    def energy(self, x: Tensor) -> Tensor:
+        return self.field.energy(x)
 
     def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
         field, (rows, columns) = self.field, self.field.places

@@ -30,6 +30,8 @@ from torch.nn import functional
 
 # Far below the mean square of the faintest sensible row, so that only a row of zeros is left as it is.
 EPSILON = 1e-20
+# By how much a goodness that learns from few of its samples may take larger steps.
+SLOW = 3
 
 
 def normalise(rows: Tensor) -> Tensor:
@@ -86,6 +88,22 @@ class Pool(NamedTuple):
             return (slope @ self.share)[:, None, :, None]
         return (self.share[moved].unsqueeze(1) * slope.unsqueeze(3)).sum(2)[:, None, :, None]
 
+    def crowd(self, rows: Tensor) -> Tensor:
+        """Return how many rows teach each label's units, given how many teach each label; (C,) -> (C,).
+
+        Where units count for several labels, it is the mean over a label's units.
+        """
+        if self.run:
+            return rows
+        if len(self.share) == 1:
+            return rows.sum().expand_as(rows)
+        share = self.share.abs()
+        return share @ (rows @ share) / share.square().sum(1)
+
+    def counted(self) -> float:
+        """Return how many units count for a label, each as much as it does, in the mean over labels."""
+        return float((self.share.square().sum(1).reciprocal()).mean())
+
     def owned(self) -> Tensor:
         """Return which units count for a label at all, of the shape of ``share``."""
         return self.share > 0
@@ -103,13 +121,25 @@ class Pool(NamedTuple):
 
 
 class Goodness(Protocol):
-    """Reads goodness off activities (n, p, r, l, u), by label (n, r, C), and leads slopes back."""
+    """Reads goodness off activities (n, p, r, l, u), by label (n, r, C), and leads slopes back.
+
+    Attributes
+    ----------
+    degree
+        Power of the activities with which it grows.
+    """
+
+    @property
+    def degree(self) -> float: ...
 
     def read(self, hidden: Tensor, pool: Pool) -> Tensor:
         """Return the goodness of every label in every region, (n, r, C)."""
 
     def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
         """Turn slopes (n, r, t) at the goodness of labels ``moved`` into those at activities, of their shape."""
+
+    def steepness(self, units: float) -> float:
+        """Return the slope of goodness at one of some units that count for a label, where all are active at 1."""
 
 
 class Mean(NamedTuple):
@@ -118,12 +148,18 @@ class Mean(NamedTuple):
     temperature: float
     measure: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor], Tensor]
+    degree: float
 
     def read(self, hidden: Tensor, pool: Pool) -> Tensor:
         return self.temperature * pool.read(self.measure(hidden))
 
     def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
         return self.derivative(hidden) * pool.spread(moved, slope * (self.temperature / hidden.shape[3]))
+
+    def steepness(self, units: float) -> float:
+        slope = abs(self.temperature) * float(self.derivative(torch.ones(()))) / units
+        # Real data is below a minimised threshold from the start, so that negatives alone teach.
+        return slope / SLOW if self.temperature < 0 else slope
 
     def by_unit(self, hidden: Tensor) -> Tensor:
         """Return each unit's contribution to goodness, of activities of one path (n, 1, r, l, u); (n, r, u)."""
@@ -134,6 +170,7 @@ class Ratio(NamedTuple):
     """Temperature times the share of a label's units in the activity: ``P / (P + N)``, of mean squares."""
 
     temperature: float
+    degree: float = 0
 
     def read(self, hidden: Tensor, pool: Pool) -> Tensor:
         positive, other = self._squares(hidden, pool)
@@ -148,6 +185,10 @@ class Ratio(NamedTuple):
         down = pool.rest().spread(moved, scale * (positive / both) / both)
         return hidden * (up - down)
 
+    def steepness(self, units: float) -> float:
+        # Where all are active at 1, both mean squares are 1.
+        return self.temperature / (2 * units)
+
     def _squares(self, hidden: Tensor, pool: Pool) -> tuple[Tensor, Tensor]:
         square = hidden.square()
         return pool.read(square), pool.rest().read(square)
@@ -158,6 +199,7 @@ class TopK(NamedTuple):
 
     temperature: float
     share: float
+    degree: float = 2
 
     def read(self, hidden: Tensor, pool: Pool) -> Tensor:
         return self.temperature * pool.by_label(self._largest(hidden, pool).mean(-1))
@@ -176,6 +218,10 @@ class TopK(NamedTuple):
             spread = (taken * slope[..., None, None]).sum(2).unsqueeze(1)
         return hidden * spread * (2 * self.temperature / largest.shape[-1])
 
+    def steepness(self, units: float) -> float:
+        # Each sample has other units among its largest, so that a unit is taught by a few of its label's samples.
+        return 2 * self.temperature / (SLOW * max(1, round(self.share * units)))
+
     def _largest(self, hidden: Tensor, pool: Pool) -> Tensor:
         """Return the largest squares of each row of the pool, the largest first; (n, p, r, C or 1, k)."""
         square = hidden.square()
@@ -192,9 +238,9 @@ def make_goodness(name: str, temperature: float, top_share: float) -> Goodness:
         case "topk":
             return TopK(temperature, top_share)
         case "mean":
-            return Mean(temperature, _itself, torch.ones_like)
+            return Mean(temperature, _itself, torch.ones_like, 1)
         case _:
-            return Mean(-temperature if name == "minimised" else temperature, torch.square, _twice)
+            return Mean(-temperature if name == "minimised" else temperature, torch.square, _twice, 2)
 
 
 def _itself(hidden: Tensor) -> Tensor:

@@ -20,9 +20,10 @@ from ffstream.ff.grid import Grid
 from ffstream.ff.labels import Coding
 from ffstream.ff.lesson import Teaching
 from ffstream.ff.negatives import wrong_labels
+from ffstream.ff.stepsize import Bound
 
-# How far the running mean of a layer's inputs moves to each row that is learned from.
-CENTRING = 0.003
+# How far the running mean of a layer's inputs moves to each row that is learned from; more rows move it no further.
+CENTRING, CENTRED = 0.003, 64
 # How far a running threshold moves to the goodness of a step, and a unit's running mean activity.
 THRESHOLDING, PEERING = 0.01, 0.1
 
@@ -49,6 +50,8 @@ class Form:
         Whether the running mean is taken off what goes on.
     peer
         How strongly a unit's mean activity is drawn to that of its layer.
+    bound
+        Keeps a step from overshooting.
     """
 
     coding: Coding
@@ -62,6 +65,7 @@ class Form:
     draws: bool
     centring: bool
     peer: float
+    bound: Bound
 
 
 class Running(NamedTuple):
@@ -118,6 +122,7 @@ class Verdict(NamedTuple):
 def judge(
     form: Form,
     activation: Tensor,
+    energy: Tensor | None,
     believed: Tensor,
     trust: Tensor,
     noise: Tensor,
@@ -132,6 +137,8 @@ def judge(
         Of the layer.
     activation
         (n, p, places * units): what the weights made of the inputs.
+    energy
+        (n,): see ``Connection.energy``.
     believed
         (n, C): goodness summed over the layers below.
     trust, noise
@@ -159,7 +166,7 @@ def judge(
     judgement = form.criterion(goodness, targets, signs, threshold)
     # The path of a read-out, which comes last, is no label's.
     paths = activation[:, : form.labels]
-    delta, label_weights = _slopes(form, pool, paths, targets, judgement, teaching, running)
+    delta, label_weights = _slopes(form, pool, paths, goodness, energy, targets, judgement, teaching, running)
     if form.threshold is None:
         _run_along(running.thresholds, shown, teaching)
     trunk = hidden if hypotheses is activation else form.activation.value(activation)
@@ -172,6 +179,8 @@ def _slopes(
     form: Form,
     pool: Pool,
     activation: Tensor,
+    goodness: Tensor,
+    energy: Tensor | None,
     targets: Tensor,
     judgement: Judgement,
     teaching: Teaching,
@@ -181,7 +190,7 @@ def _slopes(
     # A query teaches nothing even where it is not finite, and 0 times infinity is not 0.
     teaches = teaching.weight > 0
     slope = judgement.slope * (teaching.weight / judgement.slope.shape[1]).unsqueeze(2)
-    slope = torch.where(teaches.unsqueeze(2), slope, 0)
+    slope = form.bound.temper(torch.where(teaches.unsqueeze(2), slope, 0), judgement.moved, pool, goodness, energy)
     at = form.coding.at(torch.where(teaches[..., None, None, None], activation, 0), judgement.moved)
     hidden = form.activation.value(at)
     rise = form.goodness.slope(hidden, pool, judgement.moved, slope)
@@ -248,7 +257,8 @@ def enter(rows: Tensor, centre: Tensor, weight: Tensor | None) -> Tensor:
     x = _by_channel(normalise(rows), len(centre)) - centre
     if weight is not None:
         # A query must not reach the mean even where it is not finite, and 0 times infinity is.
-        centre.add_(torch.where(weight > 0, weight * x.mean((1, 2)), 0).sum(0), alpha=CENTRING)
+        moved = torch.where(weight > 0, weight * x.mean((1, 2)), 0).sum(0)
+        centre.add_(moved * (CENTRING * CENTRED / weight.sum().clamp(min=CENTRED)))
     return x.flatten(2)
 
 

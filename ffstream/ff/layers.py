@@ -59,6 +59,11 @@ class Layer:
         return self.connection.weight
 
     @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rule of the weights, and that of what the coding learns where it learns anything."""
+        return (self.rule,) if self.label_rule is None else (self.rule, self.label_rule)
+
+    @property
     def threshold(self) -> float | Tensor:
         """Goodness at which the layer calls a row real with probability one half, where it is held against one."""
         return self.running.thresholds.mean() if self.form.threshold is None else self.form.threshold
@@ -76,7 +81,8 @@ class Layer:
 
     def judge(self, x: Tensor, believed: Tensor, trust: Tensor, noise: Tensor, teaching: Teaching) -> Verdict:
         """Multiply inputs (n, p, i) with the weights and judge the activations."""
-        return judge(self.form, self._activate(x), believed, trust, noise, teaching, self.running)
+        energy = self.connection.energy(x[:, : self.form.labels])
+        return judge(self.form, self._activate(x), energy, believed, trust, noise, teaching, self.running)
 
     def learn(self, verdict: Verdict, x: Tensor, taught: Tensor) -> None:
         """Learn from the first rows of inputs (n, p, i), so many as ``taught``, a scalar on the host, says."""
@@ -146,8 +152,8 @@ class Layer:
             kept["activity"] = running.activity
         if self._adder is not None:
             kept["norms"] = self._norms
-        rules = {"rule": self.rule} | ({"label_rule": self.label_rule} if self.label_rule else {})
-        rule = {f"{kind}.{name}": tensor for kind, made in rules.items() for name, tensor in made.state().items()}
+        kinds = zip(("rule", "label_rule"), self.rules, strict=False)
+        rule = {f"{kind}.{name}": tensor for kind, made in kinds for name, tensor in made.state().items()}
         return {"weight": self.weight, **kept, **form.coding.parameters(), **form.coding.buffers(), **rule}
 
     def _activate(self, x: Tensor) -> Tensor:

@@ -14,10 +14,6 @@ from torch.nn import functional
 from ffstream.config import NetworkConfig
 from ffstream.ff.negatives import corrupt
 
-# Rows after which a step grows no further. Below it each sample moves the weights as far whether it comes alone or in
-# a batch; a sum over more rows than this would overshoot.
-FULL_STEP = 64
-
 
 class Phase(StrEnum):
     """Which goodness a learning step moves: real up (wake), negative down (sleep), or both (together)."""
@@ -114,8 +110,7 @@ def lay_out(
             signs[:m] = 1
     if network.coding == "none":
         labels = torch.zeros_like(labels)
-    teaches = 0.0 if lesson.sham else min(1.0, FULL_STEP / m)
-    weight = torch.full((len(labels), 1), teaches, device=rows.device)
+    weight = torch.full((len(labels), 1), 0.0 if lesson.sham else 1.0, device=rows.device)
     taught = len(labels)
     if queries := len(rows) - taught:
         labels, weight = (functional.pad(values, (0, 0, 0, queries)) for values in (labels, weight))

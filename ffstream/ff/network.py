@@ -15,7 +15,6 @@ from ffstream.ff.flow import Entry, Passed, flow, part, read
 from ffstream.ff.fused import fuse
 from ffstream.ff.lesson import Lesson, Phase, Teaching, lay_out
 from ffstream.ff.lookup import look_up
-from ffstream.ff.optim import Rule
 from ffstream.ff.paths import count_hypotheses, count_paths, make_paths, taught_paths
 from ffstream.ff.products import dtype_of
 from ffstream.ff.readout import Readout
@@ -75,9 +74,9 @@ class Network:
         believes = float(network.negatives == "belief")
         depths = range(len(self.layers))
         self.trust = [torch.tensor(believes / (depth + 1), device=device) for depth in depths]
-        self.optimizer = optimizer
         self._annealed = 1.0
-        self.counter = Counter([rule.weight for rule, _ in self._rules()]) if optimizer.counter else None
+        self._rates = [(rule, rule.rate) for layer in self.layers for rule in layer.rules]
+        self.counter = Counter([rule.weight for rule, _ in self._rates]) if optimizer.counter else None
         targets = 1 if network.corruption else 2
         self._signs = {phase: torch.tensor([signs[:targets]], device=device) for phase, signs in _SIGNS.items()}
         self.readout: Readout | None = None
@@ -240,18 +239,10 @@ class Network:
         logits = self.readout.read(torch.cat(found.activities, 1)) if self.readout else None
         return found.scores(self.prediction, logits, self.config.shortlist)
 
-    def _rules(self) -> Iterator[tuple[Rule, float]]:
-        """Go through the rules of all layers, each with its configured step size."""
-        rate = self.optimizer.rate
-        for layer in self.layers:
-            yield layer.rule, rate
-            if layer.label_rule is not None:
-                yield layer.label_rule, rate * self.optimizer.label_rate
-
     def _pace(self) -> None:
-        """Set the step size of every rule: the configured one, annealed, and smaller where phases are long."""
+        """Set the step size of every rule: its first one, annealed, and smaller where phases are long."""
         share = self._annealed * (1.0 if self.counter is None else self.counter.share)
-        for rule, rate in self._rules():
+        for rule, rate in self._rates:
             rule.rate = share * rate
 
     def _first_goodness(self, paths: Tensor) -> Tensor:

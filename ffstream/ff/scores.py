@@ -127,5 +127,5 @@ def _join(spans: list[Tensor]) -> Tensor:
 
 
 def listed_first(logits: Tensor, shortlist: int) -> Tensor:
-    """Return the labels that a read-out lists first; (n, shortlist) int64."""
-    return logits.topk(shortlist, 1).indices
+    """Return the labels that a read-out lists first; (n, min(shortlist, labels)) int64."""
+    return logits.topk(min(shortlist, logits.shape[1]), 1).indices

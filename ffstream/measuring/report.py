@@ -19,7 +19,7 @@ def show(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) 
     """Print some columns of the rows as a table."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        number = all(isinstance(row[column], int | float) for row in rows)
+        number = all(isinstance(row[column], int | float | None) for row in rows)
         table.add_column(column.replace("_", " "), justify="right" if number else "left")
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
@@ -52,6 +52,8 @@ def figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return "–"
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

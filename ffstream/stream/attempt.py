@@ -42,16 +42,20 @@ class Attempt:
     Raises
     ------
     StateError
-        If the file cannot be made.
+        If the file cannot be made; DiskError where the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             with path.open("r+b" if path.exists() else "w+b") as file:
+                note = file.read(_NOTE.size)
+                file.seek(0)
+                # Written, not only made as long: a page that the disk has no room for would be a SIGBUS later.
+                file.write(note.ljust(_NOTE.size, b"\0"))
                 file.truncate(_NOTE.size)
                 self._note = mmap.mmap(file.fileno(), _NOTE.size)
         except OSError as error:
-            raise StateError(f"{path}: {error.strerror}; make the state directory writable") from error
+            raise StateError.of(error, f"{path}: {error.strerror}; make the state directory writable") from error
         *first, last_lsn, last_offset, deaths = _NOTE.unpack(self._note)
         self._last: Place = (last_lsn, last_offset)
         alone = (*first,) == self._last != NOWHERE

@@ -85,7 +85,7 @@ class CheckpointStore:
             flush(self.directory)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise StateError(f"not saved: {error.strerror}: {error.filename or self.directory}") from error
+            raise StateError.of(error, f"not saved: {error.strerror}: {error.filename or self.directory}") from error
         self._prune()
         return folder.name
 
@@ -115,6 +115,7 @@ class CheckpointStore:
                 return self._whole(entry.name), damaged
             except CheckpointError as error:
                 damaged.append(str(error))
+                log.warning("checkpoint is damaged and set aside: %s", error)
                 self._set_aside(entry.name)
         return None, damaged
 
@@ -150,7 +151,7 @@ class CheckpointStore:
             flush(folder / PINNED)
             flush(folder)
         except OSError as error:
-            raise StateError(f"{name} is not pinned: {error.strerror}: {folder / PINNED}") from error
+            raise StateError.of(error, f"{name} is not pinned: {error.strerror}: {folder / PINNED}") from error
 
     def unpin(self, name: str) -> None:
         """Let a checkpoint be removed when it is old; raises as ``read`` does, and for a copy that a person made."""
@@ -162,7 +163,7 @@ class CheckpointStore:
             (folder / PINNED).unlink(missing_ok=True)
             flush(folder)
         except OSError as error:
-            raise StateError(f"{name} is still pinned: {error.strerror}: {folder / PINNED}") from error
+            raise StateError.of(error, f"{name} is still pinned: {error.strerror}: {folder / PINNED}") from error
 
     def _whole(self, name: str) -> Snapshot:
         snapshot = folders.read(self.directory / name)
@@ -204,7 +205,7 @@ class CheckpointStore:
         try:
             (self.directory / name).rename(path)
         except OSError as error:
-            raise StateError(f"{name} is damaged and cannot be set aside: {error.strerror}: {path}") from error
+            raise StateError.of(error, f"{name} is damaged and not set aside: {error.strerror}: {path}") from error
 
     def _folders(self) -> list[str]:
         """Return the names of the checkpoints."""
@@ -226,4 +227,4 @@ class CheckpointStore:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise StateError(f"{self.directory}: cannot be read: {error.strerror}; see to the disk") from error
+            raise StateError.of(error, f"{self.directory} cannot be read: {error.strerror}; see to the disk") from error

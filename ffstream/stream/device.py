@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from ffstream.errors import ConfigError
+from ffstream.stream.cores import available_cores
 
 
 def device_of(name: str) -> torch.device:
@@ -26,5 +25,8 @@ def device_of(name: str) -> torch.device:
 
 
 def threads_of(configured: int) -> int:
-    """Return how many threads a product may take; 0 leaves one of the process's cores to the sockets."""
-    return configured or max(1, len(os.sched_getaffinity(0)) - 1)
+    """Return how many threads a product may take; 0 leaves one of the cores that the process may use to the sockets.
+
+    Part of a core is left to them as well: a thread too many uses a quota up, and then everything stands still.
+    """
+    return configured or max(1, int(available_cores()) - 1)

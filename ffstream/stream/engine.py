@@ -11,8 +11,9 @@ import logging
 import time
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
+from ffstream.commands import CommandName
 from ffstream.config import Config
 from ffstream.errors import CatchingUp, StateError
 from ffstream.ff.lesson import Phase
@@ -22,10 +23,11 @@ from ffstream.stream.journal import Journal
 from ffstream.stream.journaled import JournaledLearner
 from ffstream.stream.keeper import Keeper, reply_with
 from ffstream.stream.learner import Learner
-from ffstream.stream.outbox import CaughtUp, Changed, Outbox, Swept, answers
+from ffstream.stream.outbox import CaughtUp, Changed, Outbox, Report, Swept, answers
 from ffstream.stream.progress import Progress
 from ffstream.stream.recovery import Recovery
 from ffstream.stream.reporter import Reporter
+from ffstream.stream.saving import Saving
 from ffstream.stream.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,10 @@ class Engine:
         The replay, while it goes on.
     damaged
         Why each checkpoint that did not verify was set aside at the start.
+    restored_from
+        The manifest of the checkpoint that the engine started from, or ``None``.
+    report
+        What was reported last.
     failure
         What broke a turn.
     alive_at
@@ -84,22 +90,24 @@ class Engine:
         self.learner = Learner(config)
         self.progress = Progress(config.server.feeders)
         self.failure: BaseException | None = None
+        self.report: Report | None = None
         snapshot, self.damaged = store.newest()
+        self.restored_from = None if snapshot is None else snapshot.manifest
         if snapshot is not None:
             self.learner.restore(snapshot)
             self.progress.restore(snapshot.manifest["progress"])
         self.life = JournaledLearner(self.learner, self.progress, journal, store.directory)
         self.recovery: Recovery | None = Recovery(self.learner, self.progress, inbox, journal, store)
         self._replaying = self.recovery.steps()
-        self.alive_at = self._told_at = self._sample_at = self._reported_at = self._saved_at = time.monotonic()
+        self.alive_at = self._told_at = self._sample_at = self._reported_at = time.monotonic()
         self._started_at = self.alive_at
         # Since when samples wait for their batch to fill, and what the last turn might have taken.
         self._filling_at: float | None = None
         self._most = config.engine.max_batch
         self._answers_alone = False
-        self._saved_written = journal.written
         self._reporter = Reporter(self.learner)
-        self._keeper = Keeper(store, journal, outbox)
+        self._keeper = Keeper(store, journal, outbox, -1 if snapshot is None else self.progress.lsn)
+        self._saving = Saving(config.state, self.progress, journal, self._keeper)
 
     @property
     def wait_s(self) -> float:
@@ -138,7 +146,7 @@ class Engine:
             raise
 
     def close(self) -> None:
-        """Save, unless a turn broke or the journal was not replayed to its end, and end the threads of the disk.
+        """Save what is new, unless a turn broke or the journal was not replayed to its end; end the disk's threads.
 
         Raises
         ------
@@ -146,7 +154,7 @@ class Engine:
             If it cannot be saved.
         """
         try:
-            if self.recovery is None and self.failure is None:
+            if self.recovery is None and self.failure is None and self._saving.has_news:
                 self._save().result()
         finally:
             self._keeper.close()
@@ -281,16 +289,30 @@ class Engine:
         )
 
     def _obey(self, command: Command) -> None:
+        keeper, argument = self._keeper, command.argument
         match command.name:
-            case "sleep" | "wake" | "sham" | "auto" | "hold" | "resume":
+            case (
+                CommandName.SLEEP
+                | CommandName.WAKE
+                | CommandName.SHAM
+                | CommandName.AUTO
+                | CommandName.HOLD
+                | CommandName.RESUME
+            ):
                 self.life.obey(command.name)
-                reply_with(command, self._keeper.written(self.progress.lsn), lambda _: {})
-            case "checkpoint":
-                reply_with(command, self._save(command.argument), lambda name: {"checkpoint": name})
-            case "checkpoints" | "pin" | "unpin":
-                self._keeper.obey(command)
-            case "rollback":
+                reply_with(command, keeper.written(self.progress.lsn), lambda _: {})
+            case CommandName.CHECKPOINT:
+                reply_with(command, self._save(argument), lambda name: {"checkpoint": name})
+            case CommandName.CHECKPOINTS:
+                reply_with(command, keeper.listing(), dict)
+            case CommandName.PIN:
+                reply_with(command, keeper.pin(argument, pinned=True), dict)
+            case CommandName.UNPIN:
+                reply_with(command, keeper.pin(argument, pinned=False), dict)
+            case CommandName.ROLLBACK:
                 self._obey_rollback(command)
+            case _:
+                assert_never(command.name)
 
     def _obey_rollback(self, command: Command) -> None:
         """Have the checkpoint read while learning goes on; then, the command comes again, go back to it and save."""
@@ -315,19 +337,18 @@ class Engine:
         now = time.monotonic()
         if now - self._reported_at >= self.config.engine.report_ms / 1e3:
             self._reported_at = now
-            for told in self._reporter.report(now):
+            for told in self._reporter.report(now, self._saving.unsaved_s(now)):
                 self.outbox.put(told)
-        state = self.config.state
-        # The journal reaches back to the oldest checkpoint kept.
-        share = state.journal_bytes // (state.keep + 1)
-        if now - self._saved_at >= state.checkpoint_s or self.journal.written - self._saved_written > share:
+                if isinstance(told, Report):
+                    self.report = told
+        if self._saving.is_due(now):
             self._save()
 
     def _save(self, name: str = "") -> Future[str]:
         """Copy the state between two sweeps, and have the copy written."""
-        self._saved_at = time.monotonic()
-        self._saved_written = self.journal.written
-        return self._keeper.save(self.life.snapshot(), self.progress.lsn, name)
+        saved = self._keeper.save(self.life.snapshot(), self.progress.lsn, name)
+        self._saving.begin(saved)
+        return saved
 
 
 def _minute_of_the_day() -> int:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from ffstream.commands import EngineCommand
+
 if TYPE_CHECKING:
     from ffstream.stream.snapshot import Snapshot
 
@@ -102,7 +104,7 @@ class Command:
         Of a rollback: what was read, once it is.
     """
 
-    name: str
+    name: EngineCommand
     argument: str = ""
     reply: Future[dict[str, Any]] = field(default_factory=Future)
     snapshot: Snapshot | None = None

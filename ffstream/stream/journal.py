@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ffstream import failpoints
-from ffstream.errors import JournalError, StateError
+from ffstream.errors import DiskError, JournalError, StateError
 from ffstream.stream.disk import flush
 from ffstream.stream.records import Advanced, Record, Stepped, decode, encode
 
@@ -77,6 +77,10 @@ class Journal:
     ------
     JournalError
         If the file is not a journal that this ffstream can read.
+    DiskError
+        If the disk is full, or cannot be read.
+    StateError
+        If the file cannot be opened.
     """
 
     def __init__(self, path: Path | None, quota: int = 2**62, progressed: Callable[[], object] = lambda: None) -> None:
@@ -127,13 +131,13 @@ class Journal:
         return len(self._waiting)
 
     def wait(self, lsn: int) -> None:
-        """Return when everything up to an LSN is on disk; StateError if it cannot get there for now."""
+        """Return when everything up to an LSN is on disk; DiskError if it cannot get there for now."""
         with self._changed:
             self._awaited += 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: self.durable >= lsn or self.failure or self._full)
             if self.durable < lsn:
-                raise StateError(f"not saved: {self.failure or self.trouble}")
+                raise DiskError(f"not saved: {self.failure or self.trouble}")
 
     def read(self, first: int) -> Iterator[tuple[int, Record]]:
         """Go through the records from an LSN on; to be exhausted before anything is appended.
@@ -257,7 +261,7 @@ class Journal:
 
     def _fail(self, error: Exception) -> None:
         with self._changed:
-            self.failure = StateError(f"{self.path}: {error}; acknowledged is only what was on disk before")
+            self.failure = DiskError(f"{self.path}: {error}; acknowledged is only what was on disk before")
             self._changed.notify_all()
 
 
@@ -321,10 +325,14 @@ def _named(path: Path | None) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+        if (code := _code(error)) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise DiskError(f"{path}: {error}; see to the disk") from error
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            raise StateError(f"{path}: {error}; make the file and its folder writable") from error
         # The text of SQLite's error may quote the damage, which Python then cannot decode.
         raise JournalError(f"{path}: {error}; {REMEDY}") from error
     except OSError as error:
-        raise StateError(f"{path}: {error.strerror}") from error
+        raise StateError.of(error, f"{path}: {error.strerror}") from error
 
 
 def _crc(lsn: int, body: bytes) -> int:
@@ -332,7 +340,9 @@ def _crc(lsn: int, body: bytes) -> int:
 
 
 def _is_full(error: Exception) -> bool:
-    if isinstance(error, sqlite3.Error):
-        # The lower byte is the primary result code.
-        return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return _code(error) == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+
+
+def _code(error: Exception) -> int:
+    """Return the primary result code of an error of SQLite, which is the lower byte of what it has; 0 of others."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -6,6 +6,7 @@ Jobs are done one after another, so what is read is read after every write that 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -37,17 +38,31 @@ class Keeper:
         A checkpoint is published when the records that it stands on are on disk, and the journal pruned behind it.
     outbox
         Told of every checkpoint, saved or failed.
+    lsn
+        The record that the newest checkpoint stands on; -1 where there is no checkpoint.
+
+    Attributes
+    ----------
+    lsn
+        The same as of now.
+    taken_at
+        ``time.monotonic()`` at which the last checkpoint's content was copied.
+    reaches
+        The first record that the checkpoints kept need; 0 as long as the journal must keep what it has.
     """
 
-    def __init__(self, store: CheckpointStore, journal: Journal, outbox: Outbox) -> None:
+    def __init__(self, store: CheckpointStore, journal: Journal, outbox: Outbox, lsn: int = -1) -> None:
         self.store = store
         self.journal = journal
         self.outbox = outbox
+        self.lsn = lsn
+        self.taken_at = float("-inf")
+        self.reaches = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
     def save(self, snapshot: Snapshot, lsn: int, name: str = "") -> Future[str]:
         """Write a snapshot that stands on the records up to an LSN; the future gives the checkpoint's name."""
-        saved = self._thread.submit(self._publish, snapshot, lsn, name)
+        saved = self._thread.submit(self._publish, snapshot, lsn, name, time.monotonic())
         saved.add_done_callback(lambda saved: self._announce(saved, snapshot.version))
         return saved
 
@@ -59,26 +74,27 @@ class Keeper:
         """Read a checkpoint, ``check`` whether it fits, and pin it; the future raises CheckpointError."""
         return self._thread.submit(self._fetch, name, check)
 
-    def obey(self, command: Command) -> None:
-        """Obey ``checkpoints``, ``pin`` or ``unpin``, and reply."""
-        jobs: dict[str, Callable[[], dict[str, Any]]] = {
-            "checkpoints": self._list,
-            "pin": lambda: self._pin(command.argument, pinned=True),
-            "unpin": lambda: self._pin(command.argument, pinned=False),
-        }
-        reply_with(command, self._thread.submit(jobs[command.name]), dict)
+    def listing(self) -> Future[dict[str, Any]]:
+        """List the checkpoints, newest first, as the command ``checkpoints`` replies."""
+        return self._thread.submit(self._list)
+
+    def pin(self, name: str, *, pinned: bool) -> Future[dict[str, Any]]:
+        """Pin or unpin a checkpoint; the future raises as ``CheckpointStore.pin`` and ``unpin`` do."""
+        return self._thread.submit(self._pin, name, pinned=pinned)
 
     def close(self) -> None:
         """Finish what was asked for."""
         self._thread.shutdown()
 
-    def _publish(self, snapshot: Snapshot, lsn: int, name: str) -> str:
+    def _publish(self, snapshot: Snapshot, lsn: int, name: str, taken_at: float) -> str:
         self.journal.wait(lsn)
         name = self.store.save(snapshot, name)
+        self.lsn, self.taken_at = lsn, taken_at
         kept = self.store.kept()
         # While there are fewer than are to be kept, the journal's beginning stands in for those that are missing.
         if len(kept) >= self.store.keep:
-            self.journal.prune(min(first_needed(manifest["progress"]) for manifest in kept))
+            self.reaches = min(first_needed(manifest["progress"]) for manifest in kept)
+            self.journal.prune(self.reaches)
         return name
 
     def _fetch(self, name: str, check: Callable[[Snapshot], Any]) -> Snapshot:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from ffstream.config import Config
+from ffstream.ff.captured import Captured
 from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 from ffstream.ff.scores import Scores
@@ -59,6 +60,7 @@ class Learner:
         self.scheduler = Scheduler(config.phases)
         if config.engine.compile:
             self.network.fuse(config.engine.max_batch, {self.scheduler.phase})
+        self._sweep = Captured(self.network).sweep if config.engine.cuda_graphs else self.network.sweep
         self.memory = Memory(config.engine.memory_samples, config.network.width)
         self.sleep = Sleep(config, self.network, self.memory)
         self.prequential = Prequential(config.engine.window, 1 if self.device.type == "cpu" else UNREAD)
@@ -112,7 +114,7 @@ class Learner:
             rows, sent = self._staging.fill(samples, queries)
         m = len(taught)
         lesson = Lesson(torch.from_numpy(taught).to(self.device), phase, sham=sham, dreamed=dreamed)
-        scores = self.network.sweep(sent, lesson, self._draws)
+        scores = self._sweep(sent, lesson, self._draws)
         scores = scores.of_first(m + sum(map(len, queries)))
         predicted = scores.labels()[: len(labels)]
         self.scheduler.stepped(m)
@@ -139,7 +141,7 @@ class Learner:
 
     def answer(self, queries: Sequence[NDArray[Any]]) -> Step:
         """Sweep once over query rows alone, whatever the phase; nothing is learned, nothing changes."""
-        scores = self.network.sweep(self._staging.fill([], queries)[1])
+        scores = self._sweep(self._staging.fill([], queries)[1])
         scores = scores.of_first(sum(map(len, queries)))
         return Step(self.version, self.scheduler.phase, 0, 0, 0, scores, NO_LABELS, NO_PREDICTIONS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,8 @@ class Report:
 
     ``pressure`` is sleep pressure, 0 … 1, and ``debt`` counts the sleep steps that are owed; ``signs`` maps ``real``
     and ``negative`` to the layers' scores of them; ``weight_norm`` (Frobenius) and ``dead_units`` (units that no
-    remembered probe row wakes) have a value a layer.
+    remembered probe row wakes) have a value a layer. ``unsaved_s``: for how many seconds there has been something that
+    no checkpoint holds; 0 where there is nothing.
     """
 
     version: int
@@ -124,6 +126,13 @@ class Report:
     signs: dict[str, SignScores]
     weight_norm: list[float]
     dead_units: list[int]
+    unsaved_s: float = 0.0
+
+    @property
+    def not_finite(self) -> list[int]:
+        """Layers, from 1, whose weights, or goodness in the last step, are infinite or NaN."""
+        values = zip(self.weight_norm, *(scores.goodness for scores in self.signs.values()), strict=True)
+        return [layer for layer, found in enumerate(values, start=1) if not all(map(math.isfinite, found))]
 
 
 @dataclass(frozen=True)

@@ -29,16 +29,16 @@ class Reporter:
         self._counted_at = float("-inf")
         self._dreamed = 0
 
-    def report(self, now: float) -> Iterator[Report | Dreamed]:
+    def report(self, now: float, unsaved_s: float = 0.0) -> Iterator[Report | Dreamed]:
         """Tell where the learner stands at a time (seconds), and show a dream where there are dreams."""
         if now - self._counted_at >= COUNT_S:
             self._counted_at = now
             self._dead = self.learner.dead_units()
-        yield self._scores()
+        yield self._scores(unsaved_s)
         if (dreamed := self._dream()) is not None:
             yield dreamed
 
-    def _scores(self) -> Report:
+    def _scores(self, unsaved_s: float) -> Report:
         learner, scheduler = self.learner, self.learner.scheduler
         learner.feel_pressure()
         learner.prequential.read()
@@ -55,6 +55,7 @@ class Reporter:
             learner.sign_scores(),
             weight_norm=learner.weight_norms(),
             dead_units=self._dead,
+            unsaved_s=unsaved_s,
         )
 
     def _dream(self) -> Dreamed | None:

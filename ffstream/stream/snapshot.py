@@ -234,6 +234,6 @@ def _read(path: Path) -> bytes:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise CheckpointError(f"{path.parent.name}: {path.name}: {error.strerror}") from error
     except OSError as error:
-        raise StateError(
-            f"{path.parent.name}: {path.name} cannot be read: {error.strerror}; see to the disk"
+        raise StateError.of(
+            error, f"{path.parent.name}: {path.name} cannot be read: {error.strerror}; see to the disk"
         ) from error

@@ -42,8 +42,8 @@ def test_means_are_taken_over_seeds_alone():
     figures = {"prequential_accuracy": 0.5, "test_accuracy": 0.5, "samples_per_second": 100.0}
     rows = [row | figures | {"seed": 0}, row | figures | {"seed": 1, "test_accuracy": 0.7}]
     assert means([*rows, {**rows[0], "optimizer": "unit"}]) == [
-        row | figures | {"test_accuracy": pytest.approx(0.6)},
-        {**row, **figures, "optimizer": "unit"},
+        row | figures | {"test_accuracy": pytest.approx(0.6), "seeds": 2},
+        {**row, **figures, "optimizer": "unit", "seeds": 1},
     ]
 
 

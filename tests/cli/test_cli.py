@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 import typer
-from daemons import until
+from daemons import PATIENCE_S, until
 
 from ffstream import __version__
 from ffstream.cli import app
@@ -27,7 +27,7 @@ def run(*arguments: str, stdin: str | None = None, address: str = "127.0.0.1:9")
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, "FFSTREAM_ADDRESS": address, "COLUMNS": "200"},
     )
@@ -223,6 +223,6 @@ def test_watch_draws_what_the_daemon_scores(daemon, client, digits):
             break
     watching.terminate()
     watching.stdout.close()
-    watching.wait(10)
+    watching.wait(PATIENCE_S)
     assert "prequential" in seen
     assert "goodness real" in seen

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from daemons import PATIENCE_S
 from test_cli import run
 from test_picture import drawing
 
@@ -65,7 +66,7 @@ def test_a_live_daemon_dreams(dreamer, tmp_path):
 
 
 def test_an_event_carries_the_dream(dreamer):
-    with Client(dreamer.address) as client, client.events("dream", after=0, timeout_s=10) as events:
+    with Client(dreamer.address) as client, client.events("dream", after=0, timeout_s=PATIENCE_S) as events:
         told = [event for event, _ in zip(events, range(12), strict=False)]
     for event in told:
         assert event.fields["image"].shape == (8, 8)

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ffstream.cli.experiment import experiment
+from ffstream.cli.measuring import SMOKE_TEST
 from ffstream.experiments import choices, reproduction
 
 PNG = b"\x89PNG"
@@ -53,6 +54,7 @@ def test_reproduce_writes_results_a_table_and_figures(run, own_rows):
     (row,) = found["rows"]
     assert row["name"] == "own"
     assert (row["published_error"], row["seeds"], row["passes"]) == (12.5, 2, 2)
+    assert found["smoke_test"] is None
     assert found["environment"]["threads"] >= 1
     assert "12.5" in printed
     assert "| own | A row of one's own | forward | 12.5 |" in (out / "table.md").read_text()
@@ -85,6 +87,48 @@ def test_reproduce_quick_shows_bundled_rows_without_their_data(run, tmp_path):
     assert rows == [("frozen", 1, 1), ("assembly", 1, 1)]
 
 
+def test_reproduce_quick_says_that_it_is_a_smoke_test_and_holds_nothing_against_what_was_published(run):
+    printed, found, out = run("reproduce", "--quick", "--rows", "article-overlay", "--device", "cpu")
+    (row,) = found["rows"]
+    assert found["smoke_test"] == SMOKE_TEST
+    assert (row["published_error"], row["source"], row["dataset"]) == (None, "", "digits")
+    table = (out / "table.md").read_text()
+    assert table.startswith(f"**{SMOKE_TEST.capitalize()}.**")
+    assert SMOKE_TEST in printed
+    assert "4.74" not in printed + table
+    assert not (out / "beside-published.png").exists()
+
+
+def test_a_quick_run_leaves_alone_what_a_full_one_has_kept(run, own_rows):
+    command = ("reproduce", "--rows", "own", "--rows-dir", own_rows, "--device", "cpu")
+    _, full, out = run(*command)
+    kept = {file: file.read_bytes() for file in (out / "runs").iterdir()}
+    run(*command, "--quick")
+    assert {file: file.read_bytes() for file in (out / "runs").iterdir()} == kept
+    assert full["smoke_test"] is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "prequential --net 64-20 --backprop-rate 1e-3",
+        "dreams --net 64-20",
+        "goodness --goodness squares --activation relu",
+        "phase-separation --arms plain --steps-per-phase 8 --passes 1",
+        "recurrent --hidden 20 --passes 1",
+    ],
+)
+def test_every_quick_experiment_says_that_it_is_a_smoke_test_of_digits(run, command):
+    verb, *options = command.split()
+    dataset = [] if verb == "recurrent" else ["--dataset", "mnist"]
+    batch = [] if verb == "phase-separation" else ["--batch", "128"]
+    printed, found, out = run(verb, "--quick", *options, *dataset, *batch, "--device", "cpu")
+    assert found["smoke_test"] == SMOKE_TEST
+    assert SMOKE_TEST in printed
+    assert (out / "table.md").read_text().startswith(f"**{SMOKE_TEST.capitalize()}.**")
+    assert found.get("dataset", "digits") == "digits"
+
+
 def test_reproduce_refuses_a_row_that_is_not_there():
     done = CliRunner().invoke(experiment, ["reproduce", "--rows", "asembly"])
     assert "did you mean 'assembly'" in str(done.exception)
@@ -99,7 +143,7 @@ def test_prequential_writes_a_row_a_stream_method_and_seed(run):
     assert (found["net"], found["batch"]) == ("64-20", 64)
     assert "drift" in printed
     assert (out / "curves.png").read_bytes().startswith(PNG)
-    assert (out / "table.md").read_text().startswith("| stream |")
+    assert "\n\n| stream |" in (out / "table.md").read_text()
 
 
 def test_goodness_writes_a_cell_a_pair(monkeypatch, run):
@@ -136,4 +180,4 @@ def test_dreams_writes_a_row_a_source(run):
     assert [row["source"] for row in found["rows"]] == ["memory", "hybrid", "dream"]
     assert found["rows"][2]["classes_present"] > 5
     assert "hybrid" in printed
-    assert (out / "table.md").read_text().startswith("| sleep on |")
+    assert "\n\n| sleep on |" in (out / "table.md").read_text()

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ffstream.cli.experiment import experiment
+from ffstream.cli.measuring import SMOKE_TEST
 
 PLAN = """
 dataset = "digits"
@@ -61,8 +62,13 @@ def test_a_plan_becomes_a_report_that_needs_nothing_else(run, plan, tmp_path):
     assert len(pictures) == len(drawn) == len([*out.glob("*.png")]) > 5
     assert all(b"</svg>" in base64.b64decode(picture) for picture in pictures)
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
+    told = re.findall(r'<img alt="([^"]+)"', page)
+    assert len(told) == len(pictures)
+    assert all(alt.startswith("Line chart of ") and re.search(r"\b12\b", alt) for alt in told)
     assert "a &lt;small&gt; one" in page
     assert "12 batches" in page
+    assert found["smoke_test"] is None
+    assert SMOKE_TEST.capitalize() not in page
     assert "| small | awake |" in (out / "table.md").read_text()
 
 
@@ -91,6 +97,10 @@ def test_the_quick_plan_needs_no_data(run, tmp_path):
     done = run("--quick", "--seeds", 1, "--out", tmp_path, "--data-root", tmp_path / "nothing", "--device", "cpu")
     assert done.exit_code == 0, done.output
     assert "short-nights" in done.output
+    assert SMOKE_TEST in done.output
+    assert json.loads((tmp_path / "results.json").read_text())["smoke_test"] == SMOKE_TEST
+    for name in ("table.md", "report.html"):
+        assert SMOKE_TEST.capitalize() in (tmp_path / name).read_text()
     assert {"dose-response", "recovery", "d-prime"} <= {file.stem for file in tmp_path.glob("*.svg")}
 
 

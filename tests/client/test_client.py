@@ -6,6 +6,7 @@ import contextlib
 
 import numpy as np
 import pytest
+from daemons import PATIENCE_S, until
 
 from ffstream import Client
 from ffstream.errors import Refused, Unreachable
@@ -119,7 +120,7 @@ def test_a_refused_batch_among_others_in_flight_loses_none_of_them(client, digit
 def test_a_refused_batch_does_not_stop_the_feeder_when_the_daemon_is_restarted(start_daemon, digits):
     images, labels = digits
     first = start_daemon()
-    with Client(first.address, ack="learned", timeout_s=60) as client:
+    with Client(first.address, ack="learned", timeout_s=PATIENCE_S) as client:
         client.control("hold")
         client.feed(images[:64], labels[:64])
         with contextlib.suppress(Refused):
@@ -156,7 +157,7 @@ def test_a_holding_client_sends_so_many_samples_at_once(daemon, digits):
         client.feed(images[8:9], labels[8:9])
         client.flush()
         assert client.acknowledged == 9
-    assert daemon.metrics()["ffstream_samples_learned_total"] == 9
+    until(lambda: daemon.metrics()["ffstream_samples_learned_total"] == 9)
 
 
 def test_a_holding_client_sends_inputs_of_another_type_apart(daemon, digits):
@@ -177,7 +178,7 @@ def test_what_is_held_is_not_lost_to_a_daemon_that_is_not_there(start_daemon, di
         with pytest.raises(Unreachable):
             client.flush()
         start_daemon(port=daemon.config.server.port)
-        client.flush()
+        until(lambda: _flushed(client))
         assert client.acknowledged == 2
 
 
@@ -214,6 +215,13 @@ def test_several_feeders_share_the_inbox(start_daemon, digits):
 def _feed_all(client, images, labels):
     client.feed(images, labels)
     client.flush()
+
+
+def _flushed(client):
+    with contextlib.suppress(Unreachable):
+        client.flush()
+        return True
+    return False
 
 
 def _push_many(client, count):

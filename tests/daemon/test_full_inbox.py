@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ from daemons import counted, until
 from plain_client import PUSH, QUERIES, Feeder, Line, command
 
 INBOX_SAMPLES = 4_096
-# What a flood of ten seconds may add to the memory of a daemon whose inbox holds 4,096 samples of 64 bytes.
+ROUNDS = 1_000
+# What a flood may add to the memory of a daemon whose inbox holds 4,096 samples of 64 bytes.
 GROWTH_BYTES = 16 * 2**20
 
 
@@ -27,7 +27,7 @@ def test_with_the_inbox_full_memory_is_bounded_nothing_acknowledged_is_lost_and_
     start_daemon, digits
 ):
     images, labels = digits
-    # Ten seconds of events are not what is measured: only as many are kept as the warm-up makes.
+    # The events of the flood are not what is measured: only as many are kept as the warm-up makes.
     full = start_daemon(server={"inbox_samples": INBOX_SAMPLES, "replay_events": 100})
     with Feeder(full, "one") as one, Feeder(full, "two") as two, Line(full, QUERIES) as line:
         for feeder in (one, two):
@@ -42,13 +42,12 @@ def test_with_the_inbox_full_memory_is_bounded_nothing_acknowledged_is_lost_and_
             for _ in range(3):
                 feeder.keep(images, labels)
                 fed += len(labels)
-        pushed, waits = flood(full, (one, two), line, images, labels, seconds=10)
+        pushed = flood(full, (one, two), line, images, labels)
         grown = resident_bytes(full.process) - before
 
         assert grown < GROWTH_BYTES, f"{grown / 2**20:.0f} MiB"
         assert command(full, "status")["samples_waiting"] <= INBOX_SAMPLES
-        assert len(waits) > 100
-        assert max(waits) < 1
+        assert pushed > INBOX_SAMPLES
         for feeder in (one, two):
             assert feeder.held
             assert feeder.sent - feeder.marks["next"] <= INBOX_SAMPLES / 2
@@ -61,15 +60,14 @@ def test_with_the_inbox_full_memory_is_bounded_nothing_acknowledged_is_lost_and_
         dropped = counted(full, "samples_dropped", reason="inbox_full")
         assert 0 < dropped < pushed
         assert counted(full, "samples_received", channel="acknowledged") == fed
-        until(lambda: command(full, "status")["samples_learned"] == fed + pushed - dropped, 5)
+        until(lambda: command(full, "status")["samples_learned"] == fed + pushed - dropped)
 
 
-def flood(daemon, feeders, line, images, labels, seconds):
-    """Feed as far as credit goes, push without end, and query; return samples pushed and seconds waited a query."""
-    pushed, waits = 0, []
-    end = time.monotonic() + seconds
+def flood(daemon, feeders, line, images, labels):
+    """Feed as far as credit goes, push whatever is let out, and query, in rounds; return the samples pushed."""
+    pushed = 0
     with Line(daemon, PUSH, zmq.PUSH) as push:
-        while time.monotonic() < end:
+        for _ in range(ROUNDS):
             for feeder in feeders:
                 feeder.send_what_credit_allows()
                 while feeder.socket.poll(0):
@@ -78,8 +76,6 @@ def flood(daemon, feeders, line, images, labels, seconds):
                 if push.socket.poll(0, zmq.POLLOUT):
                     push.send("samples", {"inputs": images[:50], "labels": labels[:50]}, count=50)
                     pushed += 50
-            asked = time.monotonic()
             assert line.ask("query", {"inputs": images[:20]})["type"] == "answer"
-            waits.append(time.monotonic() - asked)
-        push.socket.close(linger=30_000)
-    return pushed, waits
+        push.socket.close(linger=120_000)
+    return pushed

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from daemons import until
+from daemons import PATIENCE_S, until
 
 from ffstream import Client
 from ffstream.errors import Refused, Unreachable
@@ -17,7 +17,7 @@ def learn(client, digits, start, count=320):
     learned = client.status()["samples_learned"] + count
     client.feed(digits[0][start : start + count], digits[1][start : start + count])
     client.flush()
-    until(lambda: client.status()["samples_learned"] >= learned, 30)
+    until(lambda: client.status()["samples_learned"] >= learned)
 
 
 def stand_still(client):
@@ -59,7 +59,7 @@ def test_learning_goes_back_to_a_named_checkpoint_and_on_from_there(start_daemon
         assert listed["good"]["pinned"]
         assert (listed["good"]["version"], listed["good"]["samples_learned"]) == (saved["version"], 320)
         assert listed[reply["checkpoint"]]["serial"] > listed["good"]["serial"]
-        with client.events("rollback", after=0, timeout_s=5) as events:
+        with client.events("rollback", after=0, timeout_s=PATIENCE_S) as events:
             event = next(iter(events))
         assert event.fields == {
             "checkpoint": "good",
@@ -67,7 +67,7 @@ def test_learning_goes_back_to_a_named_checkpoint_and_on_from_there(start_daemon
             "to_version": saved["version"],
             "phase": event.fields["phase"],
         }
-    assert daemon.metrics()["ffstream_rollbacks_total"] == 1
+    until(lambda: daemon.metrics()["ffstream_rollbacks_total"] == 1)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
@@ -86,7 +86,7 @@ def test_a_restart_comes_up_with_the_line_that_was_gone_back_to(start_daemon, di
         stand_still(client)
         before, answered = client.status(), client.predict(digits[0][:50])
     first.process.send_signal(how)
-    first.process.wait(30)
+    first.process.wait(PATIENCE_S)
     second = start_daemon(directory=first.config.state.directory)
     with Client(second.address) as client:
         after = client.status()
@@ -109,7 +109,7 @@ def test_a_daemon_killed_before_it_could_save_goes_back_again(start_daemon, digi
         stand_still(client)
     with pytest.raises(Unreachable), Client(first.address, timeout_s=2) as client:
         client.control("rollback", checkpoint="good")
-    assert first.process.wait(30) == -signal.SIGKILL
+    assert first.process.wait(PATIENCE_S) == -signal.SIGKILL
     monkeypatch.delenv("FFSTREAM_FAILPOINT")
     second = start_daemon(directory=first.config.state.directory)
     with Client(second.address) as client:
@@ -142,11 +142,11 @@ def test_a_rollback_that_cannot_be_is_refused_and_the_daemon_lives_on(daemon, cl
 
 
 def test_a_name_is_not_asked_for_twice_however_long_the_daemon_takes(daemon):
-    with Client(daemon.address, timeout_s=6) as client:
+    with Client(daemon.address, timeout_s=15) as client:
         client.status()
         daemon.process.send_signal(signal.SIGSTOP)
-        # Longer than a client waits before it sends most requests again.
-        threading.Timer(3, daemon.process.send_signal, [signal.SIGCONT]).start()
+        # A client that waits for 15 s sends most requests again after 5.
+        threading.Timer(5.5, daemon.process.send_signal, [signal.SIGCONT]).start()
         assert client.control("checkpoint", checkpoint="mine")["checkpoint"] == "mine"
 
 

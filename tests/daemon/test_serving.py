@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from daemons import until
+from daemons import PATIENCE_S, predictions, until
 
 from ffstream import Client
 from ffstream.errors import Refused
@@ -38,8 +38,8 @@ def test_both_phases_step_and_alternate(daemon, fed):
     assert status["wake_steps"] + status["sleep_steps"] == status["version"]
     assert status["wake_steps"] >= 1200 / 32
     assert status["sleep_steps"] > 0
-    with fed.events("phase", after=0, timeout_s=0.5) as events:
-        changes = [event.fields for event in events]
+    with fed.events("phase", after=0, timeout_s=PATIENCE_S) as events:
+        changes = [event.fields for event in itertools.islice(events, 10)]
     pressure = changes[0].pop("pressure")
     assert changes[0] == {"version": 4, "phase": "sleep", "previous": "wake", "reason": "due", "debt": 4.0}
     assert 0 <= pressure <= 1
@@ -50,7 +50,7 @@ def test_a_quiet_stream_lets_it_sleep_early(client, digits):
     images, labels = digits
     client.feed(images[:10], labels[:10])
     client.flush()
-    with client.events("phase", after=0, timeout_s=5) as events:
+    with client.events("phase", after=0, timeout_s=PATIENCE_S) as events:
         change = next(iter(events)).fields
     assert (change["phase"], change["reason"]) == ("sleep", "quiet")
 
@@ -112,8 +112,9 @@ def test_wake_deprives_it_of_sleep(fed, digits):
 
 def test_sham_sleep_is_slept_and_no_weight_moves(start_daemon, digits):
     images, labels = digits
-    # Two wake steps owe more sleep than the quiet stream brings before learning is held.
-    daemon = start_daemon(phases={"wake_steps": 4, "sleep_steps": 4_000, "quiet_ms": 5})
+    # It owes more sleep than it can sleep before learning is held.
+    owed = {"sleep_steps": 10**6, "longest_sleep": 10**6}
+    daemon = start_daemon(phases={"wake_steps": 4, "quiet_ms": 5, **owed})
     with Client(daemon.address, ack="learned") as client:
         client.control("sham")
         client.feed(images[:64], labels[:64])
@@ -121,33 +122,37 @@ def test_sham_sleep_is_slept_and_no_weight_moves(start_daemon, digits):
         client.control("hold")
         first, before = client.control("checkpoint")["checkpoint"], client.status()
         client.control("resume")
-        until(lambda: client.status()["debt"] == 0, seconds=60)
+        until(lambda: client.status()["sham_steps"] > before["sham_steps"] + 100)
+        client.control("hold")
         last, after = client.control("checkpoint")["checkpoint"], client.status()
     assert after["sham_steps"] == after["sleep_steps"] > before["sham_steps"]
     assert after["version"] == before["version"] == after["wake_steps"]
     folder = Path(daemon.config.state.directory)
     assert len({(folder / name / "network.safetensors").read_bytes() for name in (first, last)}) == 1
-    metrics = daemon.metrics()
-    assert metrics["ffstream_sham_steps_total"] == after["sham_steps"]
-    assert metrics['ffstream_override{override="sham"}'] == 1
+    until(lambda: daemon.metrics()["ffstream_sham_steps_total"] == after["sham_steps"])
+    until(lambda: daemon.metrics()['ffstream_override{override="sham"}'] == 1)
 
 
 def test_a_quiet_schedule_learns_while_samples_come_and_sleeps_when_they_do_not(start_daemon, digits):
     images, labels = digits
     daemon = start_daemon(phases={"schedule": "quiet", "quiet_ms": 300})
-    with Client(daemon.address, ack="learned") as client:
+    with Client(daemon.address) as client:
+        # All of them wait before the first is learned: however slowly they come, the stream is not quiet in between.
+        client.control("hold")
         client.feed(images[:640], labels[:640])
         client.flush()
-        fed = client.status()
-        until(lambda: client.status()["debt"] == 0)
+        client.control("resume")
+        with client.events("phase", after=0, timeout_s=PATIENCE_S) as events:
+            changes = [event.fields for event in itertools.islice(events, 2)]
         rested = client.status()
-        with client.events("phase", after=0, timeout_s=0.5) as events:
-            changes = [event.fields for event in events]
-    assert (fed["sleep_steps"], fed["debt"]) == (0, fed["wake_steps"])
-    assert rested["sleep_steps"] == rested["wake_steps"] == fed["wake_steps"]
-    assert [(change["reason"], change["debt"]) for change in changes] == [("quiet", fed["debt"]), ("rested", 0)]
+    assert (rested["samples_learned"], rested["debt"]) == (640, 0)
+    assert rested["sleep_steps"] == rested["wake_steps"]
+    assert [(change["reason"], change["debt"]) for change in changes] == [
+        ("quiet", rested["wake_steps"]),
+        ("rested", 0),
+    ]
     assert all(0 <= change["pressure"] <= 1 for change in changes)
-    assert daemon.metrics()["ffstream_sleep_debt_steps"] == 0
+    until(lambda: daemon.metrics()["ffstream_sleep_debt_steps"] == 0)
 
 
 def test_samples_rouse_a_quiet_schedule(start_daemon, digits):
@@ -160,9 +165,9 @@ def test_samples_rouse_a_quiet_schedule(start_daemon, digits):
         until(lambda: client.status()["phase"] == "sleep")
         client.feed(images[:32], labels[:32])
         client.flush()
-        with client.events("phase", after=0, timeout_s=0.5) as events:
-            reasons = [event.fields["reason"] for event in events]
-    assert reasons[:3] == ["quiet", "roused", "quiet"]
+        with client.events("phase", after=0, timeout_s=PATIENCE_S) as events:
+            reasons = [event.fields["reason"] for event in itertools.islice(events, 3)]
+    assert reasons == ["quiet", "roused", "quiet"]
 
 
 def test_a_together_schedule_steps_both_signs_at_once(start_daemon, digits):
@@ -193,14 +198,7 @@ def test_pushed_samples_are_learned_without_acknowledgement(client, digits):
 
 
 def test_prequential_accuracy_is_that_of_the_predictions_as_served(fed):
-    labels, predicted = [], []
-    with fed.events("prediction", after=0, timeout_s=5) as events:
-        for event in events:
-            labels += event.fields["labels"]
-            predicted += event.fields["predicted"]
-            if len(labels) >= 1200:
-                break
-    assert len(labels) == 1200
+    labels, predicted = predictions(fed, 1200)
     right = sum(a == b for a, b in zip(labels, predicted, strict=True))
     assert math.isclose(fed.status()["prequential"], right / 1200)
 
@@ -210,7 +208,7 @@ def test_events_are_numbered_without_gaps_across_replay_and_live(client, digits)
     client.feed(images[:400], labels[:400])
     client.flush()
     numbers, told = [], 0
-    with client.events("prediction", after=0, timeout_s=5) as events:
+    with client.events("prediction", after=0, timeout_s=PATIENCE_S) as events:
         for event in events:
             if not numbers:
                 client.feed(images[:400], labels[:400])
@@ -249,4 +247,4 @@ def test_metrics_count_what_happened(daemon, fed, digits):
 
 def test_shutdown_by_command_exits_0(daemon, client):
     client.control("shutdown")
-    assert daemon.process.wait(30) == 0
+    assert daemon.process.wait(PATIENCE_S) == 0

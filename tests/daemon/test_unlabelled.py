@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 import zmq
-from daemons import until
+from daemons import PATIENCE_S, predictions, until
 from PIL import Image
 from plain_client import PUSH, Feeder, Line
 
@@ -33,7 +33,7 @@ def feed(source, daemon, stdin=None):
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, "FFSTREAM_ADDRESS": daemon.address},
     )
@@ -41,7 +41,7 @@ def feed(source, daemon, stdin=None):
 
 def score(client):
     """Return the next score event."""
-    with client.events("score", timeout_s=5) as events:
+    with client.events("score", timeout_s=PATIENCE_S) as events:
         return next(iter(events)).fields
 
 
@@ -69,7 +69,7 @@ def test_a_network_that_needs_labels_refuses_samples_without_and_goes_on(client,
 
 def test_a_network_that_needs_labels_drops_pushed_samples_without_and_counts_them(daemon, client, digits):
     client.push(digits[0][:7])
-    until(lambda: daemon.metrics().get('ffstream_samples_dropped_total{reason="bad_label"}') == 7, 30)
+    until(lambda: daemon.metrics().get('ffstream_samples_dropped_total{reason="bad_label"}') == 7)
     assert (client.status()["samples_learned"], unlabelled(daemon)) == (0, 0)
 
 
@@ -89,16 +89,15 @@ def test_samples_without_a_label_are_learned_counted_and_never_scored(unsupervis
         client.feed(digits[0][:300])
         client.push(digits[0][:20])
         client.flush()
-        until(lambda: client.status()["samples_learned"] == 320, 30)
+        until(lambda: client.status()["samples_learned"] == 320)
         assert math.isnan(client.status()["prequential"])
         told = score(client)
         assert math.isnan(told["prequential"])
         assert math.isnan(told["prequential_window"])
-        with client.events("prediction", after=0, timeout_s=0.5) as events:
-            seen = [event.fields for event in events]
-    assert [label for event in seen for label in event["labels"]] == [-1] * 320
-    assert {label for event in seen for label in event["predicted"]} <= set(range(10))
-    assert unlabelled(unsupervised) == 320
+        labels, predicted = predictions(client, 320)
+    assert labels == [-1] * 320
+    assert set(predicted) <= set(range(10))
+    until(lambda: unlabelled(unsupervised) == 320)
     assert not [name for name in unsupervised.metrics() if name.startswith("ffstream_prequential_accuracy{")]
 
 
@@ -107,14 +106,12 @@ def test_the_prequential_accuracy_is_that_of_the_labelled_samples(unsupervised, 
     some = np.where(np.arange(1200) % 3, labels[:1200], -1)
     with Client(unsupervised.address, ack="learned") as client:
         feed_all(client, images[:1200], some)
-        with client.events("prediction", after=0, timeout_s=0.5) as events:
-            seen = [event.fields for event in events]
+        told, predicted = map(np.array, predictions(client, 1200))
         status = client.status()
-    told, predicted = (np.array([label for event in seen for label in event[of]]) for of in ("labels", "predicted"))
     assert told.tolist() == some.tolist()
     assert status["prequential"] == pytest.approx((told == predicted)[told >= 0].mean())
     assert status["samples_learned"] == 1200
-    assert unlabelled(unsupervised) == 400
+    until(lambda: unlabelled(unsupervised) == 400)
 
 
 def test_labels_are_checked_where_they_come(unsupervised, digits):
@@ -131,7 +128,7 @@ def test_the_tensor_of_labels_is_needed_all_the_same(unsupervised, digits):
         assert feeder.listen()["code"] == "missing_tensor"
     with Line(unsupervised, PUSH, zmq.PUSH) as line:
         line.send("samples", {"inputs": digits[0][:3], "labels": np.full(3, -1, np.int32)}, count=3)
-        until(lambda: unlabelled(unsupervised) == 3, 30)
+        until(lambda: unlabelled(unsupervised) == 3)
 
 
 def test_feed_reads_files_folders_and_lines_without_labels(unsupervised, digits, tmp_path):
@@ -145,7 +142,7 @@ def test_feed_reads_files_folders_and_lines_without_labels(unsupervised, digits,
     for count, (source, stdin) in enumerate([(tmp_path / "s.npy", None), (folder, None), ("-", lines)], start=1):
         fed = feed(source, unsupervised, stdin)
         assert fed.stdout.startswith("9 samples acknowledged"), fed.stderr
-        until(lambda count=count: unlabelled(unsupervised) == 9 * count, 30)
+        until(lambda count=count: unlabelled(unsupervised) == 9 * count)
 
 
 def test_what_was_acknowledged_without_a_label_is_learned_after_a_kill(start_daemon, unsupervised, digits):
@@ -164,5 +161,5 @@ def test_what_was_acknowledged_without_a_label_is_learned_after_a_kill(start_dae
         assert client.status()["samples_learned"] == learned < 400
         assert np.array_equal(before.goodness, after.goodness)
         client.control("resume")
-        until(lambda: client.status()["samples_learned"] == 400, 30)
+        until(lambda: client.status()["samples_learned"] == 400)
         assert math.isnan(client.status()["prequential"])

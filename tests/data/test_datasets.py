@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ffstream.data.datasets import CIFAR10, HELD_OUT, KNOWN, NAMES, jittered, load
-from ffstream.errors import SourceError
+from ffstream.errors import InstallError, SourceError
 
 ROOT = Path("unused")
 
@@ -61,6 +64,62 @@ def test_what_is_known_of_a_data_set_is_so(name: str) -> None:
         pytest.skip("FFSTREAM_DATA names no folder with MNIST")
     loaded = load(name, Path(root or ROOT))
     assert (KNOWN[name].shape, KNOWN[name].labels) == (loaded.shape, len(set(loaded.train[1])))
+
+
+@pytest.fixture
+def idx(tmp_path: Path) -> Path:
+    """Return a folder with MNIST of 5 training and 3 test images as torchvision keeps it."""
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 5), ("t10k", 3)):
+        images, labels = random.integers(0, 256, (count, 28, 28), np.uint8), random.integers(0, 10, count, np.uint8)
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+            (folder / f"{part}-{kind}-ubyte").write_bytes(header + values.tobytes())
+    return tmp_path
+
+
+def test_mnist_is_what_torchvision_reads(idx: Path) -> None:
+    import torchvision
+
+    loaded = load("mnist", idx)
+    assert (loaded.shape, loaded.labels, loaded.train[0].dtype) == ((28, 28), 10, np.uint8)
+    for (images, labels), train in ((loaded.train, True), (loaded.test, False)):
+        theirs = torchvision.datasets.MNIST(idx, train=train)
+        assert np.array_equal(images, theirs.data.numpy())
+        assert np.array_equal(labels, theirs.targets.numpy())
+        assert images.flags.writeable
+
+
+def test_mnist_needs_no_torch(idx: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from ffstream.data.datasets import load; "
+        "load('mnist', Path(sys.argv[1])); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(idx)], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("change", [lambda content: content[:-1], lambda content: b"\x01" + content[1:], lambda _: b""])
+def test_a_damaged_idx_file_is_named(idx: Path, change: Callable[[bytes], bytes]) -> None:
+    file = idx / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(SourceError, match="t10k-labels-idx1-ubyte: is damaged"):
+        load("mnist", idx)
+
+
+@pytest.mark.parametrize("raised", ["RuntimeError", "ImportError", "OSError"])
+def test_a_torchvision_that_does_not_fit_its_torch_is_answered_with_two_commands(tmp_path: Path, raised: str) -> None:
+    (tmp_path / "torchvision.py").write_text(f"raise {raised}('operator torchvision::nms does not exist')")
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from ffstream.cli import main; main()"
+    command = [sys.executable, "-c", code, str(tmp_path), "bench", "optimizers", "--dataset", "usps"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == InstallError.exit_code
+    assert "Traceback" not in done.stderr
+    assert "torchvision::nms does not exist" in done.stderr
+    assert "pip uninstall --yes torch torchvision\n" in done.stderr
+    assert "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu\n" in done.stderr
 
 
 @pytest.mark.parametrize("count", [1, 5, 13])

@@ -25,7 +25,7 @@ def needs(*command):
 
 
 def run(*command, **options):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -43,8 +43,12 @@ HEALTHY = {
     'ffstream_messages_rejected_total{socket="queries", code="busy"}': "7x300",
     'ffstream_prequential_accuracy{over="window"}': "0.95 0.93x300",
     'ffstream_checkpoints_total{outcome="failed"}': "1x300",
-    # Its age is 0: promtool's clock begins at 0 as well.
-    "ffstream_checkpoint_timestamp_seconds": "0+15x300",
+    "ffstream_unsaved_seconds": "0+1x300",
+    "ffstream_layers_not_finite": "0x300",
+    # For ten minutes, and for three quarters of an hour, when the test looks.
+    "ffstream_holding": "0x240 1x60",
+    'ffstream_override{override="wake"}': "0x100 1x200",
+    'ffstream_override{override="auto"}': "1x300",
 }
 ILL = {
     "FFStreamDown": (3, {'up{job="ffstream"}': "1 0x300"}),
@@ -53,7 +57,10 @@ ILL = {
     "FFStreamMessagesRejected": (12, {'ffstream_messages_rejected_total{socket="queries", code="busy"}': "0+1x300"}),
     "FFStreamAccuracyFell": (65, {'ffstream_prequential_accuracy{over="window"}': "0.95x240 0.7x60"}),
     "FFStreamCheckpointFailing": (12, {'ffstream_checkpoints_total{outcome="failed"}': "1x20 2x280"}),
-    "FFStreamCheckpointOld": (30, {"ffstream_checkpoint_timestamp_seconds": "0x300"}),
+    "FFStreamCheckpointOld": (30, {"ffstream_unsaved_seconds": "0+15x300"}),
+    "FFStreamNotFinite": (12, {"ffstream_layers_not_finite": "1x300"}),
+    "FFStreamHeld": (30, {"ffstream_holding": "0x20 1x280"}),
+    "FFStreamOverridden": (70, {'ffstream_override{override="sleep"}': "1x300"}),
     "FFStreamDiskFull": (12, {"ffstream_journal_stalled": "1x300"}),
     "FFStreamSampleQuarantined": (12, {"ffstream_samples_quarantined_total": "1x300"}),
 }

@@ -85,6 +85,18 @@ def test_each_service_has_a_health_check(name):
     )
 
 
+def test_the_daemon_comes_back_after_a_reboot_and_a_failed_start_is_cheap(tmp_path):
+    # Docker cannot tell exit codes apart, so it tries a wrong configuration again: up to once a minute.
+    assert COMPOSE["services"]["ffstream"]["restart"] == "unless-stopped"
+    config = tmp_path / "f.toml"
+    config.write_text("[network]\nhiden = [3]\n")
+    serve = (sys.executable, "-X", "importtime", "-m", "ffstream", "serve", "-c", str(config))
+    code, output = run(*serve)
+    said = [line for line in output.splitlines() if not line.startswith("import time:")]
+    assert (code, "hiden" in " ".join(said), "Traceback" in output) == (78, True, False)
+    assert not any(line.endswith("| torch") for line in output.splitlines())
+
+
 def test_compose_and_the_unit_give_the_daemon_the_same_time_to_save(unit):
     assert COMPOSE["services"]["ffstream"]["stop_grace_period"] == unit["TimeoutStopSec"].replace("min", "m")
 

@@ -78,7 +78,7 @@ def prometheus(busy, tmp_path):
     def ask(expression):
         filled = expression.replace("$__rate_interval", "5s").replace("$instance", target)
         url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': filled})}"
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             series = json.load(response)["data"]["result"]
         return [value for value in (float(one["value"][1]) for one in series) if not math.isnan(value)]
 
@@ -90,7 +90,7 @@ def prometheus(busy, tmp_path):
             process.terminate()
 
 
-def wait_until(done, seconds=30):
+def wait_until(done, seconds=120):
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         with contextlib.suppress(OSError):

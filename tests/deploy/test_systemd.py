@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
-from deployed import DEPLOY, UNIT, needs, run
+from deployed import ALERTS, DEPLOY, ROOT, UNIT, needs, run
 
 from ffstream.config import load
-from ffstream.errors import BindError, CheckpointError, ConfigError, StateError
+from ffstream.errors import (
+    BindError,
+    CheckpointError,
+    ConfigError,
+    DiskError,
+    FFStreamError,
+    JournalError,
+    StateError,
+)
 
 
 @needs("systemd-analyze", "--version")
@@ -20,9 +29,26 @@ def test_systemd_accepts_the_unit(tmp_path):
     assert (code, UNIT.name in output) == (0, False), output
 
 
-def test_systemd_does_not_restart_what_only_a_person_can_mend(unit):
-    mendable = {error.exit_code for error in (ConfigError, BindError, StateError, CheckpointError)}
-    assert {int(code) for code in unit["RestartPreventExitStatus"].split()} == mendable
+WAITING = {error.exit_code for error in (ConfigError, StateError, CheckpointError, JournalError)}
+RESTARTED = {error.exit_code for error in (BindError, DiskError, FFStreamError)}
+
+
+def test_systemd_restarts_what_may_be_over_and_not_what_only_a_person_can_mend(unit):
+    assert unit["Restart"] == "on-failure"
+    assert {int(code) for code in unit["RestartPreventExitStatus"].split()} == WAITING
+    assert WAITING.isdisjoint(RESTARTED)
+
+
+def test_the_document_and_the_unit_say_the_same_of_each_exit_code():
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| .+ \| (.*) \|$", text, re.MULTILINE)
+    told = {verb: {int(code) for code, done in rows if done == verb} for _, verb in rows}
+    assert told == {"does nothing": {0}, "waits for you": WAITING, "restarts": RESTARTED}
+
+
+def test_the_alert_names_the_exit_codes_that_wait_for_a_person():
+    (down,) = [rule for rule in ALERTS if rule["alert"] == "FFStreamDown"]
+    assert {int(code) for code in re.findall(r"\d+", down["annotations"]["description"])} == WAITING
 
 
 def test_the_units_configuration_keeps_its_state_where_the_unit_lets_it():

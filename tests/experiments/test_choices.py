@@ -100,7 +100,7 @@ def row(passes, first, second, accuracy):
         "coding": first,
         "negatives": second,
         "test_accuracy": accuracy,
-        "test_accuracy_std": 0.01,
+        "accuracies": [accuracy - 0.01, accuracy, accuracy + 0.01],
     }
 
 

@@ -9,7 +9,7 @@ from small_row import DECLARED, Noting
 from ffstream.data import datasets
 from ffstream.errors import SourceError
 from ffstream.experiments import figures
-from ffstream.experiments.reproduction import Plan, mean_and_deviation, reproduce, summary, table
+from ffstream.experiments.reproduction import Plan, reproduce, summary, table
 from ffstream.experiments.run import Record
 
 CPU = torch.device("cpu")
@@ -30,9 +30,21 @@ def test_the_error_is_that_after_the_last_pass_never_the_best(declare):
 
 
 def test_one_seed_has_no_deviation(declare):
-    assert summary(declare(), [record(5.0)])["error_std"] is None
-    assert mean_and_deviation(5.0, None) == "5.00"
-    assert mean_and_deviation(5.0, 0.123) == "5.00 ± 0.12"
+    one = summary(declare(), [record(5.0)])
+    assert (one["error_std"], table([one])[0]["our error, %"]) == (None, "5.00")
+
+
+def test_seeds_that_are_equal_to_the_digit_have_no_deviation(declare):
+    equal = summary(declare(), [record(5.0), record(5.0)])
+    assert (equal["error_std"], table([equal])[0]["our error, %"]) == (None, "5.00 (2 equal)")
+    apart = summary(declare(), [record(5.0), record(7.0)])
+    assert [whiskers(row) for row in (equal, apart)] == [0, 1]
+
+
+def whiskers(row):
+    """Return how many whiskers are drawn on the bar of a row."""
+    (bars,) = figures.beside_published([row]).axes
+    return sum(segment.size > 0 for drawn in bars.collections for segment in drawn.get_segments())
 
 
 def test_rows_grow_with_every_run(tmp_path, declare):

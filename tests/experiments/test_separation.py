@@ -127,7 +127,7 @@ def test_the_table_has_means_over_seeds_at_both_ends(data):
     ]
     rows += [{**rows[0], "arm": "together", "steps_per_phase": 1, "sleep_end_accuracy": 0.9}]
     plain, together = table(rows)
-    assert plain["K = 4"] == f"91.00 ± {100 * np.std([0.9, 0.92], ddof=1):.2f} / 50.00 ± 0.00"
+    assert plain["K = 4"] == f"91.00 ± {100 * np.std([0.9, 0.92], ddof=1):.2f} / 50.00 (2 equal)"
     assert plain["K = 1"] == "–"
     assert together["K = 1"] == "90.00"
     assert len(figures.separation(rows).axes) == 1

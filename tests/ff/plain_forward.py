@@ -93,10 +93,11 @@ def configure(name: str, **network: Any) -> NetworkConfig:
     return NetworkConfig(**values)
 
 
-def make_layer(name: str, **network: Any) -> Layer:
+def make_layer(name: str, rate: float | str = "auto", **network: Any) -> Layer:
     """Make the first layer of a network in float64, none of whose running means is zero."""
     with float64():
-        layer = make_layers(configure(name, **network), OptimizerConfig(), torch.device("cpu"), torch.float64)[0]
+        optimizer = OptimizerConfig(rate=rate)
+        layer = make_layers(configure(name, **network), optimizer, torch.device("cpu"), torch.float64)[0]
     generator = seeded(7)
     layer.running.centre.uniform_(0, 0.5, generator=generator)
     layer.running.activity.uniform_(0, 2, generator=generator)
@@ -161,7 +162,10 @@ def written_over(rows: Tensor, label: int | None, labels: int) -> Tensor:
 
 
 def plain_layers(network: Network) -> list[PlainLayer]:
-    return [PlainLayer(network.config, depth, layer.state()) for depth, layer in enumerate(network.layers)]
+    return [
+        PlainLayer(network.config, depth, layer.state(), layer.form.bound.crowd)
+        for depth, layer in enumerate(network.layers)
+    ]
 
 
 def plain_inputs(network: Network, rows: Tensor, label: int | None) -> list[Tensor]:

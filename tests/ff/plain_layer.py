@@ -48,10 +48,13 @@ def levels(network: NetworkConfig) -> list[tuple[tuple[int, int, int], tuple[int
 
 
 class PlainLayer:
-    """One layer of a configuration, with the tensors of its state; rows are (n, i), place by place."""
+    """One layer of a configuration, with the tensors of its state; rows are (n, i), place by place.
 
-    def __init__(self, network: NetworkConfig, depth: int, tensors: dict[str, Tensor]) -> None:
-        self.network, self.config, self.tensors = network, network.stack[depth], tensors
+    ``crowd``: how many samples of one step may teach the same units with their full slope.
+    """
+
+    def __init__(self, network: NetworkConfig, depth: int, tensors: dict[str, Tensor], crowd: float = math.inf) -> None:
+        self.network, self.config, self.tensors, self.crowd = network, network.stack[depth], tensors, crowd
         self.below, self.places = levels(network)[depth]
         self.labels = 1 if network.coding == "none" else network.labels
 
@@ -178,19 +181,59 @@ class PlainLayer:
     def lesson(
         self, paths: list[Tensor], targets: Tensor, signs: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the loss of a lesson, and the running activity of the units after it where peers pull.
+        """Return what has the gradient of a lesson, and the running activity of the units after it where peers pull.
 
         Rows come by each label's path, (m, i) each; targets and signs are (m, t), weights (m,).
         """
         goodness = torch.stack([self.goodness(path, c) for c, path in enumerate(paths)], 2)
         losses = [self.loss(goodness, at, sign) for at, sign in zip(targets.T, signs.T, strict=True)]
         loss = (torch.stack(losses, 1) * weights[:, None]).sum()
+        (slope,) = torch.autograd.grad(loss, goodness, retain_graph=True)
+        loss = (self.tempered(slope, goodness, paths).detach() * goodness).sum()
         if not self.network.peer or not (signs > 0).any():
             return loss, None
         active = torch.stack([self.active(self.hidden(path, c)) for c, path in enumerate(paths)], 1)
         raised = [(active[row, targets[row, t]], float(weights[row])) for row, t in (signs > 0).nonzero().tolist()]
         pull, running = self.peers(raised)
         return loss + pull, running
+
+    def tempered(self, slope: Tensor, goodness: Tensor, paths: list[Tensor]) -> Tensor:
+        """Scale slopes (m, r, C) at goodness down, so that the step does not overshoot."""
+        pull, tempered = slope.abs().sum((0, 1)), slope.clone()
+        for c in range(goodness.shape[2]):
+            tempered[:, :, c] *= min(1.0, self.crowd / max(float(self.crowding(pull, c)), 1e-12))
+        for row in range(len(slope)):
+            tempered[row] /= max(1.0, *(self.energy(path[row]) for path in paths))
+        if self.degree() > 2:
+            gain = (goodness.mean(1) / self.scale()).abs() ** (1 - 2 / self.degree())
+            tempered /= gain.clamp(min=1)[:, None]
+        return tempered
+
+    def crowding(self, pull: Tensor, label: int) -> Tensor:
+        """Return how much the rows pull at a label's units, given how much at each label; the mean over its units."""
+        if self.network.coding != "assembly":
+            return pull.sum()
+        shares = (
+            self.tensors["assemblies"].detach().abs()
+            if self.learned
+            else torch.stack([self.share(c) for c in range(len(pull))])
+        )
+        total = sum(pull[c] * shares[c] for c in range(len(pull)))
+        return (total * shares[label]).sum() / shares[label].square().sum()
+
+    def energy(self, row: Tensor) -> float:
+        """Return the largest mean square of what a unit sees of a row (i,)."""
+        layer, (channels, height, width) = self.config, self.below
+        if layer.kind == "dense":
+            return 1.0
+        image = row.view(1, height, width, channels).permute(0, 3, 1, 2)
+        windows = functional.unfold(image, layer.kernel, padding=layer.padding, stride=layer.stride)
+        return float(windows.square().mean(1).max())
+
+    def degree(self) -> int:
+        """Return the power of the activations with which goodness grows."""
+        of_goodness = {"mean": 1, "ratio": 0}.get(self.config.goodness, 2)
+        return of_goodness * (2 if self.config.activation == "squared_relu" else 1)
 
     def active(self, parts: list[Tensor]) -> Tensor:
         """Return the activity (n, c) of each unit, or of each channel of a convolution, its mean over places."""

@@ -18,8 +18,7 @@ from plain_forward import (
     plain_inputs,
 )
 
-from ffstream.ff.judging import CENTRING, enter
-from ffstream.ff.lesson import FULL_STEP
+from ffstream.ff.judging import CENTRED, CENTRING, enter
 from ffstream.ff.network import Network
 
 LEARNING, QUERIES = 8, 5
@@ -32,7 +31,7 @@ def paths(network: Network) -> list[int | None]:
     return [*range(LABELS), *([None] if network.readout else [])]
 
 
-@pytest.mark.parametrize("m", [1, LEARNING, 2 * FULL_STEP])
+@pytest.mark.parametrize("m", [1, LEARNING, 2 * CENTRED])
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "minimised"])
 def test_every_centre_moves_towards_the_rows_learned_from(name, phase, m):
@@ -42,7 +41,7 @@ def test_every_centre_moves_towards_the_rows_learned_from(name, phase, m):
         centres = [network.centre, *(layer.running.centre for layer in network.layers)]
         by_path = [plain_inputs(network, rows, label) for label in paths(network)]
         onward = [torch.stack(inputs) for inputs in zip(*by_path, strict=True)]
-        share = CENTRING * min(1, FULL_STEP / m)
+        share = CENTRING * min(1, CENTRED / m)
         expected = [
             # Each path of a row, and each place that shares a centre, counts alike.
             centre + share * x[:, :m].unflatten(2, (-1, len(centre))).mean((0, 2)).sum(0)

@@ -22,7 +22,7 @@ from plain_forward import (
 from torch import Tensor
 
 from ffstream.ff.judging import CENTRING
-from ffstream.ff.lesson import FULL_STEP, Lesson, Phase
+from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.negatives import Corruption, corrupt
 from ffstream.ff.network import Network
 from ffstream.ff.scores import Scores
@@ -59,7 +59,7 @@ def shown(network: Network, rows: Tensor, m: int) -> Tensor:
     return goodness[torch.arange(m), :, labels_of(network, m)]
 
 
-@pytest.mark.parametrize("m", [LEARNING, 2 * FULL_STEP])
+@pytest.mark.parametrize("m", [LEARNING, 2 * LEARNING])
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("name", CORRUPTED)
 def test_real_rows_rise_and_corrupted_ones_fall_under_their_own_label(name, phase, m):
@@ -73,7 +73,7 @@ def test_real_rows_rise_and_corrupted_ones_fall_under_their_own_label(name, phas
         plain.tensors["weight"].requires_grad_()
     for given, sign in taught:
         paths = [plain_inputs(twin, given, c) for c in range(twin.config.labels)]
-        signs, weights = torch.full((m, 1), sign), torch.full((m,), min(1, FULL_STEP / m))
+        signs, weights = torch.full((m, 1), sign), torch.ones(m)
         for depth, plain in enumerate(layers):
             inputs = [path[depth] for path in paths[: plain.labels]]
             losses[depth] = losses[depth] + plain.lesson(inputs, labels_of(twin, m)[:, None], signs, weights)[0]

@@ -71,7 +71,8 @@ def judged(layer: Layer, x: Tensor, teaching: Teaching) -> Verdict:
 
 def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
     """Return how far what a layer learns is from autograd's, by tensor."""
-    config, layer = configure(coding, **keys), make_layer(coding, **keys)
+    # So fast that some of the rows are a crowd.
+    config, layer = configure(coding, **keys), make_layer(coding, rate=2.0, **keys)
     x = torch.randn(ROWS, LABELS if coding == "overlay" else 1, config.width, generator=seeded(5), dtype=torch.float64)
     teaching, targets = lesson(config, phase)
     tensors = {name: tensor.clone() for name, tensor in layer.state().items()} | {
@@ -81,7 +82,7 @@ def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
     learned = ("weight", *layer.form.coding.parameters())
     for name in learned:
         tensors[name].requires_grad_()
-    plain = PlainLayer(config, 0, tensors)
+    plain = PlainLayer(config, 0, tensors, layer.form.bound.crowd)
     paths = [x[:LEARNING, c % x.shape[1]] for c in range(plain.labels)]
     loss, activity = plain.lesson(paths, targets, teaching.signs[:LEARNING], WEIGHTS)
     loss.backward()

@@ -42,7 +42,7 @@ def test_where_there_is_one_path_or_all_are_moved_paths_are_as_they_are():
 
 def test_runs_of_units_give_the_goodness_that_their_membership_gives():
     coding = make_layer("disjoint").form.coding
-    goodness = Mean(3.0, torch.square, lambda h: 2 * h)
+    goodness = Mean(3.0, torch.square, lambda h: 2 * h, 2)
     hidden = torch.randn(5, 1, 1, 1, UNITS, generator=seeded(3), dtype=torch.float64)
     by_run, by_share = (goodness.read(hidden, c.pool()) for c in (coding, Assembly(coding.membership, UNITS // LABELS)))
     torch.testing.assert_close(by_run, by_share)

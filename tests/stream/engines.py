@@ -69,7 +69,7 @@ class Driven:
         """Give a command, turn until it is obeyed, and return the reply."""
         command = Command(name, argument)
         self.inbox.put_command(command)
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 120
         while not command.reply.done() and time.monotonic() < give_up:
             self.engine.turn()
         return command.reply.result(timeout=0)

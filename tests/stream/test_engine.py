@@ -234,12 +234,16 @@ def test_an_engine_with_something_to_do_is_not_kept_waiting(driven: Driven, what
     assert driven.engine.wait_s == 0
 
 
-def test_samples_alone_wait_a_little_for_their_batch_to_fill(tmp_path: Path) -> None:
+def test_samples_alone_wait_a_little_for_their_batch_to_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driven = Driven(tmp_path, engine={"max_wait_ms": 60})
     driven.feed(3)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     assert driven.turn() == []
-    assert 0 < driven.engine.wait_s <= 0.06
-    time.sleep(driven.engine.wait_s)
+    assert driven.engine.wait_s == pytest.approx(0.06)
+    now += 0.059
+    assert driven.turn() == []
+    now += 0.002
     (swept,) = driven.turn()
     assert swept.step.learned == 3
 

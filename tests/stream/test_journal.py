@@ -97,7 +97,7 @@ def test_whoever_waits_for_the_disk_is_told(tmp_path: Path) -> None:
     told = threading.Event()
     journal = Journal(tmp_path / "j", progressed=told.set)
     journal.append(some(1))
-    assert told.wait(10)
+    assert told.wait(120)
     journal.close()
 
 
@@ -133,12 +133,8 @@ def test_pruning_makes_room_and_ends_the_trouble_over_it(tmp_path: Path) -> None
         journal.wait(lsn)
     assert "state.journal_bytes" in journal.trouble
     journal.prune(lsn)
-    give_up = threading.Event()
-    for _ in range(500):
-        if not journal.trouble:
-            break
-        give_up.wait(0.01)
-    assert journal.trouble == ""
+    while journal.trouble:
+        threading.Event().wait(0.01)
     journal.close()
 
 

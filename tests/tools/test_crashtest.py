@@ -20,7 +20,7 @@ def tool(name: str, *arguments: str, **environment: str):
     # Of this checkout, whatever is installed.
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     command = [sys.executable, str(ROOT / "tools" / name), *arguments]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=500, check=False)
 
 
 @pytest.mark.slow

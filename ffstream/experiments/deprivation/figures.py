@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ffstream.experiments.deprivation.plan import REFERENCE, Plan
-from ffstream.experiments.deprivation.summary import Outcome, Row, estimate, of, points
+from ffstream.experiments.deprivation.plan import REFERENCE, Arm, Plan
+from ffstream.experiments.deprivation.summary import Outcome, Row, of, points
+from ffstream.measuring.estimate import Estimate
 from ffstream.measuring.report import figure
 
 if TYPE_CHECKING:
@@ -27,55 +28,60 @@ COLOURS = {
 MARKERS = {"deprived": "o", "restricted": "s", "sham": "x", "asleep": "^"}
 
 
-def dose_response(plan: Plan, found: Sequence[Outcome]) -> Figure:
+class Picture(NamedTuple):
+    """A figure, and what it shows in words."""
+
+    figure: Figure
+    alt: str
+
+
+def dose_response(plan: Plan, found: Sequence[Outcome]) -> Picture:
     """Draw points of test accuracy lost at the end of the manipulation over its length, a panel a recipe."""
-    made, axes = figure(len(plan.recipes))
-    for ax, recipe in zip(axes, plan.recipes, strict=True):
-        _by_dose(ax, [one for one in found if one.recipe == recipe], lambda one: one.deficit)
-        ax.axhline(0, color=COLOURS["rested"], linewidth=1)
+    made, told = _by_dose(plan, found, lambda one: one.deficit, "test accuracy lost, points")
+    for ax in made.axes:
         ax.axhspan(-plan.margin, plan.margin, color="0.93", zorder=0)
-        ax.set(ylabel="test accuracy lost, points", title=plan.recipes[recipe].title)
         _fit_points(ax, plan)
-    return made
+    return Picture(made, told)
 
 
-def accepted_by_dose(plan: Plan, found: Sequence[Outcome]) -> Figure:
+def accepted_by_dose(plan: Plan, found: Sequence[Outcome]) -> Picture:
     """Draw false accepts gained at the end of the manipulation over its length, a panel a recipe."""
-    made, axes = figure(len(plan.recipes))
-    for ax, recipe in zip(axes, plan.recipes, strict=True):
-        _by_dose(ax, [one for one in found if one.recipe == recipe], lambda one: one.false_accepts_gained)
-        ax.axhline(0, color=COLOURS["rested"], linewidth=1)
-        ax.set(ylabel="false accepts gained, points", title=plan.recipes[recipe].title)
-    return made
+    return Picture(*_by_dose(plan, found, lambda one: one.false_accepts_gained, "false accepts gained, points"))
 
 
-def courses(plan: Plan, rows: Sequence[Row], column: str, label: str, scale: float = 1.0) -> Figure:
+def courses(plan: Plan, rows: Sequence[Row], column: str, label: str, scale: float = 1.0) -> Picture:
     """Draw a read-out over the steps since the manipulation began, a line an arm, a panel a recipe.
 
-    The mean over seeds with its 95 % interval shaded; the manipulation is drawn thick, recovery thin.
+    The mean over seeds; the manipulation is drawn thick, recovery thin. A whisker at the end of the manipulation is the
+    interval of the mean there: shaded along the whole course, the intervals of all arms would hide every line.
     """
     made, axes = figure(len(plan.recipes))
+    told = []
     for ax, recipe in zip(axes, plan.recipes, strict=True):
         ax.set(xscale="symlog", xlabel="learning steps since, awake and asleep", ylabel=label)
         ax.set_title(plan.recipes[recipe].title)
-        shades = []
-        for arm in (REFERENCE, *plan.arms):
-            lives = [_values(of(rows, recipe, arm, seed), column, scale) for seed in range(plan.seeds)]
-            colour = COLOURS["rested" if arm == REFERENCE else plan.arms[arm].timeline[0].do]
-            shades.append((_course(ax, np.stack(lives), colour, thick=arm != REFERENCE), colour))
+        whiskers = []
+        for name, arm in ((REFERENCE, plan.reference), *plan.arms.items()):
+            lives = np.stack([_values(of(rows, recipe, name, seed), column, scale) for seed in range(plan.seeds)])
+            colour = COLOURS[arm.timeline[0].do]
+            whiskers.append((_course(ax, lives, colour, thick=name != REFERENCE), colour))
         ax.set_xlim(left=0)
         # Two seeds can have an interval as wide as the whole scale: it is the means that decide what is shown.
         ax.autoscale(enable=False)
-        for (x, low, high), colour in shades:
-            ax.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+        for (x, mean, half), colour in whiskers:
+            ax.errorbar(x, mean, yerr=half, color=colour, linewidth=1, capsize=3, alpha=0.7)
         _legend(ax, ["rested", *(arm.timeline[0].do for arm in plan.arms.values())])
-    return made
+        told.append(f"{plan.recipes[recipe].title}: {'; '.join(_ends(plan, rows, recipe, column, scale))}.")
+    return Picture(made, f"Line chart of {label}, over learning steps, a line for each arm. {' '.join(told)}")
 
 
-def recoveries(plan: Plan, rows: Sequence[Row]) -> Figure:
+def recoveries(plan: Plan, rows: Sequence[Row]) -> Picture:
     """Draw points that are still lost over the sleep steps of the recovery, a line an arm, a panel a recipe."""
     made, axes = figure(len(plan.recipes))
+    told = []
     for ax, recipe in zip(axes, plan.recipes, strict=True):
+        said = []
+        longest = _longest(plan)
         for name, arm in plan.arms.items():
             lives = [_still_lost(rows, recipe, name, seed) for seed in range(plan.seeds)]
             lives = [life for life in lives if len(life)]
@@ -84,16 +90,23 @@ def recoveries(plan: Plan, rows: Sequence[Row]) -> Figure:
                 x, y = np.stack(lives).mean(0)
                 line = ":" if arm.timeline[-1].do == "asleep" else "-"
                 ax.plot(x, y, line, color=COLOURS[kind], marker=MARKERS.get(kind, "."), markersize=3, linewidth=1)
+                if name in longest:
+                    said.append(f"{_manipulated(arm)}, {y[0]:+.2f}, and {y[-1]:+.2f} after {x[-1]:,.0f} sleep steps")
         ax.axhspan(-plan.margin, plan.margin, color="0.93", zorder=0)
         ax.set(xscale="symlog", xlabel="sleep steps of the recovery", ylabel="test accuracy still lost, points")
         _fit_points(ax, plan)
         ax.set_title(plan.recipes[recipe].title)
         _legend(ax, [arm.timeline[0].do for arm in plan.arms.values()])
-    return made
+        told.append(f"{plan.recipes[recipe].title}: {'; '.join(said) or 'no arm recovers'}.")
+    return Picture(
+        made,
+        "Line chart of test accuracy still lost, in points, over the sleep steps of the recovery, a line for each arm. "
+        + " ".join(told),
+    )
 
 
-def all_of(plan: Plan, rows: Sequence[Row], found: Sequence[Outcome]) -> Mapping[str, Figure]:
-    """Return every figure by the name of its file."""
+def all_of(plan: Plan, rows: Sequence[Row], found: Sequence[Outcome]) -> Mapping[str, Picture]:
+    """Return every picture by the name of its file."""
     drawn = {
         "dose-response": dose_response(plan, found),
         "accuracy": courses(plan, rows, "test_accuracy", "test accuracy, %", 100),
@@ -110,33 +123,83 @@ def all_of(plan: Plan, rows: Sequence[Row], found: Sequence[Outcome]) -> Mapping
     return drawn
 
 
-def _by_dose(ax: Axes, found: Sequence[Outcome], values: Callable[[Outcome], Sequence[float]]) -> None:
-    for kind in dict.fromkeys(one.do for one in found):
-        # Arms that begin alike say the same: one point is enough.
-        doses = {one.dose: estimate(values(one)) for one in found if one.do == kind}
-        at = sorted(doses)
-        ax.errorbar(
-            at,
-            [doses[dose].mean for dose in at],
-            yerr=[doses[dose].half or 0.0 for dose in at],
-            color=COLOURS[kind],
-            marker=MARKERS.get(kind, "."),
-            capsize=3,
-            label=kind,
+def _by_dose(
+    plan: Plan, found: Sequence[Outcome], values: Callable[[Outcome], Sequence[float]], label: str
+) -> tuple[Figure, str]:
+    """Draw what came of the manipulation over its length, a line a kind, a panel a recipe; say it in words too."""
+    made, axes = figure(len(plan.recipes))
+    told = []
+    for ax, recipe in zip(axes, plan.recipes, strict=True):
+        ours = [one for one in found if one.recipe == recipe]
+        kinds = list(dict.fromkeys(one.do for one in ours))
+        said = []
+        for place, kind in enumerate(kinds):
+            # Arms that begin alike say the same: one point is enough.
+            doses = {one.dose: Estimate.of(values(one)) for one in ours if one.do == kind}
+            at = sorted(doses)
+            # Kinds of one dose stand side by side, or their whiskers would lie on each other.
+            beside = np.array(at) * 1.05 ** (place - (len(kinds) - 1) / 2)
+            _with_whiskers(ax, beside, [doses[dose] for dose in at], kind)
+            said.append(f"{kind} {', '.join(f'{doses[dose].mean:+.2f} after {dose:,}' for dose in at)}")
+        ax.axhline(0, color=COLOURS["rested"], linewidth=1)
+        ax.set(xscale="log", xlabel="dose: batches, or under asleep sleep steps", ylabel=label)
+        ax.set_xticks(
+            sorted({one.dose for one in ours}), labels=[f"{dose:,}" for dose in sorted({one.dose for one in ours})]
         )
-    ax.set(xscale="log", xlabel="dose: batches, or under asleep sleep steps")
-    ax.legend(fontsize="small")
+        ax.minorticks_off()
+        ax.set_title(plan.recipes[recipe].title)
+        ax.legend(fontsize="small")
+        told.append(f"{plan.recipes[recipe].title}: {'; '.join(said)}.")
+    return made, f"Line chart of {label}, over the length of the manipulation. {' '.join(told)}"
 
 
-def _course(ax: Axes, lives: NDArray[np.float64], colour: str, *, thick: bool) -> NDArray[np.float64]:
-    """Draw the mean of lives (n, 3, looks); return steps, and lower and upper end of the interval, (3, looks)."""
+def _with_whiskers(ax: Axes, x: NDArray[np.float64], estimates: Sequence[Estimate], kind: str) -> None:
+    """Draw means, each with its interval where there is one."""
+    ax.errorbar(
+        x,
+        [one.mean for one in estimates],
+        yerr=[np.nan if one.half is None else one.half for one in estimates],
+        color=COLOURS[kind],
+        marker=MARKERS.get(kind, "."),
+        capsize=3,
+        label=kind,
+    )
+
+
+def _course(ax: Axes, lives: NDArray[np.float64], colour: str, *, thick: bool) -> tuple[float, float, float]:
+    """Draw the mean of lives (n, 3, looks); return where the manipulation ends, the mean and half its interval."""
     # A daemon's sleep is some steps longer or shorter from seed to seed: x is a mean too.
     x, y, segment = lives.mean(0)
-    half = np.array([estimate(list(at)).half or 0.0 for at in lives[:, 1].T])
     ax.plot(x, y, color=colour, linewidth=0.8, alpha=0.8)
     if thick:
         ax.plot(x[segment <= 1], y[segment <= 1], color=colour, linewidth=2)
-    return np.stack([x, y - half, y + half])
+    end = np.flatnonzero(segment <= 1)[-1]
+    half = Estimate.of(lives[:, 1, end]).half
+    return float(x[end]), float(y[end]), np.nan if half is None else half
+
+
+def _ends(plan: Plan, rows: Sequence[Row], recipe: str, column: str, scale: float) -> Iterator[str]:
+    """Say where the rested arm, and the longest one of each kind, begin and end."""
+    longest = _longest(plan)
+    for name, arm in ((REFERENCE, plan.reference), *((name, plan.arms[name]) for name in longest)):
+        lives = np.stack([_values(of(rows, recipe, name, seed), column, scale) for seed in range(plan.seeds)])
+        _, y, segment = lives.mean(0)
+        said = f"{_manipulated(arm)}, from {y[0]:.3g} to {y[np.flatnonzero(segment <= 1)[-1]]:.3g}"
+        yield said + (f", then {y[-1]:.3g}" if segment[-1] > 1 else "")
+
+
+def _longest(plan: Plan) -> list[str]:
+    """Return the names of the arms with the longest manipulation of each kind."""
+    names: dict[str, str] = {}
+    for name, arm in sorted(plan.arms.items(), key=lambda item: item[1].timeline[0].steps):
+        names[arm.timeline[0].do] = name
+    return list(names.values())
+
+
+def _manipulated(arm: Arm) -> str:
+    """Say what is done to an arm first, and for how long."""
+    first = arm.timeline[0]
+    return f"{first.do} for {first.steps:,} {'sleep steps' if first.do == 'asleep' else 'batches'}"
 
 
 def _values(life: Sequence[Row], column: str, scale: float) -> NDArray[np.float64]:

@@ -9,10 +9,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ffstream.experiments.deprivation.plan import Plan
-from ffstream.experiments.deprivation.summary import Outcome, estimate, recovery, table
+from ffstream.experiments.deprivation.summary import Outcome, recovery, table
+from ffstream.measuring.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from ffstream.experiments.deprivation.figures import Picture
 
 STYLE = """
 body { font: 16px/1.5 Georgia, serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #111; }
@@ -28,7 +31,12 @@ code, pre { font-size: 0.85rem; background: #f4f4f4; white-space: pre-wrap; }
 
 
 def write(
-    plan: Plan, found: Sequence[Outcome], figures: Mapping[str, Figure], command: str, environment: Mapping[str, Any]
+    plan: Plan,
+    found: Sequence[Outcome],
+    pictures: Mapping[str, Picture],
+    command: str,
+    environment: Mapping[str, Any],
+    note: str = "",
 ) -> str:
     """Return the page.
 
@@ -38,23 +46,26 @@ def write(
         What was done.
     found
         What came of it.
-    figures
+    pictures
         By name, as ``figures.all_of`` makes them.
     command
         The command that made them.
     environment
         What figures depend on beside the code.
+    note
+        What a reader must know first.
     """
     captions = _captions(plan, found)
     drawn = "".join(
-        f'<figure><img alt="{escape(name)}" src="data:image/svg+xml;base64,{_encoded(figure)}">'
+        f'<figure><img alt="{escape(picture.alt)}" src="data:image/svg+xml;base64,{_encoded(picture.figure)}">'
         f"<figcaption><b>Figure {number}.</b> {captions[name]}</figcaption></figure>\n"
-        for number, (name, figure) in enumerate(figures.items(), start=1)
+        for number, (name, picture) in enumerate(pictures.items(), start=1)
     )
     told = ", ".join(f"{key} {value}" for key, value in environment.items() if value is not None)
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Sleep deprivation on {escape(plan.dataset)}'
         f"</title>\n<style>{STYLE}</style>\n<h1>Sleep deprivation on {escape(plan.dataset)}</h1>\n"
+        f"{f'<p><b>{escape(note.capitalize())}.</b></p>' if note else ''}\n"
         f"<p>{' '.join(results(plan, found))}</p>\n<h2>What was done</h2>\n<p>{_methods(plan)}</p>\n{_arms(plan)}"
         f"<h2>What came of it</h2>\n{_table(table(found))}<p>{_columns(plan)}</p>\n{drawn}"
         f"<footer><p>Made by</p><pre>{escape(command)}</pre><p>{escape(told)}</p></footer></html>\n"
@@ -69,31 +80,44 @@ def results(plan: Plan, found: Sequence[Outcome]) -> list[str]:
         if not deprived:
             continue
         worst = max(deprived, key=lambda one: one.dose)
-        lost = estimate(worst.deficit)
-        gained = estimate(worst.false_accepts_gained)
-        if lost.half is None:
-            verdict = "one seed says nothing of chance"
-        elif lost.mean - lost.half > 0:
-            verdict = "deprivation costs accuracy"
-        elif lost.mean + lost.half < 0:
-            verdict = "deprivation gains accuracy"
-        else:
-            verdict = "no effect on accuracy that the interval tells from none"
-        accepts = estimate([100 * share for share in worst.after["false_accepts"]])
+        lost = Estimate.of(worst.deficit)
+        gained = Estimate.of(worst.false_accepts_gained)
+        accepts = Estimate.of(worst.after["false_accepts"], 100)
         said.append(
             f"<b>{escape(recipe.title)}</b>: after {worst.dose:,} batches without sleep the network has lost "
-            f"{lost.say(2, signed=True)} points of test accuracy beside the rested one ({verdict}), and calls "
-            f"{accepts.say(2)} % of the wrong labels real, {gained.say(2, signed=True)} points more than the rested "
-            f"one. Sleep steps of naps until accuracy is back within {plan.margin:g} points: "
-            f"{recovery(worst.recovery_steps)}; until false accepts are: {recovery(worst.accepts_recovery_steps)}."
+            f"{_points(lost)} of test accuracy against the rested one ({_verdict(lost)}). It calls "
+            f"{accepts.mean:.2f} % of the wrong labels real, {_points(gained)} more than the rested one"
+            f"{f' ({gained.without_interval})' if gained.without_interval else ''}. Sleep steps of naps until accuracy "
+            f"is back within {plan.margin:g} points: {recovery(worst.recovery_steps)}; until false accepts are: "
+            f"{recovery(worst.accepts_recovery_steps)}."
         )
     return said
+
+
+def _points(estimate: Estimate) -> str:
+    """Say points, with their interval where there is one."""
+    return (
+        f"{estimate.mean:+.2f} points"
+        if estimate.without_interval
+        else f"{estimate.with_interval(2, signed=True)} points"
+    )
+
+
+def _verdict(lost: Estimate) -> str:
+    """Say what the interval says of chance."""
+    if lost.half is None:
+        return str(lost.without_interval)
+    if lost.mean - lost.half > 0:
+        return "deprivation costs accuracy"
+    if lost.mean + lost.half < 0:
+        return "deprivation gains accuracy"
+    return "no effect on accuracy that the interval tells from none"
 
 
 def _methods(plan: Plan) -> str:
     recipes = "; ".join(
         f"<b>{escape(name)}</b>, {escape(recipe.title)} (layers {[layer.units for layer in recipe.network.stack]}, "
-        f"rule {recipe.optimizer.rule} at {recipe.optimizer.rate:g}, {recipe.phases.wake_steps} steps awake, then "
+        f"rule {recipe.optimizer.rule} at {recipe.optimizer.rate}, {recipe.phases.wake_steps} steps awake, then "
         f"{recipe.phases.sleep_steps} asleep)"
         for name, recipe in plan.recipes.items()
     )
@@ -103,7 +127,8 @@ def _methods(plan: Plan) -> str:
         "its naps. A copy of that network began every arm, and all arms of a seed saw the same samples in the same "
         "order. The first segment of an arm is the manipulation, what follows is recovery. Differences are between an "
         "arm and the rested one of the same seed after as many batches. ± is a 95 % interval of the mean over "
-        "seeds (Student's t). Test images were never learned."
+        "seeds (Student's t). Where there is one seed, or the seeds are equal to the digit (“2 equal”), no interval "
+        "can be given. Test images were never learned."
     )
 
 
@@ -133,12 +158,13 @@ def _columns(plan: Plan) -> str:
 
 
 def _captions(plan: Plan, found: Sequence[Outcome]) -> dict[str, str]:
-    n = f"{_seeds(plan).capitalize()}: the mean; bars and shades are 95 % intervals (Student's t)."
+    n = f"{_seeds(plan).capitalize()}: the mean; whiskers are 95 % intervals (Student's t), where one can be given."
+    cut = " A whisker that is longer than the axis is cut."
     if plan.seeds == 1:
-        n = "One seed, and so no interval."
+        n, cut = "One seed, and so no interval.", ""
     course = (
-        f"{n} Thick: the manipulation; thin: recovery; colour: what the manipulation is. The axis counts learning "
-        "steps, awake and asleep, since the copy was made."
+        f"{n}{cut} Thick: the manipulation, with a whisker at its end; thin: recovery; colour: what the manipulation "
+        "is. The axis counts learning steps, awake and asleep, since the copy was made."
     )
     doses = _doses(found, "deficit")
     accepts = _doses(found, "false_accepts_gained")
@@ -165,7 +191,8 @@ def _doses(found: Sequence[Outcome], what: str) -> str:
     for recipe in dict.fromkeys(one.recipe for one in found):
         doses = {one.dose: one for one in found if one.recipe == recipe and one.do == "deprived"}
         each = ", ".join(
-            f"{dose:,} batches {estimate(getattr(doses[dose], what)).say(2, signed=True)}" for dose in sorted(doses)
+            f"{dose:,} batches {Estimate.of(getattr(doses[dose], what)).with_interval(2, signed=True)}"
+            for dose in sorted(doses)
         )
         said.append(f"{escape(recipe)}: {each or 'not measured'}")
     return "; ".join(said)

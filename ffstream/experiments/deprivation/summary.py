@@ -1,17 +1,15 @@
-"""What came of the arms: deficits beside the rested arm, recovery, means over seeds with their intervals."""
+"""What came of the arms: deficits beside the rested arm, and recovery."""
 
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ffstream.experiments.deprivation.plan import REFERENCE, Plan
+from ffstream.measuring.estimate import Estimate
 
 Row = Mapping[str, Any]
 # What is said of the end of the manipulation, beside the deficit.
@@ -19,48 +17,6 @@ SAID = (
     *("test_accuracy", "goodness_real", "goodness_negative", "d_prime", "hits", "false_accepts"),
     *("confidence", "calibration_error"),
 )
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds.
-
-    Attributes
-    ----------
-    mean
-        Of the values.
-    half
-        Half the width of its 95 % confidence interval by Student's t; ``None`` where there is one value.
-    n
-        How many values.
-    """
-
-    mean: float
-    half: float | None
-    n: int
-
-    def say(self, digits: int, *, signed: bool = False) -> str:
-        """Say it with so many digits behind the point."""
-        mean = f"{self.mean:{'+' if signed else ''}.{digits}f}"
-        return mean if self.half is None else f"{mean} ± {self.half:.{digits}f}"
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """Estimate a mean.
-
-    Examples
-    --------
-    >>> estimate([1.0, 2.0, 3.0]).say(2)
-    '2.00 ± 2.48'
-    """
-    from scipy.stats import t  # noqa: PLC0415  heavy, and only this needs it
-
-    n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return Estimate(mean, None, n)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Estimate(mean, half, n)
 
 
 @dataclass(frozen=True)
@@ -161,11 +117,11 @@ def table(found: Sequence[Outcome]) -> list[dict[str, str]]:
         {
             "recipe": one.recipe,
             "arm": one.arm,
-            "test accuracy, %": estimate([100 * value for value in one.after["test_accuracy"]]).say(2),
-            "points lost": estimate(one.deficit).say(2, signed=True),
+            "test accuracy, %": Estimate.of(one.after["test_accuracy"], 100).with_interval(2),
+            "points lost": Estimate.of(one.deficit).with_interval(2, signed=True),
             "d′": _say(one.after["d_prime"]),
-            "false accepts, %": estimate([100 * value for value in one.after["false_accepts"]]).say(2),
-            "lost at the end": estimate(one.lingering).say(2, signed=True),
+            "false accepts, %": Estimate.of(one.after["false_accepts"], 100).with_interval(2),
+            "lost at the end": Estimate.of(one.lingering).with_interval(2, signed=True),
             "sleep steps to recover": recovery(one.recovery_steps),
             "sleep steps until false accepts are": recovery(one.accepts_recovery_steps),
             "seeds": str(len(one.deficit)),
@@ -208,4 +164,4 @@ def _flat(row: Row) -> dict[str, object]:
 
 def _say(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
-    return estimate(known).say(2) if known else "–"
+    return Estimate.of(known).with_interval(2) if known else "–"

@@ -11,11 +11,12 @@ from daemons import until
 from plain_client import CONTROL, QUERIES, Line, command
 from test_protocol_document import DOCUMENT, fields_of
 
-COMMANDS = ("status", "sleep", "wake", "sham", "auto", "hold", "resume", "checkpoints", "checkpoint")
+AT_ONCE = ("status", "shutdown")
+IN_ORDER = ("sleep", "wake", "sham", "auto", "hold", "resume", "checkpoints", "checkpoint")
 OF_CHECKPOINT = ("rollback", "pin", "unpin")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ["status", *IN_ORDER])
 def test_every_command_is_answered_with_the_status_after_it(daemon, name):
     expected = fields_of("`reply` to every other command") | {"v", "type"}
     if name.startswith("checkpoint"):
@@ -47,8 +48,9 @@ def test_the_listing_has_the_fields_of_the_document_newest_first(daemon):
 
 def test_the_document_lists_the_commands(daemon):
     table = DOCUMENT.split("| command | what it does |", 1)[1].split("\n\n", 1)[0]
-    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*COMMANDS, *OF_CHECKPOINT, "shutdown"]
-    assert all(name in command(daemon, "dance")["message"] for name in (*COMMANDS, *OF_CHECKPOINT, "shutdown"))
+    names = [*AT_ONCE, *IN_ORDER, *OF_CHECKPOINT]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == names
+    assert all(name in command(daemon, "dance")["message"] for name in names)
 
 
 def test_sleep_wake_and_auto_say_who_decides_on_the_phase(daemon):
@@ -75,9 +77,9 @@ def test_a_checkpoint_is_on_disk_when_its_reply_comes(daemon):
 
 def test_commands_are_answered_in_the_order_in_which_they_came(daemon):
     with Line(daemon, CONTROL) as line:
-        for number, name in enumerate(COMMANDS):
+        for number, name in enumerate(IN_ORDER):
             line.send("command", id=number, name=name)
-        assert [line.receive()["id"] for _ in COMMANDS] == list(range(len(COMMANDS)))
+        assert [line.receive()["id"] for _ in IN_ORDER] == list(range(len(IN_ORDER)))
     status = command(daemon, "status")
     assert (status["override"], status["holding"], status["stopping"]) == ("auto", False, False)
     assert status["prequential"] > 0 or math.isnan(status["prequential"])

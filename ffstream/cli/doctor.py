@@ -1,0 +1,55 @@
+"""``ffstream doctor``: whether a daemon would run well here, and what to do where it would not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ffstream.cli.options import JsonFile, at_home
+
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="TOML file that the daemon is to run with; or the defaults.", callback=at_home
+        ),
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Check this machine and a configuration before a daemon runs here; each line is ok, or says what to do.
+
+    It looks at the configuration, the ports, the state directory and its disk, the clock, open files, torch, the
+    device, precision, threads, memory (an estimate of the most that can be taken), and the compiler. Nothing is
+    changed, and what it writes to try the disk is removed.
+
+    ```
+    ffstream doctor -c ffstream.toml
+    ```
+
+    Exit codes: 0 a daemon runs, perhaps slower than it could; 1 something must be done first.
+    """
+    import logging
+    from dataclasses import asdict
+
+    from ffstream import __version__
+    from ffstream.cli.output import console, write_json
+    from ffstream.doctor import examine
+
+    # What torch says to itself while it compiles is no finding.
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    found = []
+    with console(stderr=True).status("looking"):
+        for finding in examine(config):
+            found.append(finding)
+            typer.secho(f"{finding.verdict:4}", fg=COLOURS[finding.verdict], nl=False)
+            typer.echo(f"  {finding.name:10}  {finding.found}")
+            if finding.advice:
+                typer.echo(f"{'':18}-> {finding.advice}")
+    write_json(json_file, {"ffstream": __version__, "checks": [asdict(finding) for finding in found]})
+    if any(finding.verdict == "fail" for finding in found):
+        raise typer.Exit(1)

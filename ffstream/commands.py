@@ -1,0 +1,67 @@
+"""The commands that an operator can give a daemon: one table that the daemon and the command line read."""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+from typing import Literal, Self, TypeAlias
+
+
+class Takes(Enum):
+    """Whether a command takes the name of a checkpoint."""
+
+    NO_NAME = "takes no name"
+    MAYBE_A_NAME = "takes a name or none"
+    A_NAME = "takes the name of a checkpoint"
+
+
+class CommandName(StrEnum):
+    """A command, by its name on the wire.
+
+    Attributes
+    ----------
+    takes
+        Whether it takes the name of a checkpoint.
+    help
+        What it does, in a line for people.
+    """
+
+    takes: Takes
+    help: str
+
+    def __new__(cls, name: str, takes: Takes, text: str) -> Self:
+        """Make a member that is its name, and knows the rest."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.takes, member.help = takes, text
+        return member
+
+    STATUS = "status", Takes.NO_NAME, "Say where the daemon stands."
+    SHUTDOWN = "shutdown", Takes.NO_NAME, "Finish the step, save and stop."
+    SLEEP = "sleep", Takes.NO_NAME, "Override the schedule: only sleep, until told otherwise."
+    WAKE = "wake", Takes.NO_NAME, "Override the schedule: never sleep, until told otherwise."
+    SHAM = "sham", Takes.NO_NAME, "Sleep by the schedule, but change nothing asleep, until told otherwise."
+    AUTO = "auto", Takes.NO_NAME, "Give the decision back to the schedule."
+    HOLD = "hold", Takes.NO_NAME, "Stop learning; queries are answered."
+    RESUME = "resume", Takes.NO_NAME, "Go on learning."
+    CHECKPOINTS = "checkpoints", Takes.NO_NAME, "List the checkpoints."
+    CHECKPOINT = "checkpoint", Takes.MAYBE_A_NAME, "Save now; under NAME, keep the checkpoint until it is unpinned."
+    ROLLBACK = "rollback", Takes.A_NAME, "Go back to the checkpoint NAME, pin it, and learn on from there."
+    PIN = "pin", Takes.A_NAME, "Keep the checkpoint NAME."
+    UNPIN = "unpin", Takes.A_NAME, "Let the checkpoint NAME be removed when it is old."
+
+
+# The engine carries these out, one after another. The control thread answers the others at once, whatever the engine
+# does. mypy proves that each command has a case in one of the two.
+EngineCommand: TypeAlias = Literal[
+    CommandName.SLEEP,
+    CommandName.WAKE,
+    CommandName.SHAM,
+    CommandName.AUTO,
+    CommandName.HOLD,
+    CommandName.RESUME,
+    CommandName.CHECKPOINTS,
+    CommandName.CHECKPOINT,
+    CommandName.ROLLBACK,
+    CommandName.PIN,
+    CommandName.UNPIN,
+]

@@ -1,0 +1,165 @@
+"""What computes: torch, the device, the way of multiplying, threads, the compiler."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch._dynamo.exc import TorchDynamoException
+from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+from ffstream.config import Config, EngineConfig
+from ffstream.doctor.finding import Finding, size
+from ffstream.errors import ConfigError
+from ffstream.ff import products
+from ffstream.stream.device import device_of, threads_of
+
+# The oldest torch that works, and the newest that was tested.
+OLDEST, NEWEST = (2, 11), (2, 14)
+# Rows of the sample that is compiled.
+ROWS = 64
+
+
+class Way(NamedTuple):
+    """How a daemon would compute.
+
+    Attributes
+    ----------
+    device
+        Where the weights live.
+    precision
+        Their type.
+    product
+        What multiplies.
+    """
+
+    device: torch.device
+    precision: torch.dtype
+    product: str
+
+
+def way(config: Config) -> Way:
+    """Return how a daemon of this configuration computes on this machine.
+
+    Raises
+    ------
+    ConfigError
+        If its device cannot be used here.
+    """
+    device = device_of(config.engine.device)
+    precision = products.dtype_of(config.network.precision, device)
+    if device.type != "cpu":
+        product = "cuBLAS"
+    elif precision != torch.float32 or (products.ONEDNN and not products.BY_INTEL):
+        product = "oneDNN"
+    else:
+        has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]  # has no annotations
+        product = "MKL" if has_mkl else "torch's own BLAS"
+    return Way(device, precision, product)
+
+
+def check_torch() -> Finding:
+    """Compare torch's version with those that were tested."""
+    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    tested = f"tested are {_dotted(OLDEST)} to {_dotted(NEWEST)}"
+    if version < OLDEST:
+        return Finding("torch", "fail", f"{torch.__version__}; {tested}", f"pip install 'torch>={_dotted(OLDEST)}'")
+    if version > NEWEST:
+        advice = f"if something fails, pip install 'torch=={_dotted(NEWEST)}.*'"
+        return Finding("torch", "warn", f"{torch.__version__}; {tested}", advice)
+    return Finding("torch", "ok", f"{torch.__version__}; {tested}")
+
+
+def check_device(config: Config) -> Finding:
+    """See whether the configured device can be used."""
+    try:
+        device = way(config).device
+    except ConfigError as error:
+        return Finding("device", "fail", str(error), 'set engine.device to "auto" or "cpu", or see to the driver')
+    if device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        return Finding("device", "ok", f"{device}: {card.name}, {size(card.total_memory)}")
+    name = torch.cpu.get_capabilities().get("cpu_name") or "a processor that does not tell its name"
+    return Finding("device", "ok", f"{device}: {name}, {torch.backends.cpu.get_cpu_capability()}")
+
+
+def check_precision(config: Config) -> Finding:
+    """Say in which precision and by what weights are multiplied."""
+    try:
+        device, precision, product = way(config)
+    except ConfigError:
+        return Finding("precision", "fail", "not known without a device", "see the line about the device")
+    name = str(precision).removeprefix("torch.")
+    found = f"{name} ({config.network.precision}), multiplied by {product}"
+    if precision == torch.bfloat16 != products.dtype_of("auto", device):
+        return Finding("precision", "warn", f"{found}; this device multiplies float32 faster", _SET_PRECISION)
+    return Finding("precision", "ok", found)
+
+
+def check_threads(engine: EngineConfig) -> Finding:
+    """Compare the threads of a product with the cores."""
+    threads, cores = threads_of(engine.threads), _cores()
+    found = f"a product takes {threads} of {cores:g} cores"
+    if threads > cores:
+        return Finding("threads", "warn", f"{found}, so that they wait for each other", "set engine.threads to 0")
+    if cores < 2:
+        return Finding("threads", "warn", f"{found}, and shares it with the sockets", "give the daemon two cores")
+    return Finding("threads", "ok", found)
+
+
+def check_cache() -> Finding:
+    """See whether what is compiled can be kept for the next start."""
+    try:
+        folder = Path(cache_dir())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except OSError as error:
+        found = f"{error.filename} cannot be used: {error.strerror}; each start compiles anew, or cannot"
+        return Finding("cache", "warn", found, "set TORCHINDUCTOR_CACHE_DIR to a folder that can be written")
+    return Finding("cache", "ok", f"{folder} holds {size(used)} of what was compiled")
+
+
+def check_compiler(config: Config) -> Finding:
+    """Compile a small function on the device, and see that it is right."""
+    if not config.engine.compile:
+        return Finding("compiler", "ok", "not needed: engine.compile is false")
+    try:
+        device = way(config).device
+    except ConfigError:
+        return Finding("compiler", "fail", "not known without a device", "see the line about the device")
+    # A number of its own, so that it is not found in the cache.
+    term = random.random()  # noqa: S311  no secret
+
+    def sample(x: torch.Tensor) -> torch.Tensor:
+        return (x * term).relu().sum(1)
+
+    rows = torch.randn(ROWS, ROWS, device=device)
+    began = time.perf_counter()
+    try:
+        compiled = torch.compile(sample, fullgraph=True)(rows)
+    except (TorchDynamoException, OSError, RuntimeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        return Finding("compiler", "warn", f"nothing can be compiled, so that sweeps are slower: {reason}", _INSTALL)
+    torch.testing.assert_close(compiled, sample(rows))
+    seconds = time.perf_counter() - began
+    return Finding("compiler", "ok", f"{os.environ.get('CXX', 'g++')} works; a small function took {seconds:.1f} s")
+
+
+_SET_PRECISION = 'set network.precision to "auto"'
+_INSTALL = "install a C++ compiler (apt-get install g++), or name one in CXX; engine.compile = false does without"
+
+
+def _cores() -> float:
+    """Return how many cores this process may use."""
+    return float(len(os.sched_getaffinity(0)))
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

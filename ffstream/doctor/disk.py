@@ -1,0 +1,131 @@
+"""The state directory: whether it can be written, how fast that lasts, and how much fits."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from ffstream.config import StateConfig
+from ffstream.doctor.finding import Finding, size
+
+# How often a write is made to last, and how much is written: a page of the journal.
+FLUSHES, PAGE_BYTES = 20, 64 * 2**10
+# A median above which acknowledgements as durable are slow.
+SLOW_S = 0.02
+# File systems of which a state directory should not be, and why.
+UNFIT = {
+    "tmpfs": "it lies in memory and is gone when the machine restarts",
+    "ramfs": "it lies in memory and is gone when the machine restarts",
+    "overlay": "it lies in a container's own layer and is gone with the container",
+    "nfs": "SQLite's journal does not work safely over a network",
+    "nfs4": "SQLite's journal does not work safely over a network",
+    "cifs": "SQLite's journal does not work safely over a network",
+}
+
+
+def check_state(state: StateConfig) -> Finding:
+    """See whether the state directory can be used, and by nobody else; it is not made if it is missing."""
+    directory, there = state.directory, _nearest(state.directory)
+    name = str(directory.absolute())
+    if not there.is_dir():
+        return Finding("state", "fail", f"{there} is not a directory", "remove it, or set state.directory")
+    # To make files in a folder takes the right to write and to enter.
+    if not _can_write(there):
+        whose = f"{name} cannot be written" if there == directory else f"{name} cannot be made, {there} not be written"
+        return Finding("state", "fail", whose, "make it writable for this user, or set state.directory")
+    if _locked(directory / "lock"):
+        return Finding("state", "warn", f"a daemon uses {name}", "stop it before you start another there")
+    if (why := UNFIT.get(kind := _file_system(there))) is not None:
+        return Finding(
+            "state", "warn", f"{name} is on {kind}: {why}", "set state.directory to a folder on a local disk"
+        )
+    found = "can be written" if directory.exists() else "does not exist yet, and can be made"
+    return Finding("state", "ok", f"{name} {found}")
+
+
+def check_speed(directory: Path) -> Finding:
+    """Measure how long a small write takes until it is on the disk (fsync)."""
+    times = []
+    try:
+        with tempfile.TemporaryFile(dir=_nearest(directory)) as file:
+            for _ in range(FLUSHES):
+                file.write(os.urandom(PAGE_BYTES))
+                file.flush()
+                began = time.perf_counter()
+                os.fsync(file.fileno())
+                times.append(time.perf_counter() - began)
+    except OSError as error:
+        return Finding("disk", "fail", f"a file in {directory} cannot be written: {error.strerror}", "see to the disk")
+    median, worst = statistics.median(times), max(times)
+    found = f"a write is on the disk after {median * 1e3:.1f} ms (median of {FLUSHES}), {worst * 1e3:.1f} ms at worst"
+    if median > SLOW_S:
+        advice = "a durable acknowledgement waits for that; put state.directory on a faster disk"
+        return Finding("disk", "warn", found, advice)
+    return Finding("disk", "ok", found)
+
+
+def check_space(state: StateConfig, checkpoint_bytes: int) -> Finding:
+    """Compare what is free with what the journal and the checkpoints take at most.
+
+    Parameters
+    ----------
+    state
+        Its sizes.
+    checkpoint_bytes
+        Size of one checkpoint.
+    """
+    free = shutil.disk_usage(_nearest(state.directory)).free
+    used = sum(path.stat().st_size for path in state.directory.rglob("*") if path.is_file())
+    # One checkpoint is written before the oldest is removed.
+    checkpoints = (state.keep + 1) * checkpoint_bytes
+    needed = checkpoints + (state.journal_bytes if state.journal else 0)
+    takes = f"the journal and {state.keep} checkpoints take up to {size(needed)}"
+    found = f"{size(free)} are free and {size(used)} used; {takes}"
+    if free + used < checkpoints:
+        return Finding("space", "fail", found, "free some space, or set state.directory to another disk")
+    if free + used < needed:
+        fits = (free + used - checkpoints) * 9 // 10
+        return Finding("space", "warn", found, f"free some space, or set state.journal_bytes to at most {fits}")
+    return Finding("space", "ok", found)
+
+
+def _nearest(directory: Path) -> Path:
+    """Return the directory, or the nearest one above it that exists."""
+    directory = directory.absolute()
+    return next((path for path in (directory, *directory.parents) if path.exists()), Path("/"))
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _locked(lock: Path) -> bool:
+    """Whether a daemon holds the lock of a state directory."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _file_system(folder: Path) -> str:
+    """Return the type of the file system that a folder is on; empty where it cannot be told."""
+    mounts = Path("/proc/self/mounts")
+    found = (Path("/"), "")
+    for line in mounts.read_text().splitlines() if mounts.exists() else []:
+        point, kind = line.split()[1:3]
+        if folder.resolve().is_relative_to(point) and len(point) >= len(str(found[0])):
+            found = Path(point), kind
+    return found[1]

@@ -1,0 +1,130 @@
+"""How much memory a configuration takes at most, as an estimate, beside what there is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from ffstream.config import Config
+from ffstream.daemon.sockets import INCOMING
+from ffstream.doctor.computing import way
+from ffstream.doctor.finding import Finding, size
+from ffstream.errors import ConfigError
+from ffstream.ff.building import weight_shapes
+
+# Numbers that a rule keeps for each weight (``ffstream.ff.optim``), and bytes that a way of rounding does
+# (``ffstream.ff.rounding``); and the float32 numbers of the other phase's mean move (``ffstream.ff.counter``).
+OF_RULE = {"in_place": 0, "unit": 0, "factored": 0, "momentum": 1, "adam": 3}
+OF_ROUNDING = {"nearest": 0, "stochastic": 8, "master": 4}
+OF_COUNTER = 3
+# Arrays of the widest layer that a sweep has at once, of float32.
+ACTIVATIONS = 6
+# Above this share of what there is, others have too little left.
+MOST = 0.8
+
+
+def check_memory(config: Config) -> Finding:
+    """Estimate what a daemon takes when everything is full, and compare it with what the machine has."""
+    try:
+        on_gpu = way(config).device.type == "cuda"
+    except ConfigError:
+        on_gpu = False
+    network, rest = _network(config), dict(_rest(config))
+    if on_gpu:
+        free, _ = torch.cuda.mem_get_info()
+        if sum(network.values()) > free:
+            found = f"the network takes about {size(sum(network.values()))} of the device's {size(free)}"
+            return Finding("memory", "fail", found, "make network.hidden smaller")
+    else:
+        rest = {**network, **rest}
+    total, there = sum(rest.values()), _limit()
+    parts = ", ".join(f"{name} {size(count)}" for name, count in rest.items())
+    found = f"about {size(total)} at most of {size(there)}: {parts}"
+    if total > MOST * there:
+        largest = max(rest, key=lambda name: rest[name])
+        advice = f"lower what the {largest} take: {_ADVICE.get(largest, 'use a machine with more memory')}"
+        return Finding("memory", "fail" if total > there else "warn", found, advice)
+    return Finding("memory", "ok", found)
+
+
+def checkpoint_bytes(config: Config) -> int:
+    """Estimate the size of a checkpoint."""
+    network = _network(config)
+    return network["weights"] + network["rules"] + _remembered(config)
+
+
+_ADVICE = {
+    "weights": "network.hidden",
+    "rules": "optimizer.rule, optimizer.rounding",
+    "sweeps": "engine.max_batch, engine.max_query_rows",
+    "remembered samples": "engine.memory_samples",
+    "copies for a checkpoint": "engine.memory_samples",
+    "inboxes": "server.inbox_bytes",
+    "messages": "server.message_samples",
+}
+
+
+def _network(config: Config) -> dict[str, int]:
+    """Estimate what lives on the device."""
+    try:
+        precision = way(config).precision
+    except ConfigError:
+        precision = torch.float32
+    shapes = weight_shapes(config.network)
+    count = sum(units * inputs for units, inputs in shapes)
+    rounding = OF_ROUNDING[config.optimizer.rounding] if precision == torch.bfloat16 else 0
+    exact = 4 if config.optimizer.rounding == "master" else precision.itemsize
+    kept = OF_RULE[config.optimizer.rule] * exact + rounding + 4 * OF_COUNTER * config.optimizer.counter
+    rows = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
+    paths = config.network.labels if config.network.coding == "overlay" else 1
+    widest = max(config.network.width, *(units for units, _ in shapes))
+    return {
+        "weights": count * precision.itemsize,
+        "rules": count * kept,
+        "sweeps": ACTIVATIONS * 4 * rows * paths * widest,
+    }
+
+
+def _rest(config: Config) -> Iterator[tuple[str, int]]:
+    """Estimate what the host holds beside the network."""
+    server, row = config.server, 4 * config.network.width
+    yield "Python and torch", _resident()
+    yield "remembered samples", _remembered(config)
+    # The keeper holds a snapshot, and safetensors makes bytes of it.
+    yield "copies for a checkpoint", 2 * checkpoint_bytes(config)
+    # Samples and queries; and of the samples what the journal has not written yet.
+    yield "inboxes", (3 if config.state.journal else 2) * server.inbox_bytes
+    # Of one peer that sends faster than it is read, on one socket.
+    yield "messages", INCOMING * min(server.message_bytes, server.message_samples * row)
+
+
+def _remembered(config: Config) -> int:
+    return config.engine.memory_samples * (4 * config.network.width + 8)
+
+
+def _resident() -> int:
+    """Return the memory of this process, which has loaded what a daemon loads."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _limit() -> int:
+    """Return the bytes that this process may have: the machine's, or a control group's where that has less."""
+    return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_of_groups())
+
+
+def _of_groups(root: Path = Path("/")) -> Iterator[int]:
+    """Find the limits of the control groups that this process is in, and of those above them."""
+    groups = root / "proc/self/cgroup"
+    for line in groups.read_text().splitlines() if groups.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            top = root / "sys/fs/cgroup" / controllers
+            group = top / path.lstrip("/")
+            for folder in (group, *(above for above in group.parents if above.is_relative_to(top))):
+                for file in ("memory.max", "memory.limit_in_bytes"):
+                    if (folder / file).exists() and (text := (folder / file).read_text().strip()).isdecimal():
+                        yield int(text)
