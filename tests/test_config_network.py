@@ -123,7 +123,6 @@ def test_a_layer_is_written_with_what_it_says_and_no_more():
             {"layers": [{"kind": "local", "units": 2, "kernel": 14, "stride": 14, "regions": 0}]},
             "layers[0]: 10 labels cannot own disjoint assemblies among 2 units",
         ),
-        ({"labels": 4, "shortlist": 5, "readout": "all"}, "a shortlist of 5 is longer than all 4 labels"),
         (
             {**READ, "negatives": "belief"},
             "coding none knows no labels, so negatives cannot be 'belief': name a corruption, as negatives = 'masks'",
@@ -243,7 +242,3 @@ class TestALayerOfItsOwn:
 def test_the_default_network_is_dense():
     assert Config().network.layers == ()
     assert [layer.kind for layer in Config().network.stack] == ["dense", "dense"]
-
-
-def test_two_labels_are_enough_for_a_network_without_a_read_out():
-    assert parse({"network": {"labels": 2}}, "test").network.labels == 2

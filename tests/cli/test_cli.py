@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 import typer
-from daemons import PATIENCE_S, until
+from daemons import PATIENCE_S
 
 from ffstream import __version__
 from ffstream.cli import app
@@ -167,12 +167,11 @@ def test_the_first_example_of_feeding_is_true(tmp_path):
     try:
         Spawned(daemon, parse({"server": {"port": port}}, "test"), log).wait_ready()
         feeder = start(feed)
-        until(lambda: feeder.poll() is not None, 120)
-        assert feeder.returncode == 0, log.read_text()
+        assert feeder.wait(PATIENCE_S) == 0, log.read_text()
         assert "4,311 samples acknowledged as durable" in log.read_text()
     finally:
         daemon.terminate()
-        assert daemon.wait(60) == 0
+        assert daemon.wait(PATIENCE_S) == 0
     assert (tmp_path / "digits-state").is_dir()
 
 

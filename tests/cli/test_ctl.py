@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from daemons import PATIENCE_S
 from test_cli import run
 
 
@@ -76,7 +77,7 @@ def test_the_status_says_all_that_there_is_in_words(daemon, client, digits):
 
 def test_shutting_down_says_what_comes(daemon):
     assert "saves and stops" in run("ctl", "shutdown", address=daemon.address).stdout
-    assert daemon.process.wait(60) == 0
+    assert daemon.process.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("arguments", [["rollback"], ["pin"], ["unpin"], ["status", "x"], ["checkpoints", "x"]])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 # More than enough on any machine: what a demo does is not a matter of how long it takes.
-PATIENCE_S = 1_500
+LONGEST_S = 1_500
 
 # Runs the command line, and says when something heavy is about to be loaded.
 WATCHED = """
@@ -35,7 +35,7 @@ def demo(folder, *options, **environment):
         [sys.executable, "-m", "ffstream", "demo", "--json", str(path), *options],
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=LONGEST_S,
         check=False,
         env={**os.environ, "TMPDIR": str(folder), **environment},
     )
@@ -56,14 +56,14 @@ def processes() -> list[str]:
 
 def test_it_says_what_it_does_before_anything_heavy_is_loaded(tmp_path):
     command = [sys.executable, "-c", WATCHED, "demo", "--dataset", "mnist", "--data-root", str(tmp_path)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False).stdout.splitlines()
+    said = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False).stdout.splitlines()
     assert said[0] == "loading mnist …"
     # What is loaded would be seen.
     assert {"<numpy>", "<torchvision>"} <= {*said}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(PATIENCE_S)
+@pytest.mark.timeout(LONGEST_S)
 def test_it_stops_when_its_time_is_up_and_says_so(tmp_path):
     # A stream of which no machine learns all in the few seconds that are left.
     outcome, said = demo(tmp_path, "--seconds", "0", "--passes", "10", FFSTREAM_SERVER__PORT="9")
@@ -77,9 +77,9 @@ def test_it_stops_when_its_time_is_up_and_says_so(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(PATIENCE_S)
+@pytest.mark.timeout(LONGEST_S)
 def test_it_runs_offline_to_the_end_of_its_stream(tmp_path):
-    outcome, said = demo(tmp_path, "--seconds", str(PATIENCE_S))
+    outcome, said = demo(tmp_path, "--seconds", str(LONGEST_S))
     assert outcome["samples_learned"] == outcome["stream_samples"] == 60_000
     assert "time was up" not in said
     assert outcome["dropped"] == 0
@@ -91,10 +91,10 @@ def test_it_runs_offline_to_the_end_of_its_stream(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(PATIENCE_S)
+@pytest.mark.timeout(LONGEST_S)
 @pytest.mark.skipif("FFSTREAM_DATA" not in os.environ, reason="FFSTREAM_DATA names no folder with MNIST")
 def test_one_pass_over_mnist_reaches_its_figures(tmp_path):
-    options = ("--dataset", "mnist", "--data-root", os.environ["FFSTREAM_DATA"], "--seconds", str(PATIENCE_S))
+    options = ("--dataset", "mnist", "--data-root", os.environ["FFSTREAM_DATA"], "--seconds", str(LONGEST_S))
     outcome, _ = demo(tmp_path, *options)
     assert outcome["samples_learned"] == 60_000
     assert outcome["prequential_accuracy"] >= 0.94

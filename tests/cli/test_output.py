@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from daemons import PATIENCE_S
 from test_cli import run
 from typer.testing import CliRunner
 
@@ -25,7 +26,7 @@ def shell(command, **environment):
     ours = f"ffstream() {{ '{sys.executable}' -m ffstream \"$@\"; }}; set -o pipefail; "
     variables = {**os.environ, "FFSTREAM_ADDRESS": "127.0.0.1:9", **environment}
     return subprocess.run(
-        ["bash", "-c", ours + command], capture_output=True, text=True, timeout=100, env=variables, check=False
+        ["bash", "-c", ours + command], capture_output=True, text=True, timeout=PATIENCE_S, env=variables, check=False
     )
 
 

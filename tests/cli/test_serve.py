@@ -8,6 +8,7 @@ import sys
 import tomllib
 
 import pytest
+from daemons import PATIENCE_S
 from test_cli import run
 
 from ffstream import Client
@@ -20,7 +21,7 @@ def configured(*arguments, **environment):
     """Run a verb with settings in its environment."""
     command = [sys.executable, "-m", "ffstream", *arguments]
     variables = {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=variables, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=variables, check=False)
 
 
 @pytest.mark.timeout(300)
@@ -42,7 +43,7 @@ def test_every_way_in_reaches_the_daemon(tmp_path):
             status = client.status()
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE_S)
     assert (status["shape"], status["labels"], status["hidden"]) == ([8, 8], 10, [48, 48])
     assert (tmp_path / "state" / "journal.sqlite").exists()
     assert not (tmp_path / "~").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from daemons import until
+from daemons import PATIENCE_S, until
 
 from ffstream import Client
 from ffstream.config import ServerConfig
@@ -30,11 +30,11 @@ def test_each_of_the_six_ports_answers_over_ipv6(start_daemon, digits, host):
     daemon = start_daemon(port=free_port("::1"), server={"host": host})
     assert daemon.address.startswith("[::1]:")
     assert daemon.get("/readyz") == (200, "ok\n")
-    with Client(daemon.address, ack="learned") as client, client.events("score", timeout_s=60) as events:
+    with Client(daemon.address, ack="learned") as client, client.events("score", timeout_s=PATIENCE_S) as events:
         client.feed(images[:64], labels[:64])
         client.flush()
         client.push(images[:64], labels[:64])
-        until(lambda: client.status()["samples_learned"] == 128, 60)
+        until(lambda: client.status()["samples_learned"] == 128)
         assert client.predict(images[:3]).labels.shape == (3,)
         assert next(iter(events)).topic == "score"
 
