@@ -12,7 +12,7 @@
     ├── CatchingUp           the daemon replays its journal, and does this only afterwards
     ├── NotCompiled          the loop through the layers could not be compiled
     ├── WireError            a message does not follow docs/protocol.md
-    ├── SourceError          a file or data set to feed cannot be read
+    ├── SourceError          a file or data set to feed cannot be read, or does not fit the daemon
     ├── InstallError         a library that is installed cannot be used
     ├── Unreachable          the daemon did not answer in time
     └── Refused              the daemon answered with an error
@@ -113,7 +113,7 @@ class WireError(FFStreamError):
 
 
 class SourceError(FFStreamError):
-    """A file, folder or data set that was to be read is missing or malformed."""
+    """A file, folder or data set that was to be read is missing, malformed, or does not fit the daemon."""
 
     exit_code = 66
 

@@ -59,6 +59,22 @@ def test_the_default_file_says_of_every_key_what_it_does():
     )
 
 
+def test_the_minimal_file_has_ten_keys_each_under_a_comment_and_reads_back_as_the_defaults():
+    written = to_toml(Config(), minimal=True)
+    lines = written.splitlines()
+    keys = [number for number, line in enumerate(lines) if re.match(r"\w+ = ", line)]
+    assert len(keys) == 10
+    assert all(lines[number - 1].startswith("# ") for number in keys)
+    assert parse(tomllib.loads(written), "test") == Config()
+
+
+def test_a_minimal_file_also_has_what_differs_from_the_defaults():
+    config = parse({"network": {"labels": 3}, "dreams": {"source": "hybrid"}, "engine": {"window": 7}}, "test")
+    written = to_toml(config, minimal=True)
+    assert parse(tomllib.loads(written), "test") == config
+    assert len(re.findall(r"^\w+ = ", written, re.MULTILINE)) == 12
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -25,14 +28,20 @@ from ffstream.cli import (
 )
 from ffstream.errors import FFStreamError
 
+# EX_IOERR of sysexits.h.
+UNWRITABLE = 74
+
 app = typer.Typer(
     name="ffstream",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="A daemon that never stops learning: Forward-Forward on live data over ZeroMQ.\n\n"
-    "[bold]ffstream demo[/] shows all of it in a minute. Then [bold]ffstream config > ffstream.toml[/] and "
-    "[bold]ffstream serve -c ffstream.toml[/] start a daemon of your own; feed it, query it, watch it.",
+    "`ffstream demo` shows all of it in a minute. Then start a daemon of your own, and in other terminals feed it, "
+    "watch it, query it:\n\n"
+    "```\nffstream serve --dataset digits\nffstream feed digits --passes 10 --seed 0\nffstream watch\n"
+    "ffstream predict seven.png\n```\n\n"
+    "`ffstream config` prints every setting. Each command has a `--help` with examples.",
 )
 app.command()(demo.demo)
 app.command()(serve.serve)
@@ -49,25 +58,54 @@ app.add_typer(bench.bench)
 app.add_typer(experiment.experiment)
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"ffstream {__version__}")
         raise typer.Exit
 
 
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    # The version is printed as soon as the option is read: no verb need follow it.
+    del version
+
+
 def main() -> None:
-    """Run the command line; an error that ffstream raises on purpose is one line and its exit code."""
+    """Run the command line; whatever is wrong with its input or its output is an error of a line or two."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path may hold bytes that are no text.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            # Here, and not when the interpreter ends, which would print a traceback.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except FFStreamError as error:
         _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Whoever reads the output has seen enough.
+        _drop_output()
+        sys.exit(1)
+    except OSError as error:
+        _drop_output()
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}", UNWRITABLE)
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "ffstream":
             raise
         _fail(f"this command needs {error.name}: pip install 'ffstream[all]'", 69)
+
+
+def _drop_output() -> None:
+    """Forget what is still to be printed, so that the interpreter does not try again when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError):
+        os.dup2(nowhere, 1)
 
 
 def _fail(message: str, code: int) -> NoReturn:

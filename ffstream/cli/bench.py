@@ -10,7 +10,7 @@ import typer
 
 from ffstream.cli import bench_live as live
 from ffstream.cli.measuring import Measuring, titled
-from ffstream.cli.options import DataRoot, DatasetName, Device, FigureFile, JsonFile, Quick
+from ffstream.cli.options import DataRoot, DatasetName, Device, FigureFile, JsonFile, Quick, at_home
 
 if TYPE_CHECKING:
     from ffstream.bench.peers import Peer
@@ -33,7 +33,9 @@ def throughput(
     precision: Annotated[list[str] | None, typer.Option(help="float32 or bfloat16; may be repeated.")] = None,
     optimizer: Annotated[list[str] | None, typer.Option(help="in_place, unit, factored, momentum, adam.")] = None,
     peer: Annotated[list[str] | None, typer.Option(help="fflib, where it is installed.")] = None,
-    peer_path: Annotated[Path | None, typer.Option(help="A checkout of loeweX/Forward-Forward.")] = None,
+    peer_path: Annotated[
+        Path | None, typer.Option(help="A checkout of loeweX/Forward-Forward.", callback=at_home)
+    ] = None,
     quick: Quick = False,
     device: Device = "auto",
     json_file: JsonFile = None,
@@ -44,9 +46,10 @@ def throughput(
     Backprop has the same widths and precision, and is the faster of eager and compiled. Peers learn both signs in a
     step, and so does the sweep beside them.
 
-        ffstream bench throughput --quick
-
-        ffstream bench throughput --net 784-4x2000 --batch 512 --json throughput.json
+    ```
+    ffstream bench throughput --quick
+    ffstream bench throughput --net 784-4x2000 --batch 512 --json throughput.json
+    ```
     """
     import itertools
     from dataclasses import asdict
@@ -98,7 +101,9 @@ def optimizers(
 
     Each sample is predicted before it is learned; backprop with Adam learns the same batches.
 
-        ffstream bench optimizers --dataset mnist --data-root data --json optimizers.json --figure optimizers.png
+    ```
+    ffstream bench optimizers --dataset mnist --data-root data --json optimizers.json --figure optimizers.png
+    ```
     """
     from dataclasses import asdict
     from functools import partial

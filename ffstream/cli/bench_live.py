@@ -35,7 +35,9 @@ def latency(
     Queries are due at times drawn beforehand, 200 a second over all clients, and latency counts from when a query
     was due, so that waiting is not hidden.
 
-        ffstream bench latency --json latency.json --figure latency.png
+    ```
+    ffstream bench latency --json latency.json --figure latency.png
+    ```
     """
     import tempfile
     from dataclasses import asdict
@@ -79,7 +81,9 @@ def phases(
     Queries are due at times drawn beforehand, 200 a second, and latency counts from when a query was due. Those that
     are due within 20 ms of a change stand beside the others.
 
-        ffstream bench phases --json phases.json --figure phases.png
+    ```
+    ffstream bench phases --json phases.json --figure phases.png
+    ```
     """
     import tempfile
     from dataclasses import asdict
@@ -122,8 +126,10 @@ def stream(
     are acknowledged as durable, beside a daemon that keeps no journal. The learner alone, without journal and
     inbox, is timed in the same turns.
 
-        ffstream bench stream --json stream.json --figure stream.png
-        ffstream bench stream --ack durable --ack memory --quick
+    ```
+    ffstream bench stream --json stream.json --figure stream.png
+    ffstream bench stream --ack durable --ack memory --quick
+    ```
     """
     import tempfile
     from dataclasses import asdict
@@ -167,7 +173,9 @@ def recovery(
 ) -> None:
     """Kill a daemon with many samples in its journal, and measure how soon it predicts and learns again.
 
+    ```
     ffstream bench recovery --samples 100000 --json recovery.json
+    ```
     """
     import tempfile
     from dataclasses import asdict

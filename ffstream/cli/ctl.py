@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ffstream import ports
-from ffstream.cli.address import Address
+from ffstream.cli.options import Address
 from ffstream.commands import CommandName, Takes
 
 # How long to wait for those that write a checkpoint, or read one, and for the others.
@@ -16,7 +16,7 @@ SAVING_S, OTHERS_S = 60.0, 10.0
 
 def _described() -> str:
     """Return the help of every command, a paragraph each."""
-    return "\n\n".join(f"[bold]{name}[/]: {name.help}" for name in CommandName)
+    return "\n\n".join(f"**{name}**: {name.help}" for name in CommandName)
 
 
 def ctl(
@@ -24,37 +24,38 @@ def ctl(
     name: Annotated[
         str | None, typer.Argument(help="The checkpoint to go back to, pin or unpin; or what to call a new one.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the daemon's reply as one JSON object.")] = False,
     address: Address = ports.ADDRESS,
 ) -> None:
     """Tell a running daemon something, and print its status.
 
-    [bold]sleep[/], [bold]wake[/], [bold]sham[/] and [bold]hold[/] last until they are taken back, also across a
-    restart. `wake` deprives the network of sleep. Under `sham` it sleeps as scheduled and learns nothing from it: what
-    sleep does is the difference. After a [bold]rollback[/], samples that came in since are not learned again.
+    **sleep**, **wake**, **sham** and **hold** last until they are taken back, also across a restart. **wake** deprives
+    the network of sleep. Under **sham** it sleeps as scheduled and learns nothing from it: what sleep does is the
+    difference. After a **rollback**, samples that came in since are not learned again.
 
-        ffstream ctl checkpoint before-new-camera
-
-        ffstream ctl rollback before-new-camera
+    ```
+    ffstream ctl status --json
+    ffstream ctl checkpoint before-new-camera
+    ffstream ctl rollback before-new-camera
+    ```
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from ffstream import Client
+    from ffstream.cli.facts import status
     from ffstream.cli.listing import show
+    from ffstream.cli.output import console, to_json
 
     if (name is None) if command.takes is Takes.A_NAME else (name is not None and command.takes is Takes.NO_NAME):
         raise typer.BadParameter(f"{command} {command.takes.value}")
     saves = command.takes is not Takes.NO_NAME
     with Client(address, timeout_s=SAVING_S if saves else OTHERS_S) as client:
         reply = client.control(command.value, checkpoint=name)
-    if command is CommandName.CHECKPOINTS:
+    if as_json:
+        typer.echo(to_json(reply))
+    elif command is CommandName.CHECKPOINTS:
         show(reply["checkpoints"])
         if reply["omitted"]:
             typer.echo(f"and {reply['omitted']} older ones")
-        return
-    table = Table.grid(padding=(0, 2))
-    for key, value in reply.items():
-        shown = {f"{key}.{part}": held for part, held in value.items()} if isinstance(value, dict) else {key: value}
-        for label, held in shown.items():
-            table.add_row(f"[dim]{label}[/]", f"{held:.4g}" if isinstance(held, float) else str(held))
-    Console().print(table)
+    elif command is CommandName.SHUTDOWN:
+        typer.echo("the daemon finishes its step, saves and stops")
+    else:
+        console().print(status(reply))

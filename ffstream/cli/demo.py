@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ffstream.cli.options import AnyDatasetName, DataRoot, Download, JsonFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
     from ffstream import Client
     from ffstream.cli.view import View
+    from ffstream.config import Config
     from ffstream.daemon.spawn import Spawned
     from ffstream.data.datasets import Dataset
 
@@ -25,6 +30,12 @@ MESSAGE_SAMPLES = 64
 # Connections that query all the while.
 ASKERS = 4
 DIGITS_STREAM = 60_000
+# It is fed for so long, however long it took to start.
+LEAST_S = 5.0
+# Few, so that there is little left to learn when feeding stops.
+INBOX_SAMPLES = 1_024
+# How long the view waits for a score before it looks whether the feeding is over.
+LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Outcome:
 
     dataset: str
     device: str
+    stream_samples: int
     samples_learned: int
     prequential_accuracy: float
     test_accuracy: float
@@ -47,43 +59,63 @@ class Outcome:
 
 
 def demo(
-    dataset: Annotated[
-        str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist, cifar10, cifar100 or usps.")
-    ] = "digits",
-    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets; cifar10 also as JPEGs.")] = Path(
-        "data"
-    ),
-    download: Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")] = False,
+    dataset: AnyDatasetName = "digits",
+    data_root: DataRoot = Path("data"),
+    download: Download = False,
     passes: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 1,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Stop feeding so many seconds after the start, even if samples are left.")
+    ] = 40.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the order of the stream.")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the outcome to this file.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Start a daemon, feed it, query it all the while, show what happens, and leave nothing running.
 
-    Without options it works offline: scikit-learn's handwritten digits, shuffled and jittered into a stream of
-    60,000 samples, are learned in one pass, and 360 that are never fed are the test.
-    """
-    from ffstream.config import parse
-    from ffstream.daemon.spawn import free_port, spawn
-    from ffstream.data import datasets
+    Without options it works offline and ends within a minute: scikit-learn's handwritten digits, shuffled and jittered
+    into a stream of 60,000 samples, are learned in one pass, and 360 that are never fed are the test. On a slow machine
+    the stream is cut short after 40 seconds, and the outcome says so.
 
-    data = datasets.load(dataset, data_root, download=download)
-    inputs, labels = _stream(data, dataset, passes, seed)
-    with tempfile.TemporaryDirectory(prefix="ffstream-demo-") as folder:
-        config = parse(
-            {
-                "network": {"shape": data.shape, "labels": data.labels, "seed": seed},
-                "server": {"port": free_port()},
-                "state": {"directory": str(Path(folder) / "state")},
-            },
-            "demo",
-        )
-        with spawn(config, Path(folder)) as daemon:
-            outcome = _run(daemon, dataset, data, inputs, labels)
+    ```
+    ffstream demo
+    ffstream demo --dataset mnist --data-root data --download --seconds 600 --json outcome.json
+    ```
+    """
+    from ffstream.cli.output import write_json
+
+    started = time.monotonic()
+    with _step(f"loading {dataset}"):
+        from ffstream.daemon.spawn import spawn
+        from ffstream.data import datasets
+
+        data = datasets.load(dataset, data_root, download=download)
+        inputs, labels = _stream(data, dataset, passes, seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="ffstream-demo-") as folder,
+        spawn(_configure(data, seed, Path(folder)), Path(folder), wait=False) as daemon,
+    ):
+        with _step("starting a daemon, which loads torch and prepares its network"):
+            daemon.wait_ready()
+        give_up = max(started + seconds, time.monotonic() + LEAST_S)
+        outcome = _run(daemon, dataset, data, inputs, labels, give_up)
+        with _step("stopping the daemon, which saves what it has learned"):
             daemon.stop()
     _show(outcome)
-    if json_file is not None:
-        json_file.write_text(json.dumps(asdict(outcome), indent=1) + "\n")
+    write_json(json_file, asdict(outcome))
+
+
+@contextlib.contextmanager
+def _step(doing: str) -> Iterator[None]:
+    """Say what is being done; on a terminal, also for how long already."""
+    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+
+    from ffstream.cli.output import console
+
+    screen = console()
+    screen.print(f"{doing} …")
+    columns, on_screen = (SpinnerColumn(), TimeElapsedColumn()), screen.is_terminal
+    with Progress(*columns, console=screen, transient=True, disable=not on_screen) as progress:
+        progress.add_task(doing, total=None)
+        yield
 
 
 def _stream(data: Dataset, name: str, passes: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -99,46 +131,71 @@ def _stream(data: Dataset, name: str, passes: int, seed: int) -> tuple[NDArray[n
     return inputs[order], labels[order]
 
 
-def _run(daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> Outcome:
-    """Feed from this thread; query and watch from others, each with a connection of its own."""
+def _configure(data: Dataset, seed: int, folder: Path) -> Config:
+    from ffstream.config import parse
+    from ffstream.daemon.spawn import free_port
+
+    return parse(
+        {
+            "network": {"shape": data.shape, "labels": data.labels, "seed": seed},
+            "server": {"port": free_port(), "inbox_samples": INBOX_SAMPLES},
+            "state": {"directory": str(folder / "state")},
+        },
+        "demo",
+    )
+
+
+def _run(
+    daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], labels: NDArray[np.int64], give_up: float
+) -> Outcome:
+    """Feed from this thread until the time ``give_up``; query and watch from others, each with its own connection."""
     from rich.console import Group
     from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ffstream import Client
+    from ffstream.cli.output import console
     from ffstream.cli.view import View
 
-    stop = threading.Event()
+    stop, screen = threading.Event(), console()
     latencies: list[float] = []
     view = View(f"ffstream demo: {name}, daemon at {daemon.address}")
     bar = Progress(TextColumn("feeding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     task = bar.add_task("feeding", total=len(labels))
-    helpers = [
-        *(threading.Thread(target=_query, args=(daemon.address, data.test[0], latencies, stop)) for _ in range(ASKERS)),
-        threading.Thread(target=_watch, args=(daemon.address, view, stop)),
-    ]
-    with Client(daemon.address, ack="learned") as client:
-        started = time.perf_counter()
-        for helper in helpers:
-            helper.start()
+    with Client(daemon.address, ack="learned") as client, ThreadPoolExecutor() as threads:
+        started = time.monotonic()
+        others = [threads.submit(_query, daemon.address, data.test[0], latencies, stop) for _ in range(ASKERS)]
+        others.append(threads.submit(_watch, daemon.address, view, stop))
         try:
-            with Live(Group(view, bar), refresh_per_second=4):
+            with Live(Group(view, bar), console=screen, refresh_per_second=4):
                 for start in range(0, len(labels), MESSAGE_SAMPLES):
+                    if time.monotonic() >= give_up:
+                        break
                     part = slice(start, start + MESSAGE_SAMPLES)
                     client.feed(inputs[part], labels[part])
                     bar.update(task, completed=client.acknowledged)
                 client.flush()
                 bar.update(task, completed=client.acknowledged)
-            seconds = time.perf_counter() - started
         finally:
             stop.set()
-            for helper in helpers:
-                helper.join()
-        return _outcome(daemon, client, name, data, latencies, len(labels) / seconds)
+        if not screen.is_terminal:
+            # There, what is drawn last ends without a line break.
+            screen.line()
+        per_second = client.acknowledged / (time.monotonic() - started)
+        for other in others:
+            other.result()
+        with _step(f"testing on {len(data.test[1]):,} images that were never fed"):
+            return _outcome(daemon, client, name, data, latencies, per_second, len(labels))
 
 
 def _outcome(
-    daemon: Spawned, client: Client, name: str, data: Dataset, latencies: list[float], samples_per_second: float
+    daemon: Spawned,
+    client: Client,
+    name: str,
+    data: Dataset,
+    latencies: list[float],
+    samples_per_second: float,
+    stream_samples: int,
 ) -> Outcome:
     import numpy as np
 
@@ -148,6 +205,7 @@ def _outcome(
     return Outcome(
         dataset=name,
         device=status["device"],
+        stream_samples=stream_samples,
         samples_learned=status["samples_learned"],
         prequential_accuracy=status["prequential"],
         test_accuracy=_test(client, *data.test),
@@ -163,24 +221,28 @@ def _outcome(
 
 
 def _query(address: str, images: NDArray[np.uint8], latencies: list[float], stop: threading.Event) -> None:
+    """Ask one query after another, at least one."""
     from ffstream import Client
 
     with Client(address) as client:
-        while not stop.is_set():
+        while True:
             row = len(latencies) % len(images)
             asked = time.perf_counter()
             client.predict(images[row : row + 1])
             latencies.append(time.perf_counter() - asked)
+            if stop.is_set():
+                return
 
 
 def _watch(address: str, view: View, stop: threading.Event) -> None:
     from ffstream import Client
 
-    with Client(address) as client, client.events("score", after=0) as events:
-        for event in events:
-            view.update(event.fields)
-            if stop.is_set():
-                return
+    with Client(address) as client, client.events("score", after=0, timeout_s=LOOK_S) as events:
+        while not stop.is_set():
+            for event in events:
+                view.update(event.fields)
+                if stop.is_set():
+                    return
 
 
 def _test(client: Client, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
@@ -194,21 +256,18 @@ def _test(client: Client, images: NDArray[np.uint8], labels: NDArray[np.int64]) 
 
 
 def _show(outcome: Outcome) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from ffstream.cli.facts import grid
+    from ffstream.cli.output import console
 
-    speed = f"{outcome.samples_per_second:,.0f}/s"
-    latency = f"p50 {outcome.predict_p50_ms:.1f} ms, p99 {outcome.predict_p99_ms:.1f} ms"
-    lines = {
-        "samples learned": f"{outcome.samples_learned:,} at {speed}, {outcome.dropped} dropped",
+    learned = f"{outcome.samples_learned:,} at {outcome.samples_per_second:,.0f}/s, {outcome.dropped} dropped"
+    lines = {"samples learned": learned}
+    if outcome.samples_learned < outcome.stream_samples:
+        lines["cut short"] = f"of {outcome.stream_samples:,} samples, as the time was up; --seconds gives it more"
+    lines |= {
         "prequential accuracy": f"{outcome.prequential_accuracy:.2%} (each sample predicted before it was learned)",
         "test accuracy": f"{outcome.test_accuracy:.2%} (never fed)",
-        "queries meanwhile": f"{outcome.queries:,}, {latency}",
+        "queries meanwhile": f"{outcome.queries:,}, p50 {outcome.predict_p50_ms:.1f} ms, "
+        f"p99 {outcome.predict_p99_ms:.1f} ms",
         "steps": f"{outcome.wake_steps:,} awake, {outcome.sleep_steps:,} asleep, on {outcome.device}",
     }
-    table = Table.grid(padding=(0, 2))
-    for key, value in lines.items():
-        table.add_row(f"[bold]{key}[/]", value)
-    console = Console()
-    console.print()
-    console.print(table)
+    console().print("", grid(lines), sep="\n")

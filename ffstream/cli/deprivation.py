@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ffstream.cli.measuring import SMOKE_TEST, Results, bar, goes_on, names
-from ffstream.cli.options import DataRoot, Device, JsonFile, Seeds
+from ffstream.cli.options import DataRoot, Device, JsonFile, Seeds, at_home, readable_address, to_fill
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -24,7 +24,9 @@ SHOWN = ("recipe", "arm", "points lost", "false accepts, %", "sleep steps to rec
 
 
 def sleep_deprivation(
-    plan_file: Annotated[Path | None, typer.Option("--plan", help="TOML file; a bundled one by default.")] = None,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="TOML file; a bundled one by default.", callback=at_home)
+    ] = None,
     print_plan: Annotated[bool, typer.Option("--print-plan", help="Print the bundled plan, to be copied.")] = False,
     arms: Annotated[str, typer.Option(help="NAME,…: which arms of the plan; all where none is named.")] = "",
     recipes: Annotated[str, typer.Option(help="NAME,…: which recipes; all where none is named.")] = "",
@@ -33,11 +35,15 @@ def sleep_deprivation(
     data_root: DataRoot = Path("data"),
     live: Annotated[bool, typer.Option("--live", help="Daemons over their sockets, instead of in process.")] = False,
     address: Annotated[
-        str, typer.Option(help="HOST:PORT of a running daemon that has learned nothing yet; implies --live.")
-    ] = "",
-    out: Annotated[Path, typer.Option(help="Folder for results.json, curves.csv, figures and report.html.")] = Path(
-        "sleep-deprivation"
-    ),
+        str | None,
+        typer.Option(
+            help="HOST:PORT of a running daemon that has learned nothing yet; implies --live.",
+            callback=readable_address,
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for results.json, curves.csv, figures and report.html.", callback=to_fill)
+    ] = Path("sleep-deprivation"),
     quick: Annotated[bool, typer.Option("--quick", help="The bundled quick plan: digits, within a minute.")] = False,
     device: Device = "auto",
     json_file: JsonFile = None,
@@ -49,11 +55,11 @@ def sleep_deprivation(
     own, fed, queried and commanded over its sockets, and each arm begins by a rollback. A daemon given by --address
     keeps the checkpoint that arms went back to.
 
-        ffstream experiment sleep-deprivation --quick
-
-        ffstream experiment sleep-deprivation --data-root data --seeds 3
-
-        ffstream experiment sleep-deprivation --print-plan > own.toml
+    ```
+    ffstream experiment sleep-deprivation --quick
+    ffstream experiment sleep-deprivation --data-root data --seeds 3
+    ffstream experiment sleep-deprivation --print-plan > own.toml
+    ```
     """
     import shlex
     import sys
@@ -86,7 +92,7 @@ def sleep_deprivation(
     _report(plan, rows, results, command)
 
 
-def _subjects(plan: Plan, data: Dataset, device: str, address: str, *, live: bool) -> tuple[str, Enrol]:
+def _subjects(plan: Plan, data: Dataset, device: str, address: str | None, *, live: bool) -> tuple[str, Enrol]:
     """Return where the subjects live, and what makes them."""
     from ffstream.experiments.deprivation import lives
 

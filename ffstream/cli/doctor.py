@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
+from ffstream.cli.options import JsonFile, at_home
+
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def doctor(
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="TOML file that the daemon is to run with; or the defaults.")
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="TOML file that the daemon is to run with; or the defaults.", callback=at_home
+        ),
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Check this machine and a configuration before a daemon runs here; each line is ok, or says what to do.
 
@@ -22,31 +27,29 @@ def doctor(
     device, precision, threads, memory (an estimate of the most that can be taken), and the compiler. Nothing is
     changed, and what it writes to try the disk is removed.
 
-        ffstream doctor -c ffstream.toml
+    ```
+    ffstream doctor -c ffstream.toml
+    ```
 
     Exit codes: 0 a daemon runs, perhaps slower than it could; 1 something must be done first.
     """
-    import json
     import logging
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from ffstream import __version__
+    from ffstream.cli.output import console, write_json
     from ffstream.doctor import examine
 
     # What torch says to itself while it compiles is no finding.
     logging.getLogger("torch").setLevel(logging.ERROR)
     found = []
-    with Console(stderr=True).status("looking"):
+    with console(stderr=True).status("looking"):
         for finding in examine(config):
             found.append(finding)
             typer.secho(f"{finding.verdict:4}", fg=COLOURS[finding.verdict], nl=False)
             typer.echo(f"  {finding.name:10}  {finding.found}")
             if finding.advice:
                 typer.echo(f"{'':18}-> {finding.advice}")
-    if json_file is not None:
-        told = {"ffstream": __version__, "checks": [asdict(finding) for finding in found]}
-        json_file.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    write_json(json_file, {"ffstream": __version__, "checks": [asdict(finding) for finding in found]})
     if any(finding.verdict == "fail" for finding in found):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What the verbs that draw share: the file that a picture goes to."""
+"""What the verbs that draw share."""
 
 from __future__ import annotations
 
@@ -13,16 +13,7 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 200
 
 
-def check_name(out: Path) -> None:
-    """Refuse a file that no picture can be drawn to, before there is one."""
-    if out.suffix not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"--out: {out.name!r} is not the name of a .png, .svg or .pdf file")
-
-
 def save(figure: Figure, out: Path) -> None:
     """Draw a picture to a file, and say so."""
-    try:
-        figure.savefig(out, dpi=DOTS_PER_INCH)
-    except OSError as error:
-        raise typer.BadParameter(f"--out: {out} cannot be written: {error.strerror}") from error
+    figure.savefig(out, dpi=DOTS_PER_INCH)
     typer.echo(f"drawn to {out}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ffstream import ports
-from ffstream.cli.address import Address
-from ffstream.cli.drawing import check_name, save
+from ffstream.cli.drawing import save
+from ffstream.cli.options import Address, JsonFile, Picture, at_home
+from ffstream.cli.output import write_json
 from ffstream.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -22,14 +22,17 @@ SILENCE_S = 10.0
 
 def dream(
     directory: Annotated[
-        Path | None, typer.Argument(help="The state.directory of a daemon, or a checkpoint; or none, to see it live.")
+        Path | None,
+        typer.Argument(
+            help="The state.directory of a daemon, or a checkpoint; or none, to see it live.", callback=at_home
+        ),
     ] = None,
     address: Address = ports.ADDRESS,
     each: Annotated[int, typer.Option(min=1, max=100, help="Dreams of each label.")] = 8,
     sleep: Annotated[int, typer.Option(min=0, help="Of a checkpoint: also after so many steps of sleep.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Draws the dreams of a checkpoint.")] = 0,
-    out: Annotated[Path, typer.Option(help="The PNG, SVG or PDF file.")] = Path("dreams.png"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write what the dreams were read as.")] = None,
+    out: Picture = Path("dreams.png"),
+    json_file: JsonFile = None,
 ) -> None:
     """Draw what a network dreams, a row a label.
 
@@ -38,13 +41,12 @@ def dream(
     awake, so sleep changes what the network makes of a dream more than the dream. Of a live daemon, they come as it
     publishes them, one every 250 ms, so eight of ten labels take 20 seconds.
 
-        ffstream dream ffstream-state
-
-        ffstream dream ffstream-state/before-drift --sleep 100 --out slept.png
-
-        ffstream dream --address 127.0.0.1:5700
+    ```
+    ffstream dream ffstream-state
+    ffstream dream ffstream-state/before-drift --sleep 100 --out slept.png
+    ffstream dream --address 127.0.0.1:5700
+    ```
     """
-    check_name(out)
     if directory is None and sleep:
         raise typer.BadParameter("--sleep needs a checkpoint; a live daemon sleeps by ffstream ctl sleep")
     from ffstream.inspection import dreams as looking
@@ -55,9 +57,7 @@ def dream(
         right = int((found.predicted == found.labels).sum())
         said = f"{right} of {len(found.labels)} for what they were dreamed as, goodness {found.goodness.mean():.3g}"
         typer.echo(f"{found.when}: the network takes {said}")
-    if json_file is not None:
-        numbers = [row for found in dreamt for row in found.numbers()]
-        json_file.write_text(json.dumps({"source": title, "dreams": numbers}, indent=1) + "\n")
+    write_json(json_file, {"source": title, "dreams": [row for found in dreamt for row in found.numbers()]})
 
 
 def _of_checkpoint(directory: Path, each: int, sleep: int, seed: int) -> tuple[str, list[Dreamt]]:

@@ -11,7 +11,7 @@ from ffstream.cli.deprivation import sleep_deprivation
 from ffstream.cli.experiment_dreams import dreams
 from ffstream.cli.experiment_steps import steps
 from ffstream.cli.measuring import Measuring, Results, bar, count_seeds, goes_on, load_data, names, net_of
-from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Net, Out, Quick, Seeds
+from ffstream.cli.options import Batch, DataRoot, DatasetName, Device, JsonFile, Net, Out, Quick, Seeds, at_home
 from ffstream.cli.separation import phase_separation
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ KEYS = ("goodness", "activation")
 @experiment.command(cls=Measuring)
 def reproduce(
     rows: Annotated[str, typer.Option(help="NAME,…: which rows, in this order; all where none is named.")] = "",
-    rows_dir: Annotated[Path | None, typer.Option(help="Folder of rows of your own, a TOML file each.")] = None,
+    rows_dir: Annotated[
+        Path | None, typer.Option(help="Folder of rows of your own, a TOML file each.", callback=at_home)
+    ] = None,
     data_root: DataRoot = Path("data"),
     out: Out = Path("reproduction"),
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each row, where not as many as it says.")] = None,
@@ -51,9 +53,10 @@ def reproduce(
     An interrupted reproduction goes on where it was: give the same command again. A row that has changed since starts
     anew. --quick shows that every row works, on a few bundled digits, offline; its figures mean nothing.
 
-        ffstream experiment reproduce --quick
-
-        ffstream experiment reproduce --rows article-overlay,assembly,backprop --data-root data
+    ```
+    ffstream experiment reproduce --quick
+    ffstream experiment reproduce --rows article-overlay,assembly,backprop --data-root data
+    ```
     """
     from ffstream.experiments import figures, reproduction
     from ffstream.experiments.row import find
@@ -95,7 +98,9 @@ def prequential(
     step. Backprop has the same widths and batches, and of several step sizes the one that does best on the first seed
     of that stream. Drifting images turn by 90 degrees in all, and are tested as they are at the end.
 
-        ffstream experiment prequential --dataset mnist --data-root data --seeds 5
+    ```
+    ffstream experiment prequential --dataset mnist --data-root data --seeds 5
+    ```
     """
     from dataclasses import asdict
 
@@ -143,7 +148,9 @@ def goodness(
     The rate, and the threshold, is the one that does best on training images that are held out while it is chosen.
     An interrupted table goes on where it was.
 
-        ffstream experiment goodness --dataset mnist --data-root data --passes 1 --passes 8
+    ```
+    ffstream experiment goodness --dataset mnist --data-root data --passes 1 --passes 8
+    ```
     """
     from ffstream.experiments import choices, figures
     from ffstream.experiments.run import settle
@@ -197,9 +204,10 @@ def recurrent(
     above. The label under which iterations 3 to 5 have the most goodness is predicted. What is not given is as the
     bundled row recurrent says. --quick learns a few bundled digits, offline; its figures mean nothing.
 
-        ffstream experiment recurrent --quick
-
-        ffstream experiment recurrent --data-root data --hidden 500 --hidden 500 --passes 10 --seeds 1
+    ```
+    ffstream experiment recurrent --quick
+    ffstream experiment recurrent --data-root data --hidden 500 --hidden 500 --passes 10 --seeds 1
+    ```
     """
     from ffstream.experiments import figures, reproduction
     from ffstream.experiments import iterations as measuring

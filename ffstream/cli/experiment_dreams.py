@@ -25,7 +25,9 @@ def dreams(
     Where sleep is on dreams alone, no sample is stored. In the end a logistic regression that has learned real images
     reads 100 dreams of each label: it knows nothing of the network.
 
-        ffstream experiment dreams --dataset mnist --data-root data
+    ```
+    ffstream experiment dreams --dataset mnist --data-root data
+    ```
     """
     from dataclasses import asdict
 

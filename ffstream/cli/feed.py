@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ffstream import ports
-from ffstream.cli.address import Address
+from ffstream.cli.options import Address, DataRoot, Download, at_home
+from ffstream.errors import SourceError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,12 +40,12 @@ def feed(
             ".jsonl file, a folder of images (in a subfolder for each label), or - for JSON lines on standard input."
         ),
     ],
-    data_root: Annotated[Path, typer.Option(help="Folder of torchvision's data sets; cifar10 also as JPEGs.")] = Path(
-        "data"
-    ),
-    download: Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")] = False,
+    data_root: DataRoot = Path("data"),
+    download: Download = False,
     passes: Annotated[int, typer.Option(min=1, help="How often to feed all of it (not from standard input).")] = 1,
-    seed: Annotated[int | None, typer.Option(help="Shuffle each pass with this seed; in order without it.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Shuffle each pass with this seed; in order without it.")
+    ] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Samples a second at most.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in one message.")] = 64,
     ack: Annotated[Ack, typer.Option(help="What to wait for: received, durable (on disk) or learned.")] = Ack.DURABLE,
@@ -50,64 +53,99 @@ def feed(
 ) -> None:
     """Feed samples, each acknowledged once the daemon has it on disk.
 
+    The daemon must take samples of their shape. In one terminal, start one that does; in another, feed it:
+
+    ```
+    ffstream serve --dataset digits --set state.directory=digits-state
+    ffstream feed digits --passes 3 --seed 0
+    ```
+
+    By default, ffstream serve takes 28 × 28 images with ten labels:
+
+    ```
+    ffstream serve
+    ffstream feed mnist --data-root data --download --rate 500
+    ```
+
     Formats: .npz with `inputs` and `labels`; .npy with NAME.labels.npy beside it; .csv with the label in the column
     `label` or the first one; JSON lines {"inputs": […], "label": 3}.
 
+    ```
+    tail -f samples.jsonl | ffstream feed - --batch 1
+    ```
+
     Without labels: .npy alone, a folder of images without subfolders, JSON lines without `label`, and the label -1
     anywhere. Only a daemon whose network.coding is "none" takes them.
-
-        ffstream feed digits --passes 3 --seed 0
-        ffstream feed mnist --data-root data --rate 500
-        my-sensor | ffstream feed - --batch 1
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ffstream import Client
+    from ffstream.cli.output import console
 
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True),
     )
-    with Client(address, ack=ack.value) as client, bar:
-        total, samples = _samples(source, tuple(client.status()["shape"]), data_root, download, passes, seed, batch)
-        task = bar.add_task(f"feeding {source}", total=total, speed="")
+    with Client(address, ack=ack.value) as client:
+        status = client.status()
+        taker = _Taker(address, tuple(status["shape"]), status["labels"])
+        total, samples = _samples(source, taker, data_root, download, passes, seed, batch)
         started, sent = time.monotonic(), 0
-        for inputs, labels in samples:
-            client.feed(inputs, labels)
-            sent += len(labels)
-            elapsed = time.monotonic() - started
-            bar.update(task, completed=client.acknowledged, speed=f"{client.acknowledged / elapsed:,.0f}/s")
-            if rate is not None:
-                time.sleep(max(0.0, sent / rate - elapsed))
-        client.flush()
-        bar.update(task, completed=client.acknowledged)
+        with bar:
+            task = bar.add_task(f"feeding {source}", total=total, speed="")
+            for inputs, labels in samples:
+                client.feed(inputs, labels)
+                sent += len(labels)
+                elapsed = time.monotonic() - started
+                bar.update(task, completed=client.acknowledged, speed=f"{client.acknowledged / elapsed:,.0f}/s")
+                if rate is not None:
+                    time.sleep(max(0.0, sent / rate - elapsed))
+            client.flush()
+            bar.update(task, completed=client.acknowledged)
     typer.echo(f"{client.acknowledged:,} samples acknowledged as {ack.value} in {time.monotonic() - started:.1f} s")
 
 
+@dataclass(frozen=True)
+class _Taker:
+    """The daemon at an address, and the samples that it takes."""
+
+    address: str
+    shape: tuple[int, ...]
+    labels: int
+
+    def check(self, source: str, shape: tuple[int, ...], labels: int, *options: str) -> None:
+        """Refuse samples of another shape, or with more labels; ``options`` start a daemon that takes them."""
+        if shape != self.shape or labels > self.labels:
+            command = ["ffstream", "serve", *options, "--set", f"state.directory={Path(source).stem}-state"]
+            raise SourceError(
+                f"{source} has samples of shape {shape} with {labels} labels, the daemon at {self.address} takes "
+                f"{self.shape} with {self.labels}.\nStop it, and start one that fits: {shlex.join(command)}"
+            )
+
+
 def _samples(
-    source: str, shape: tuple[int, ...], root: Path, download: bool, passes: int, seed: int | None, batch: int
+    source: str, taker: _Taker, root: Path, download: bool, passes: int, seed: int | None, batch: int
 ) -> tuple[int | None, Iterator[Samples]]:
     """Return how many samples there are, if that is known, and an iterator over batches of them."""
-    import numpy as np
-
     from ffstream.data import datasets
     from ffstream.data.files import read_lines, read_samples
 
     if source == "-":
-        return None, read_lines(sys.stdin, shape, batch=batch)
-    path = Path(source)
-    if path.suffix == ".jsonl":
-        with path.open() as lines:
-            read = list(read_lines(lines, shape, batch=batch))
-        inputs, labels = np.concatenate([x for x, _ in read]), np.concatenate([y for _, y in read])
-    elif path.suffix or path.exists():
-        inputs, labels = read_samples(path, shape)
+        return None, read_lines(sys.stdin, taker.shape, batch=batch)
+    path = at_home(Path(source))
+    if path.suffix or path.exists():
+        inputs, labels = read_samples(path, taker.shape)
+        # As few as a network may have.
+        count = max(2, int(labels.max(initial=-1)) + 1)
+        shape = list(inputs.shape[1:])
+        taker.check(source, (*shape,), count, "--set", f"network.shape={shape}", "--set", f"network.labels={count}")
     else:
+        known = datasets.known(source)
+        taker.check(source, known.shape, known.labels, "--dataset", source)
         inputs, labels = datasets.load(source, root, download=download).train
     return len(labels) * passes, _batches(inputs, labels, passes, seed, batch)
 

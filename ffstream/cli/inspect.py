@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ffstream.cli.options import FigureFile, JsonFile, at_home
+from ffstream.cli.output import console, write_json
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
 
 def inspect(
-    directory: Annotated[Path, typer.Argument(help="The state.directory of a daemon, running or not.")],
+    directory: Annotated[
+        Path, typer.Argument(help="The state.directory of a daemon, running or not.", callback=at_home)
+    ],
     name: Annotated[str | None, typer.Argument(help="A checkpoint in it.")] = None,
     against: Annotated[str | None, typer.Option(help="An older checkpoint, to see what changed since.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw the change to this PNG or SVG file.")] = None,
+    json_file: JsonFile = None,
+    figure: FigureFile = None,
 ) -> None:
     """Show what is in a state directory, in a checkpoint, or between two.
 
@@ -25,19 +31,25 @@ def inspect(
     Without a NAME: every checkpoint, newest first, with its version (learning steps behind the weights), the samples
     learned by then, and its accuracy on the whole stream; and what else lies there.
 
-        ffstream inspect ffstream-state
+    ```
+    ffstream inspect ffstream-state
+    ```
 
     With a NAME: its configuration and counters, and every tensor with its shape and norm. All of it is verified against
     its SHA-256; a norm that explodes or a tensor that is not finite tells of a rate that is too high.
 
-        ffstream inspect ffstream-state checkpoint-000042
+    ```
+    ffstream inspect ffstream-state checkpoint-000042
+    ```
 
     Against another: how far each layer moved. The change is the norm of the difference, relative to the norm before; a
     cosine near 1 says that the weights grew more than they turned; movers are the units that made half of the change,
     few when some units learned something new, half of all when everything drifted. The picture shows what the units of
     the first layer that moved most respond to.
 
-        ffstream inspect ffstream-state checkpoint-000042 --against before-drift --figure change.png
+    ```
+    ffstream inspect ffstream-state checkpoint-000042 --against before-drift --figure change.png
+    ```
 
     Exit codes: 65 damaged or no such checkpoint, 73 no such directory.
     """
@@ -68,12 +80,10 @@ def inspect(
                 from ffstream.inspection.figure import draw
 
                 draw(before, snapshot, (against, name)).savefig(figure, dpi=120)
-    if json_file is not None:
-        json_file.write_text(json.dumps(_plain(found), indent=1) + "\n")
+    write_json(json_file, found)
 
 
 def _show_directory(found: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.filesize import decimal
 
     from ffstream.cli.listing import show
@@ -84,12 +94,12 @@ def _show_directory(found: Mapping[str, Any]) -> None:
         typer.echo("no checkpoints yet")
     if found["others"]:
         others = (f"{name} ({decimal(size)})" for name, size in found["others"].items())
-        Console().print(f"\nbeside them: {', '.join(others)}", highlight=False)
+        console().print(f"\nbeside them: {', '.join(others)}")
 
 
 def _show_checkpoint(found: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from ffstream.cli.listing import show
 
@@ -99,11 +109,8 @@ def _show_checkpoint(found: Mapping[str, Any]) -> None:
         for key, value in found[group].items():
             inner = value.items() if isinstance(value, Mapping) else [("", value)]
             for name, one in inner:
-                grid.add_row(f"[dim]{f'{key}.{name}' if name else key}[/]", _short(one))
-    console = Console(highlight=False)
-    console.print()
-    console.print(grid)
-    console.print()
+                grid.add_row(Text(f"{key}.{name}" if name else key, "dim"), _short(one))
+    console().print("", grid, "", sep="\n")
     _table(found["tensors"], {"norm": "{:,.6g}"})
 
 
@@ -119,7 +126,6 @@ def _show_change(found: Mapping[str, Any]) -> None:
 
 def _table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]) -> None:
     """Print rows of one shape; numbers in the format of their column."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(header_style="bold", box=None, pad_edge=False)
@@ -127,24 +133,17 @@ def _table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]) -> Non
         number = isinstance(value, int | float) and not isinstance(value, bool)
         table.add_column(column, justify="right" if number else "left")
     for row in rows:
-        table.add_row(*(formats.get(column, "{}").format(_said(value)) for column, value in row.items()))
-    Console(highlight=False).print(table)
+        table.add_row(*(_cell(value, formats.get(column, "{}")) for column, value in row.items()))
+    console().print(table)
 
 
-def _said(value: Any) -> Any:
+def _cell(value: Any, form: str) -> Text:
+    from rich.text import Text
+
     if isinstance(value, bool):
-        return "yes" if value else "[red]no[/]"
-    return " × ".join(map(str, value)) or "one value" if isinstance(value, list) else value
+        return Text("yes") if value else Text("no", "red")
+    return Text(form.format(" × ".join(map(str, value)) or "one value" if isinstance(value, list) else value))
 
 
 def _short(value: Any) -> str:
     return f"{len(value)}" if isinstance(value, Mapping) else str(value)
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: it has no NaN and no infinity."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,9 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
+
+from ffstream.cli.output import console
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -22,18 +24,15 @@ def show(checkpoints: Sequence[Mapping[str, Any]]) -> None:
     for one in checkpoints:
         size, pinned = decimal(one["bytes"]), "pinned" if one["pinned"] else ""
         if one["error"]:
-            table.add_row(one["name"], "[red]damaged[/]", "", "", "", size, pinned)
+            table.add_row(one["name"], Text("damaged", "red"), "", "", "", size, pinned)
         else:
             accuracy = "" if math.isnan(one["prequential"]) else f"{one['prequential']:.2%}"
             counts = f"{one['version']:,}", f"{one['samples_learned']:,}"
-            table.add_row(one["name"], *counts, accuracy, _age(time.time() - one["saved_at"]), size, pinned)
-    console = Console()
-    console.print(table)
-    for one in checkpoints:
-        if one["error"]:
-            console.print(f"[red]{one['error']}[/]", highlight=False)
+            table.add_row(one["name"], *counts, accuracy, age(time.time() - one["saved_at"]), size, pinned)
+    console().print(table, *(Text(one["error"], "red") for one in checkpoints if one["error"]), sep="\n")
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
+    """Write a time in the largest unit that it fills."""
     name, unit = next((pair for pair in _UNITS if seconds >= pair[1]), ("s", 1))
     return f"{max(0, seconds) / unit:.0f} {name}"

@@ -97,9 +97,9 @@ def bar() -> Progress:
     """Make a progress bar with a field for the error so far."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+    description, error = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[error]}"))
     # What counts lives or runs can stand still for minutes; the spinner shows that it goes on.
-    columns = (SpinnerColumn(), "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[error]}"))
+    return Progress(SpinnerColumn(), description, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), error)
 
 
 @contextmanager

@@ -1,19 +1,109 @@
-"""Options that every command which measures has."""
+"""Options that several verbs share, and what is checked of them before anything else happens."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias, overload
 
 import typer
 
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write rows and environment to this file.")]
-FigureFile = Annotated[Path | None, typer.Option("--figure", help="Draw the result to this PNG or SVG file.")]
+from ffstream import ports
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def readable_address(written: str | None) -> str | None:
+    """Refuse what is no address, before a connection is tried."""
+    try:
+        return None if written is None else ports.join(*ports.split(written))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@overload
+def at_home(path: Path) -> Path: ...
+@overload
+def at_home(path: None) -> None: ...
+def at_home(path: Path | None) -> Path | None:
+    """Replace a leading ``~``, which the shell does not do in ``--data-root=~/data``."""
+    try:
+        return None if path is None else path.expanduser()
+    except RuntimeError:
+        # Nobody's home directory: like a shell, take it as it is.
+        return path
+
+
+def all_at_home(paths: list[Path]) -> list[Path]:
+    """Replace a leading ``~`` of each path."""
+    return [at_home(path) for path in paths]
+
+
+def to_write(path: Path | None) -> Path | None:
+    """Refuse a file that cannot be written, before there is anything to write to it."""
+    if path is None:
+        return None
+    path = at_home(path)
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}")
+    return path
+
+
+def to_draw(path: Path | None) -> Path | None:
+    """Refuse a file that no picture can be drawn to, before there is one."""
+    if path is not None and path.suffix not in PICTURES:
+        raise typer.BadParameter(f"{path.name!r} is not the name of a .png, .svg or .pdf file")
+    return to_write(path)
+
+
+def to_fill(path: Path) -> Path:
+    """Refuse a folder that is a file."""
+    path = at_home(path)
+    if path.exists() and not path.is_dir():
+        raise typer.BadParameter(f"{path} is not a folder")
+    return path
+
+
+Address: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        "-a",
+        envvar="FFSTREAM_ADDRESS",
+        callback=readable_address,
+        help="HOST:PORT or [IPV6]:PORT of the daemon, the first of its six ports; 5700 where no port is given.",
+    ),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Set a key of the configuration, for example server.port=5710; may be repeated. The value is TOML; "
+        "strings need no quotes.",
+    ),
+]
+Directory = Annotated[
+    Path,
+    typer.Argument(help="The state.directory of a daemon, running or not, or a checkpoint in it.", callback=at_home),
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.", callback=to_write)]
+FigureFile = Annotated[
+    Path | None, typer.Option("--figure", help="Draw the result to this PNG, SVG or PDF file.", callback=to_draw)
+]
+Picture = Annotated[Path, typer.Option("--out", help="The PNG, SVG or PDF file.", callback=to_draw)]
 Quick = Annotated[bool, typer.Option("--quick", help="A few cases, within a minute.")]
 Device = Annotated[str, typer.Option(help='"auto" takes a GPU where there is one; or "cpu", "cuda".')]
 DatasetName = Annotated[str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist or usps.")]
-DataRoot = Annotated[Path, typer.Option(help="Folder of torchvision's data sets.")]
+AnyDatasetName = Annotated[
+    str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist, cifar10, cifar100 or usps.")
+]
+DataRoot = Annotated[
+    Path, typer.Option(help="Folder of torchvision's data sets; cifar10 also as JPEGs.", callback=at_home)
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")]
 Net = Annotated[str | None, typer.Option(help="784-512-512, 784-3x1000, …; two layers of 512 by default.")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")]
 Batch = Annotated[int, typer.Option(min=1, max=1024, help="Samples a step.")]
-Out = Annotated[Path, typer.Option(help="Folder for results.json, table.md and figures.")]
+Out = Annotated[Path, typer.Option(help="Folder for results.json, table.md and figures.", callback=to_fill)]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ffstream.cli.drawing import check_name, save
+from ffstream.cli.drawing import save
+from ffstream.cli.options import DataRoot, Directory, JsonFile, Picture
+from ffstream.cli.output import write_json
 
 if TYPE_CHECKING:
     from ffstream.ff.network import Network
@@ -23,8 +24,6 @@ picture = typer.Typer(
     "folder in it. It only reads, so that of a running daemon may be drawn.",
 )
 
-Directory = Annotated[Path, typer.Argument(help="The state.directory of a daemon, running or not, or a checkpoint.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers behind the picture to this file.")]
 DatasetName = Annotated[
     str | None,
     typer.Option(
@@ -32,7 +31,6 @@ DatasetName = Annotated[
         "what the checkpoint remembers."
     ),
 ]
-DataRoot = Annotated[Path, typer.Option(help="Folder of torchvision's data sets; cifar10 also as JPEGs.")]
 DATA = Path("data")
 # Samples from which the one that is compared is drawn, and with which a mask may mix it.
 COMPANY = 64
@@ -41,7 +39,7 @@ COMPANY = 64
 @picture.command()
 def activities(
     directory: Directory,
-    out: Annotated[Path, typer.Option(help="The PNG, SVG or PDF file.")] = Path("activities.png"),
+    out: Picture = Path("activities.png"),
     dataset: DatasetName = None,
     data_root: DataRoot = DATA,
     seed: Annotated[int, typer.Option(min=0, help="Draws the input, and its negative.")] = 0,
@@ -54,14 +52,15 @@ def activities(
     each label owns units (coding assembly), both versions have the same activities, and what counts are the units of
     the true label, and of the wrong one.
 
-        ffstream picture activities ffstream-state --seed 3
-
-        ffstream picture activities ffstream-state/before-drift --dataset digits --out before.svg
+    ```
+    ffstream picture activities ffstream-state --seed 3
+    ffstream picture activities ffstream-state/before-drift --dataset digits --out before.svg
+    ```
     """
     from ffstream.inspection import activities as measuring
     from ffstream.inspection import probe
 
-    title, snapshot, network = _network(directory, out)
+    title, snapshot, network = _network(directory)
     generator = probe.seeded(seed)
     samples = _samples(snapshot, network, dataset, data_root).draw(COMPANY, generator)
     versions = measuring.compare(network, samples, generator)
@@ -76,7 +75,7 @@ def activities(
 @picture.command()
 def goodness(
     directory: Directory,
-    out: Annotated[Path, typer.Option(help="The PNG, SVG or PDF file.")] = Path("goodness.png"),
+    out: Picture = Path("goodness.png"),
     dataset: DatasetName = None,
     data_root: DataRoot = DATA,
     samples: Annotated[int, typer.Option(min=2, help="Samples to show; all, if there are fewer.")] = 1000,
@@ -89,16 +88,17 @@ def goodness(
     more goodness than a negative (0.5 if it knows nothing), d′ the difference of the means in standard deviations.
     Negatives are drawn as in learning; where that is from the network's belief, they get harder as it learns.
 
-        ffstream picture goodness ffstream-state
-
-        ffstream picture goodness ffstream-state --dataset mnist --json goodness.json
+    ```
+    ffstream picture goodness ffstream-state
+    ffstream picture goodness ffstream-state --dataset mnist --json goodness.json
+    ```
     """
     from dataclasses import asdict
 
     from ffstream.inspection import goodness as measuring
     from ffstream.inspection import probe
 
-    title, snapshot, network = _network(directory, out)
+    title, snapshot, network = _network(directory)
     generator = probe.seeded(seed)
     shown = _samples(snapshot, network, dataset, data_root).draw(samples, generator)
     found = measuring.by_sign(network, shown.rows, shown.labels, generator)
@@ -116,7 +116,7 @@ def goodness(
 @picture.command()
 def fields(
     directory: Directory,
-    out: Annotated[Path, typer.Option(help="The PNG, SVG or PDF file.")] = Path("fields.png"),
+    out: Picture = Path("fields.png"),
     units: Annotated[int, typer.Option(min=1, help="Units to show; all, if there are fewer.")] = 60,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draw the units with this seed; without it, those of the largest weights.")
@@ -129,13 +129,15 @@ def fields(
     kernels, receptive fields that share no weights a patch at each place. Where each label owns units, its units stand
     together.
 
-        ffstream picture fields ffstream-state --units 100 --seed 0
+    ```
+    ffstream picture fields ffstream-state --units 100 --seed 0
+    ```
     """
     from dataclasses import asdict
 
     from ffstream.inspection import fields as measuring
 
-    title, _, network = _network(directory, out)
+    title, _, network = _network(directory)
     tiles = measuring.images(network)
     chosen = measuring.choose(network, units, seed)
     how = "those of the largest weights" if seed is None else "drawn at random"
@@ -143,9 +145,8 @@ def fields(
     _write(json_file, title, units=[asdict(field) for field in chosen])
 
 
-def _network(directory: Path, out: Path) -> tuple[str, Snapshot, Network]:
+def _network(directory: Path) -> tuple[str, Snapshot, Network]:
     """Read a checkpoint; return what to call it in a picture, its content, and its network."""
-    check_name(out)
     from ffstream.inspection import contents, probe
 
     name, snapshot = contents.snapshot_at(directory)
@@ -159,5 +160,4 @@ def _samples(snapshot: Snapshot, network: Network, dataset: str | None, root: Pa
 
 
 def _write(file: Path | None, title: str, **numbers: int | str | Sequence[Any]) -> None:
-    if file is not None:
-        file.write_text(json.dumps({"checkpoint": title, **numbers}, indent=1) + "\n")
+    write_json(file, {"checkpoint": title, **numbers})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ffstream import ports
-from ffstream.cli.address import Address
+from ffstream.cli.options import Address, all_at_home
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +24,8 @@ def predict(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Images, .npy or .npz files; - reads JSON lines, a list of numbers each, from standard input."
+            help="Images, .npy or .npz files; - reads JSON lines, a list of numbers each, from standard input.",
+            callback=all_at_home,
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row instead of a table.")] = False,
@@ -34,15 +34,20 @@ def predict(
     ] = None,
     address: Address = ports.ADDRESS,
 ) -> None:
-    """Predict with the weights of this moment. Images are resized to what the network takes.
+    """Predict with the weights of this moment.
 
+    Images are resized to what the network takes. A line of JSON is a list with a number for each value of a sample: 64
+    of them for a daemon that was started with `--dataset digits`.
+
+    ```
     ffstream predict seven.png
-    echo '[0.0, 0.5, …]' | ffstream predict - --json
+    tail -f samples.jsonl | ffstream predict - --json
+    ```
     """
-    from rich.console import Console
     from rich.table import Table
 
     from ffstream import Client
+    from ffstream.cli.output import console, to_json
 
     table = Table("input", "label", "probability", "next best", "version", "phase", box=None)
     with Client(address) as client:
@@ -51,11 +56,11 @@ def predict(
             answer = client.predict(inputs, deadline_ms=deadline_ms)
             for row in range(len(inputs)):
                 if as_json:
-                    typer.echo(json.dumps({"input": name, "row": row, **_row(answer, row)}))
+                    typer.echo(to_json({"input": name, "row": row, **_row(answer, row)}))
                 else:
                     table.add_row(f"{name}[{row}]" if len(inputs) > 1 else name, *_cells(answer, row))
     if not as_json:
-        Console().print(table)
+        console().print(table)
 
 
 def _inputs(files: list[Path], shape: tuple[int, ...]) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -35,9 +35,10 @@ def phase_separation(
     mean move is made too. relative: [network] against = "labels". slow: low rate, high momentum. published: the
     experiment of arXiv 2310.18647, 50 steps a batch. remembered-…: an ingredient changed.
 
-        ffstream experiment phase-separation --quick
-
-        ffstream experiment phase-separation --dataset mnist --data-root data --seeds 3
+    ```
+    ffstream experiment phase-separation --quick
+    ffstream experiment phase-separation --dataset mnist --data-root data --seeds 3
+    ```
     """
     from dataclasses import asdict
 

@@ -3,43 +3,83 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ffstream import ports
+from ffstream.cli.options import Assignments, at_home
 from ffstream.daemon.logs import LogFormat, LogLevel, set_up
 from ffstream.errors import FFStreamError
+
+if TYPE_CHECKING:
+    from ffstream.config import Source
 
 log = logging.getLogger(__name__)
 
 
 def serve(
-    config: Annotated[
+    file: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="TOML file; `ffstream config` prints one. Defaults without it."),
+        typer.Option(
+            "--config", "-c", help="TOML file; `ffstream config` prints one. Defaults without it.", callback=at_home
+        ),
     ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Take shape and labels of this data set: digits, mnist, fashion-mnist, kmnist, cifar10, cifar100 or "
+            "usps."
+        ),
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=ports.LAST, help="First of the six ports.")] = None,
+    assignments: Assignments = None,
     log_format: Annotated[LogFormat, typer.Option(help="Log in lines of text, or of JSON.")] = LogFormat.TEXT,
     log_level: Annotated[LogLevel, typer.Option(help="Log nothing below it.")] = LogLevel.INFO,
 ) -> None:
     """Run the daemon until Ctrl-C, SIGTERM, SIGHUP or `ffstream ctl shutdown`.
 
-    It binds six ports from server.port on (control, queries, samples, push, events, HTTP), restores the newest
-    checkpoint, and answers /livez, /readyz and /metrics over HTTP. Stopping finishes the step and saves; a second
+    It binds six ports (control, queries, samples, push, events, HTTP), restores the newest checkpoint in
+    state.directory, and answers /livez, /readyz and /metrics over HTTP. Stopping finishes the step and saves; a second
     Ctrl-C does not.
+
+    ```
+    ffstream serve --dataset digits --set state.directory=digits-state
+    ffstream serve -c ffstream.toml --port 5710 --set engine.device=cpu
+    FFSTREAM_SERVER__HOST=0.0.0.0 ffstream serve -c ffstream.toml --log-format json
+    ```
+
+    A value may come from several places. Each overrides those before it: the default, the file, an environment variable
+    (FFSTREAM_SECTION__KEY), `--dataset` and `--port`, `--set`. `ffstream config` prints every key.
 
     Exit codes: 78 bad configuration, 69 port in use, 73 state directory unusable, 74 disk full or failing, 65 state
     damaged or of another network.
     """
-    from ffstream.config import Config, load
+    from ffstream.config import configure
     from ffstream.daemon.service import run
 
     set_up(log_format, log_level)
     try:
-        run(Config() if config is None else load(config))
+        run(configure(file, os.environ, _flags(dataset, port), assignments or []))
     except FFStreamError as error:
         if log_format is LogFormat.TEXT:
             raise
         # Whoever reads JSON gets the reason of the end as JSON, too.
         log.critical("%s", error, extra={"exit_code": error.exit_code})
         raise typer.Exit(error.exit_code) from error
+
+
+def _flags(dataset: str | None, port: int | None) -> Iterator[Source]:
+    """Say which keys the options set that have a name of their own."""
+    from ffstream.config import Source
+
+    if dataset is not None:
+        from ffstream.data.datasets import known
+
+        data = known(dataset)
+        yield Source(f"--dataset {dataset}", {"network": {"shape": data.shape, "labels": data.labels}})
+    if port is not None:
+        yield Source(f"--port {port}", {"server": {"port": port}})

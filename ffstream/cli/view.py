@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-_COLOURS = {"wake": "yellow", "sleep": "blue", "together": "green"}
-_BARS = " ▁▂▃▄▅▆▇█"
-_WIDTH = 60
+from ffstream.cli.facts import facts, grid, share
+
+# As many scores as a daemon keeps for whoever comes late.
+_HISTORY = 1_024
+# What the frame takes of the width, and a column of the table beyond its text.
+_FRAME, _GAP = 4, 2
+_ROWS = 4
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 class View:
-    """Turns score events into something to look at.
+    """Turns score events into something to look at, as wide as the terminal.
 
     Parameters
     ----------
@@ -29,56 +34,89 @@ class View:
     def __init__(self, title: str) -> None:
         self._title = title
         self._score: Mapping[str, Any] | None = None
-        self._history: deque[float] = deque(maxlen=_WIDTH)
+        # Samples learned, and accuracy over the last of them.
+        self._history: deque[tuple[int, float]] = deque(maxlen=_HISTORY)
 
     def update(self, score: Mapping[str, Any]) -> None:
         """Take in a score event's fields."""
         self._score = score
         window = score["prequential_window"]
         if not math.isnan(window):
-            self._history.append(window)
+            self._history.append((score["samples_learned"], window))
 
-    def __rich__(self) -> RenderableType:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw what fits the width that there is."""
+        title, width = Text(self._title), options.max_width - _FRAME
         if self._score is None:
-            return Panel("waiting for the first scores …", title=self._title)
-        return Panel(Group(self._learning(), self._layers()), title=self._title)
-
-    def _learning(self) -> Table:
-        score = self._score or {}
-        phase = score["phase"]
-        table = Table.grid(padding=(0, 2))
-        table.add_row("phase", Text(phase, style=f"bold {_COLOURS[phase]}"))
-        table.add_row("sleep", f"pressure {score['pressure']:.2f}, {score['debt']:,.0f} steps owed")
-        table.add_row("learned", f"{score['samples_learned']:,} samples, version {score['version']:,}")
-        table.add_row(
-            "prequential", f"{_share(score['prequential'])} in all, {_share(score['prequential_window'])} of late"
-        )
-        table.add_row("", Text(_sparkline(self._history), style="green"))
-        table.add_row("query", _quantiles(score["query_ms"]))
-        table.add_row("sweep", _quantiles(score["sweep_ms"]))
-        return table
-
-    def _layers(self) -> Table:
-        score = self._score or {}
-        table = Table("layer", "goodness real", "negative", "p(real) real", "negative", "‖W‖", "dead units", box=None)
-        for layer, (norm, dead) in enumerate(zip(score["weight_norm"], score["dead_units"], strict=True)):
-            cells = [
-                f"{scores[sign][layer]:.2f}" if sign in scores else "–"
-                for scores in (score["goodness"], score["probability_of_real"])
-                for sign in ("real", "negative")
-            ]
-            table.add_row(str(layer + 1), *cells, f"{norm:.1f}", str(dead))
-        return table
+            yield Panel(Text("waiting for the first scores …"), title=title)
+        else:
+            parts = (_learning(self._score), curve(tuple(self._history), width), _layers(self._score, width))
+            yield Panel(Group(*parts), title=title)
 
 
-def _sparkline(values: deque[float]) -> str:
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    span = (high - low) or 1.0
-    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
+def curve(history: Sequence[tuple[int, float]], width: int) -> Text:
+    """Draw accuracy over samples learned, with numbers on both axes.
+
+    Parameters
+    ----------
+    history
+        Samples learned and accuracy, 0 … 1, in order; the last of them are drawn, one a column.
+    width
+        Columns of the terminal that may be taken.
+    """
+    shown = history[-max(1, width - len("100% ┤")) :]
+    if not shown:
+        return Text("no sample with a label yet", "dim")
+    low = min(99, math.floor(min(accuracy for _, accuracy in shown) * 100))
+    high = max(math.ceil(max(accuracy for _, accuracy in shown) * 100), low + 1)
+    heights = [(accuracy * 100 - low) / (high - low) * _ROWS * 8 for _, accuracy in shown]
+    drawn = Text(no_wrap=True, overflow="crop")
+    for row in reversed(range(_ROWS)):
+        number = {_ROWS - 1: f"{high}%", 0: f"{low}%"}.get(row, "")
+        # The lowest value shows, too.
+        filled = (min(8, max(row == 0, round(height - 8 * row))) for height in heights)
+        drawn.append(f"{number:>4} ┤").append("".join(_EIGHTHS[eighths] for eighths in filled), "green").append("\n")
+    first, last = f"{shown[0][0]:,}", f"{shown[-1][0]:,} samples"
+    gap = max(1, len(shown) - len(first) - len(last))
+    drawn.append("     └").append(first + " " * gap + last if len(shown) > 1 else last, "dim")
+    return drawn
 
 
-def _share(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2%}"
+def _learning(score: Mapping[str, Any]) -> Table:
+    rows: dict[str, Text | str] = {**facts(score)}
+    rows["query"], rows["sweep"] = _quantiles(score["query_ms"]), _quantiles(score["sweep_ms"])
+    # The curve below is of the same.
+    rows["prequential"] = f"{rows.pop('prequential')}, {share(score['prequential_window'])} of late"
+    return grid(rows)
+
+
+def _layers(score: Mapping[str, Any], width: int) -> Table:
+    """Make the table of the layers, with as many columns as fit; those that say most come first."""
+    layers = range(len(score["weight_norm"]))
+
+    def scores(key: str, sign: str) -> list[str]:
+        held = score[key].get(sign)
+        return ["–" if held is None else f"{held[layer]:.2f}" for layer in layers]
+
+    columns = {
+        "layer": [str(layer + 1) for layer in layers],
+        "goodness real": scores("goodness", "real"),
+        "negative": scores("goodness", "negative"),
+        "dead units": [str(dead) for dead in score["dead_units"]],
+        "p(real) real": scores("probability_of_real", "real"),
+        "p(real) negative": scores("probability_of_real", "negative"),
+        "‖W‖": [f"{norm:.1f}" for norm in score["weight_norm"]],
+    }
+    table, taken = Table(box=None), 0
+    for heading, cells in columns.items():
+        taken += max(len(text) for text in (heading, *cells)) + _GAP
+        if taken > width:
+            break
+        table.add_column(heading, no_wrap=True)
+    shown = list(columns.values())[: len(table.columns)]
+    for row in zip(*shown, strict=True):
+        table.add_row(*row)
+    return table
 
 
 def _quantiles(milliseconds: list[float]) -> str:

@@ -12,6 +12,7 @@ import zmq
 from numpy.typing import ArrayLike, NDArray
 
 from ffstream import ports, wire
+from ffstream.client.connecting import connected
 from ffstream.client.feeding import Feeding
 from ffstream.client.requests import Requests
 from ffstream.client.subscription import Event, Subscription
@@ -55,7 +56,7 @@ class Client:
     Parameters
     ----------
     address
-        ``host:port``, the first of the daemon's six ports; ``tcp://`` before it is as well.
+        ``HOST:PORT`` or ``[IPV6]:PORT``, the first of the daemon's six ports; 5700 where no port is given.
     feeder
         Name under which the daemon remembers how far this feeder has come; a unique one by default.
     epoch
@@ -68,6 +69,11 @@ class Client:
     hold
         Samples that ``feed`` holds back until there are so many, to send them at once; ``flush`` sends what is held.
         One by one, a client sends some thousands of samples a second; held 256 at a time, ten times as many.
+
+    Raises
+    ------
+    ValueError
+        If the address cannot be read, or, by any method but ``close``, if the client is closed.
 
     Examples
     --------
@@ -86,10 +92,7 @@ class Client:
         timeout_s: float = 10.0,
         hold: int = 1,
     ) -> None:
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
-        if not host or "/" in host or not port.isdecimal():
-            raise ValueError(f"expected HOST:PORT, got {address!r}")
-        self._host, self._port = host, int(port)
+        self._host, self._port = ports.split(address)
         self._timeout_s = timeout_s
         self._feeder = feeder or uuid.uuid4().hex
         self._epoch = time.time_ns() if epoch is None else epoch
@@ -142,7 +145,7 @@ class Client:
         """Wait until every sample fed is acknowledged; raises as ``feed`` does."""
         self._send_held()
         if self._feeding is not None:
-            self._feeding.flush()
+            self._line().flush()
 
     @property
     def acknowledged(self) -> int:
@@ -157,10 +160,9 @@ class Client:
         Unreachable
             If no daemon has taken what was pushed before, and no more can be kept for it.
         """
-        if self._push is None:
-            self._push = self._context.socket(zmq.PUSH)
+        if self._push is None or self._context.closed:
+            self._push = connected(self._context, zmq.PUSH, self._address(ports.PUSH))
             self._push.set(zmq.SNDTIMEO, round(self._timeout_s * 1e3))
-            self._push.connect(f"tcp://{self._address(ports.PUSH)}")
         rows, targets = _samples(inputs, labels)
         tensors = {"inputs": rows, "labels": targets}
         try:
@@ -242,7 +244,9 @@ class Client:
         return {key: value for key, value in reply.fields.items() if key != "id"}
 
     def close(self) -> None:
-        """Drop every connection; what is not acknowledged is forgotten, so ``flush`` first."""
+        """Drop every connection, unless that is done; what is not acknowledged is forgotten, so ``flush`` first."""
+        if self._context.closed:
+            return
         self._queries.close()
         self._control.close()
         if self._feeding is not None:
@@ -256,7 +260,7 @@ class Client:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None:
+            if kind is None and not self._context.closed:
                 self.flush()
         finally:
             self.close()
@@ -270,10 +274,11 @@ class Client:
             self._line().feed(np.concatenate(rows), np.concatenate(targets))
 
     def _address(self, offset: int) -> str:
-        return f"{self._host}:{self._port + offset}"
+        return ports.join(self._host, self._port + offset)
 
     def _line(self) -> Feeding:
-        if self._feeding is None:
+        # A closed context refuses the new connection, and says so.
+        if self._feeding is None or self._context.closed:
             address = self._address(ports.SAMPLES)
             self._feeding = Feeding(self._context, address, self._feeder, self._epoch, self._ack, self._timeout_s)
         return self._feeding

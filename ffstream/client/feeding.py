@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import zmq
 
 from ffstream import wire
+from ffstream.client.connecting import connected
 from ffstream.client.requests import decode, refusal
 from ffstream.errors import Refused, Unreachable
 from ffstream.wire import Array, Message
@@ -57,8 +58,7 @@ class Feeding:
         self._who = {"feeder": feeder, "epoch": epoch}
         self._ack = ack
         self._timeout_s = timeout_s
-        self._socket = context.socket(zmq.DEALER)
-        self._socket.connect(f"tcp://{address}")
+        self._socket = connected(context, zmq.DEALER, address)
         # Every chunk that is not acknowledged is in one of the two, in order: first those in flight, then the queued.
         self._in_flight: deque[Chunk] = deque()
         self._in_flight_bytes = 0

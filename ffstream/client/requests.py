@@ -10,6 +10,7 @@ from typing import Any
 import zmq
 
 from ffstream import wire
+from ffstream.client.connecting import connected
 from ffstream.errors import Refused, Unreachable, WireError
 from ffstream.wire import Array, Message
 
@@ -75,8 +76,7 @@ class Requests:
 
     def _connected(self) -> zmq.Socket[bytes]:
         if self._socket is None:
-            self._socket = self._context.socket(zmq.DEALER)
-            self._socket.connect(f"tcp://{self._address}")
+            self._socket = connected(self._context, zmq.DEALER, self._address)
         return self._socket
 
     def _receive(self, number: int, seconds: float) -> Message | None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import zmq
 
+from ffstream.client.connecting import connected
 from ffstream.client.requests import decode
 
 _COMMON = ("topic", "number", "time")
@@ -61,8 +62,7 @@ class Subscription:
         after: int | None,
         timeout_s: float | None,
     ) -> None:
-        self._socket = context.socket(zmq.SUB)
-        self._socket.connect(f"tcp://{address}")
+        self._socket = connected(context, zmq.SUB, address)
         self._timeout_ms = None if timeout_s is None else round(timeout_s * 1e3)
         # Until a topic's replay has ended, its live events are in the replay as well.
         self._replaying: set[str] = set()
@@ -79,7 +79,7 @@ class Subscription:
         self.close()
 
     def __iter__(self) -> Iterator[Event]:
-        while self._socket.poll(self._timeout_ms):
+        while not self._socket.closed and self._socket.poll(self._timeout_ms):
             address, *frames = self._socket.recv_multipart()
             message = decode(frames)
             topic, number = message.text("topic"), message.integer("number")

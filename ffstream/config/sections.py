@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ffstream import ports
 from ffstream.config.section import Count, Positive, Rows, Section
@@ -155,7 +155,7 @@ class ServerConfig(Section):
     port: int = Field(
         ports.PORT,
         ge=1,
-        le=65_535 - ports.HTTP,
+        le=ports.LAST,
         description="First of six ports: control, queries, samples, push, events, HTTP.",
     )
     inbox_samples: Count = Field(8_192, description="Samples that may wait to be learned; credit is a share of this.")
@@ -166,12 +166,19 @@ class ServerConfig(Section):
     feeders: Count = Field(256, description="Feeders remembered; the one silent longest is forgotten first.")
     replay_events: Count = Field(1_024, description="Events of each topic kept for late subscribers.")
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, host: str) -> str:
+        """Take an IPv6 address as it stands in an address with a port, too."""
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
 
 class StateConfig(Section):
     """What survives a restart."""
 
     directory: Path = Field(
-        Path("ffstream-state"), description="Folder of the checkpoints and the journal; made if missing."
+        Path("ffstream-state"),
+        description="Folder of the checkpoints and the journal; made if missing. ~ is the home directory.",
     )
     journal: bool = Field(
         True,
@@ -183,6 +190,14 @@ class StateConfig(Section):
     )
     checkpoint_s: Positive = Field(300.0, description="Seconds between checkpoints; while nothing is new, none.")
     keep: Count = Field(3, description="Checkpoints kept.")
+
+    @field_validator("directory")
+    @classmethod
+    def _at_home(cls, directory: Path) -> Path:
+        try:
+            return directory.expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"{directory.parts[0]} is nobody's home directory") from error
 
     @property
     def journal_file(self) -> Path | None:

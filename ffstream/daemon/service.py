@@ -56,6 +56,9 @@ def run(config: Config) -> None:
     failpoints.arm()
     with StateLock(config.state.directory):
         sockets = bind(config.server)
+        # Torch takes seconds to load, and there is nothing more to say until the daemon is ready.
+        where = ports.join(config.server.host, config.server.port)
+        log.info("starting on %s, state in %s", where, config.state.directory)
         _Daemon(config, sockets, signals).run()
 
 

@@ -137,15 +137,13 @@ def _listen(config: ServerConfig, undo: contextlib.ExitStack) -> socket.socket:
 
 
 def _bind(config: ServerConfig, offset: int, attempt: Callable[[str], object]) -> None:
-    port = config.port + offset
-    host = f"[{config.host}]" if ":" in config.host else config.host
+    address = ports.join(config.host, config.port + offset)
     try:
-        attempt(f"{host}:{port}")
+        attempt(address)
     except (OSError, zmq.ZMQError) as error:
-        # Of a name that is no address of this machine, ZeroMQ says that there is no such device.
-        if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
-            advice = "set server.host to an address of this machine"
-        else:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
             last = config.port + ports.HTTP
             advice = f"stop what uses it, or set server.port (the daemon takes the ports {config.port} to {last})"
-        raise BindError(f"{host}:{port} cannot be bound: {error.strerror}; {advice}") from error
+        else:
+            advice = "set server.host to an address of this machine: 127.0.0.1, ::1, or 0.0.0.0 for all of them"
+        raise BindError(f"{address} cannot be bound: {error.strerror}; {advice}") from error

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Protocol
 
 from ffstream import ports
-from ffstream.config import Config, to_toml
+from ffstream.config import Config, is_setting, to_toml
 from ffstream.errors import FFStreamError, Unreachable
 
 # Below the ports that connections begin at (ip_local_port_range(7): 32768 on Linux).
 PORTS = range(10_000, 32_000)
-START_S = 120.0
+# A busy machine may take minutes to load and compile; a daemon that cannot start ends sooner.
+START_S = 600.0
 STOP_S = 60.0
 LAST_WORDS = 40
 # Compiling takes minutes on a busy machine.
@@ -77,7 +78,7 @@ class Spawned:
     @property
     def address(self) -> str:
         """``host:port``, as ``Client`` takes it."""
-        return f"{self.config.server.host}:{self.config.server.port}"
+        return ports.join(self.config.server.host, self.config.server.port)
 
     def get(self, path: str) -> tuple[int, str]:
         """Fetch ``/metrics``, ``/livez`` or ``/readyz``; return status and body."""
@@ -136,9 +137,11 @@ def serve(config: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start ``ffstream serve`` on a TOML file; what it writes is added to ``log``."""
     command = [sys.executable, "-m", "ffstream", "serve", "-c", str(config)]
     keep_kernels()
+    # The file says all: a setting in the environment is for a daemon of the user's own.
+    environment = {name: value for name, value in os.environ.items() if not is_setting(name)}
     with log.open("ab") as output:
         # S603: the command is our own.
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
+        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
 
 
 def keep_kernels() -> None:
@@ -178,14 +181,15 @@ def spawn(
         process.wait()
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """Find a port from which on six are free.
+def free_port(host: str = ports.HOST) -> int:
+    """Find a port of an IPv4 or IPv6 address from which on six are free.
 
     Not among those that the system gives to whoever connects: while a daemon is down, one of its ports would be taken.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         port = secrets.choice(PORTS)
         with contextlib.suppress(OSError, OverflowError), contextlib.ExitStack() as held:
             for offset in range(ports.HTTP + 1):
-                held.enter_context(socket.socket()).bind((host, port + offset))
+                held.enter_context(socket.socket(family)).bind((host, port + offset))
             return port

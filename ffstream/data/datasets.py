@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,17 +16,37 @@ from numpy.typing import NDArray
 from ffstream.data.files import Samples, read_samples
 from ffstream.errors import InstallError, SourceError
 
-# Name on the command line: class in torchvision.datasets. Each takes (root, train, download) and keeps its images
-# whole in memory.
-TORCHVISION = {
-    "mnist": "MNIST",
-    "fashion-mnist": "FashionMNIST",
-    "kmnist": "KMNIST",
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-    "usps": "USPS",
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a data set before it is read.
+
+    Attributes
+    ----------
+    shape
+        Shape of one image: (height, width), or (3, height, width) in colour.
+    labels
+        Number of labels.
+    torchvision
+        Its class in torchvision.datasets, which takes (root, train, download) and keeps its images whole in memory;
+        empty where it comes from elsewhere.
+    """
+
+    shape: tuple[int, ...]
+    labels: int
+    torchvision: str = ""
+
+
+KNOWN = {
+    "digits": Known((8, 8), 10),
+    "mnist": Known((28, 28), 10, "MNIST"),
+    "fashion-mnist": Known((28, 28), 10, "FashionMNIST"),
+    "kmnist": Known((28, 28), 10, "KMNIST"),
+    "cifar10": Known((3, 32, 32), 10, "CIFAR10"),
+    "cifar100": Known((3, 32, 32), 100, "CIFAR100"),
+    "usps": Known((16, 16), 10, "USPS"),
 }
-NAMES = ("digits", *TORCHVISION)
+NAMES = tuple(KNOWN)
 # Those that torchvision keeps as IDX files, which are read without it.
 IDX = ("mnist", "fashion-mnist", "kmnist")
 
@@ -55,6 +76,13 @@ class Dataset:
         return self.train[0].shape[1:]
 
 
+def known(name: str) -> Known:
+    """Return what is known of a data set by its name, without reading it; SourceError if there is none of that name."""
+    if name not in KNOWN:
+        raise SourceError(f"no data set is called {name!r}; there are {', '.join(NAMES)}")
+    return KNOWN[name]
+
+
 def load(name: str, root: Path, *, download: bool = False) -> Dataset:
     """Load a data set by name.
 
@@ -76,19 +104,17 @@ def load(name: str, root: Path, *, download: bool = False) -> Dataset:
     InstallError
         If torchvision is needed and cannot be imported; it is needed to download, and for CIFAR and USPS.
     """
+    labels = known(name).labels
     if name == "digits":
-        return _digits()
-    if name not in TORCHVISION:
-        raise SourceError(f"no data set is called {name!r}; there are {', '.join(NAMES)}")
+        return Dataset(*_digits(), labels)
     if name == "cifar10" and (folder := _pictures(root)) is not None:
-        return Dataset(_decoded(folder / "train"), _decoded(folder / "test"), len(CIFAR10))
+        return Dataset(_decoded(folder / "train"), _decoded(folder / "test"), labels)
     if name in IDX:
-        if (found := _idx(root / TORCHVISION[name] / "raw")) is not None:
-            return found
+        if (found := _idx(root / KNOWN[name].torchvision / "raw")) is not None:
+            return Dataset(*found, labels)
         if not download:
             raise _missing(name, root)
-    train, labels = _torchvision(name, root, train=True, download=download)
-    test, _ = _torchvision(name, root, train=False, download=download)
+    train, test = (_torchvision(name, root, train=train, download=download) for train in (True, False))
     return Dataset(train, test, labels)
 
 
@@ -123,7 +149,7 @@ def jittered(
     return shifted.reshape(count, *images.shape[1:]), labels[order]
 
 
-def _digits() -> Dataset:
+def _digits() -> tuple[Samples, Samples]:
     from sklearn.datasets import load_digits  # noqa: PLC0415  # heavy, and only this data set needs it
 
     bundle = load_digits()
@@ -131,21 +157,21 @@ def _digits() -> Dataset:
     labels = bundle.target.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(labels))
     held, rest = order[:HELD_OUT], order[HELD_OUT:]
-    return Dataset((images[rest], labels[rest]), (images[held], labels[held]), 10)
+    return (images[rest], labels[rest]), (images[held], labels[held])
 
 
-def _torchvision(
-    name: str, root: Path, *, train: bool, download: bool
-) -> tuple[tuple[NDArray[np.uint8], NDArray[np.int64]], int]:
+def _torchvision(name: str, root: Path, *, train: bool, download: bool) -> Samples:
     datasets = _torchvision_datasets()
     try:
-        loaded: Any = getattr(datasets, TORCHVISION[name])(root, train=train, download=download)
+        loaded: Any = getattr(datasets, KNOWN[name].torchvision)(root, train=train, download=download)
     except (RuntimeError, OSError) as error:
+        if download:
+            raise SourceError(f"{name} cannot be fetched to {root}: {error}") from error
         raise _missing(name, root) from error
     images = np.asarray(loaded.data)
     if images.ndim == 4:
         images = np.ascontiguousarray(np.moveaxis(images, -1, 1))
-    return (images, np.asarray(loaded.targets, dtype=np.int64)), len(getattr(loaded, "classes", range(10)))
+    return images, np.asarray(loaded.targets, dtype=np.int64)
 
 
 def _torchvision_datasets() -> Any:
@@ -165,17 +191,20 @@ def _torchvision_datasets() -> Any:
 
 
 def _missing(name: str, root: Path) -> SourceError:
-    return SourceError(f"{name} is not in {root}: name its folder with --data-root, or fetch it with --download")
+    return SourceError(
+        f"{name} is not in {root}: name its folder with --data-root, or fetch it with "
+        f"ffstream demo --dataset {name} --data-root {shlex.quote(str(root))} --download"
+    )
 
 
-def _idx(folder: Path) -> Dataset | None:
-    """Read a data set of ten labels from the four IDX files that torchvision has put into a folder, if it has."""
+def _idx(folder: Path) -> tuple[Samples, Samples] | None:
+    """Read the two parts of a data set from the four IDX files that torchvision has put into a folder, if it has."""
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
     files = [[folder / f"{part}-{kind}" for kind in kinds] for part in ("train", "t10k")]
     if not all(file.is_file() for part in files for file in part):
         return None
     train, test = ((_bytes(images, 3), _bytes(labels, 1).astype(np.int64)) for images, labels in files)
-    return Dataset(train, test, 10)
+    return train, test
 
 
 def _bytes(file: Path, axes: int) -> NDArray[np.uint8]:

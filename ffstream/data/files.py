@@ -41,7 +41,7 @@ def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
     ``.npz`` holds ``inputs`` (n, *shape) and ``labels`` (n,); ``.npy`` holds the inputs, and ``NAME.labels.npy``
     beside it the labels, if there are any; ``.csv`` has the label in the column ``label`` (the first one without a
     heading) and the values of the sample in the others; a folder has a subfolder of images for each label, in
-    alphabetical order, or else the images themselves, without labels.
+    alphabetical order, or else the images themselves, without labels. ``.jsonl`` is as ``read_lines`` takes it.
 
     Raises
     ------
@@ -52,15 +52,17 @@ def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
         return _folder(path, shape)
     match path.suffix:
         case ".npz":
-            return _entry(path, "inputs"), _integers(_entry(path, "labels"), path)
+            return _paired(_entry(path, "inputs"), _entry(path, "labels"), path)
         case ".npy":
             labels = path.with_suffix(".labels.npy")
             if labels.exists():
-                return _array(path), _integers(_array(labels), labels)
+                return _paired(_array(path), _array(labels), labels)
             inputs = read_inputs(path, shape)
             return inputs, np.full(len(inputs), UNLABELLED, np.int64)
         case ".csv":
             return _csv(path, shape)
+        case ".jsonl":
+            return _jsonl(path, shape)
     raise SourceError(f"{path}: expected .npz, .npy, .csv, .jsonl or a folder of images")
 
 
@@ -85,7 +87,7 @@ def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int) -> I
     """
     inputs: list[NDArray[np.float32]] = []
     labels: list[int] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_text(lines), start=1):
         if not line.strip():
             continue
         try:
@@ -105,6 +107,13 @@ def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int) -> I
         yield np.stack(inputs), np.asarray(labels, np.int64)
 
 
+def _text(lines: Iterable[str]) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise SourceError(f"expected lines of UTF-8: {error}") from error
+
+
 def read_image(path: Path | IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Read an image, resized to ``shape``: grey is ([1,] height, width), colour (3, height, width)."""
     from PIL import Image  # noqa: PLC0415  # Pillow comes with torchvision; a client may lack it
@@ -120,7 +129,7 @@ def read_image(path: Path | IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uin
             pixels = np.asarray(image.convert("RGB" if channels == [3] else "L").resize((width, height)))
             return np.ascontiguousarray(np.moveaxis(pixels, -1, 0)) if pixels.ndim == 3 else pixels.reshape(shape)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{path}: cannot be read as an image: {error}") from error
+        raise SourceError(f"{path}: cannot be read as an image: {_why(error)}") from error
 
 
 def _folder(path: Path, shape: tuple[int, ...]) -> Samples:
@@ -137,19 +146,20 @@ def _images(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES)
 
 
-def _integers(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
+def _paired(inputs: NDArray[Any], labels: NDArray[Any], path: Path) -> Samples:
+    """Return inputs with the labels that ``path`` holds of them."""
     if labels.dtype.kind not in "iu":
         raise SourceError(f"{path}: expected integer labels, found {labels.dtype}")
-    return labels.astype(np.int64)
+    if labels.shape != inputs.shape[:1]:
+        raise SourceError(f"{path}: expected one label a sample: inputs are {inputs.shape}, labels {labels.shape}")
+    return inputs, labels.astype(np.int64)
 
 
 def _array(path: Path) -> NDArray[Any]:
     array: NDArray[Any] | dict[str, NDArray[Any]] = _load(path)
     if isinstance(array, dict):
         raise SourceError(f"{path}: expected a single array, found an archive of {', '.join(array)}")
-    if array.ndim == 0:
-        raise SourceError(f"{path}: expected an array of samples, found a single number")
-    return array
+    return _numbers(array, path)
 
 
 def _entry(path: Path, name: str) -> NDArray[Any]:
@@ -158,7 +168,14 @@ def _entry(path: Path, name: str) -> NDArray[Any]:
         raise SourceError(f"{path}: expected an archive of arrays, found a single one")
     if name not in archive:
         raise SourceError(f"{path}: expected an array called {name!r}, found {', '.join(archive) or 'none'}")
-    array: NDArray[Any] = archive[name]
+    return _numbers(archive[name], path)
+
+
+def _numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
+    if array.ndim == 0:
+        raise SourceError(f"{path}: expected an array of samples, found a single number")
+    if array.dtype.kind not in "biuf":
+        raise SourceError(f"{path}: expected numbers, found {array.dtype}")
     return array
 
 
@@ -169,7 +186,19 @@ def _load(path: Path) -> Any:
             loaded = np.load(file, allow_pickle=False)
             return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
     except _DAMAGED as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
+        raise SourceError(f"{path}: cannot be read: {_why(error)}") from error
+
+
+def _jsonl(path: Path, shape: tuple[int, ...]) -> Samples:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            read = list(read_lines(lines, shape, batch=1_024))
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {_why(error)}") from error
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
+    read = read or [(np.empty((0, *shape), np.float32), np.empty(0, np.int64))]
+    return np.concatenate([inputs for inputs, _ in read]), np.concatenate([labels for _, labels in read])
 
 
 def _csv(path: Path, shape: tuple[int, ...]) -> Samples:
@@ -177,7 +206,7 @@ def _csv(path: Path, shape: tuple[int, ...]) -> Samples:
         with path.open(newline="") as file:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
+        raise SourceError(f"{path}: cannot be read: {_why(error)}") from error
     heading = bool(lines) and any(not _is_number(cell) for cell in lines[0])
     column = lines[0].index("label") if heading and "label" in lines[0] else 0
     body = [(number, cells) for number, cells in enumerate(lines, start=1) if cells and number > heading]
@@ -192,6 +221,10 @@ def _csv(path: Path, shape: tuple[int, ...]) -> Samples:
             where = f"{path}: line {number}"
             raise SourceError(f"{where}: expected a label and {inputs.shape[1]} numbers: {error}") from error
     return inputs.reshape(-1, *shape), labels
+
+
+def _why(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _is_number(cell: str) -> bool:

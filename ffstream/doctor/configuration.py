@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ffstream.config import Config, load
+from ffstream.config import Config, configure
 from ffstream.doctor.finding import Finding
 from ffstream.errors import ConfigError
 
 
 def check_config(path: Path | None) -> tuple[Config, Finding]:
-    """Read the file; return the configuration, or the defaults where the file is not valid."""
-    if path is None:
-        return Config(), Finding("config", "ok", "no file is given, so every key has its default")
+    """Read the file and the environment; return the configuration, or the defaults where they are not valid."""
     try:
-        config = load(path)
+        config = configure(path, os.environ)
     except ConfigError as error:
-        advice = "correct the file; all lines below are about the defaults"
+        advice = "correct it; all lines below are about the defaults"
         return Config(), Finding("config", "fail", str(error), advice)
     changed = list(_changes(config.model_dump(mode="json"), Config().model_dump(mode="json")))
-    return config, Finding("config", "ok", f"{path} is valid and sets {', '.join(changed) or 'nothing but defaults'}")
+    if path is None and not changed:
+        return config, Finding("config", "ok", "no file is given, so every key has its default")
+    place = "the environment" if path is None else f"{path} is valid and"
+    return config, Finding("config", "ok", f"{place} sets {', '.join(changed) or 'nothing but defaults'}")
 
 
 def _changes(values: dict[str, Any], defaults: dict[str, Any]) -> Iterator[str]:

@@ -23,7 +23,8 @@ def show(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) 
         table.add_column(column.replace("_", " "), justify="right" if number else "left")
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
-    Console().print(table)
+    # Names and messages from outside are text: no markup, no emoji.
+    Console(markup=False, emoji=False).print(table)
 
 
 def write(file: Path | None, environment: Mapping[str, Any], **lists: object) -> None:

@@ -59,7 +59,7 @@ def test_a_checkpoint_may_be_named_and_a_seed_draws_the_same_again(directory, tm
         (["activities", "{}/nobody"], 73, "no such directory"),
         (["goodness", "{}", "--dataset", "nothing"], 66, "no data set is called 'nothing'"),
         (["fields", "{}", "--out", "x.bmp"], 2, ".png, .svg or .pdf"),
-        (["fields", "{}", "--out", "{}/missing/x.png"], 2, "cannot be written"),
+        (["fields", "{}", "--out", "{}/missing/x.png"], 2, "there is no folder"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(directory, arguments, code, said):

@@ -33,8 +33,8 @@ def test_pushing_to_nobody_ends_when_no_more_can_be_kept():
     client.close()
 
 
-@pytest.mark.parametrize("address", ["5700", "localhost", "localhost:", ":5700", "http://localhost:5700"])
-def test_an_address_without_host_or_port_is_refused(address):
+@pytest.mark.parametrize("address", ["5700", "localhost:", ":5700", "::1", "http://localhost:5700", ""])
+def test_an_address_that_cannot_be_read_is_refused(address):
     with pytest.raises(ValueError, match="HOST:PORT"):
         Client(address)
 
@@ -42,6 +42,38 @@ def test_an_address_without_host_or_port_is_refused(address):
 def test_an_address_may_be_as_zeromq_writes_it(daemon):
     with Client(f"tcp://{daemon.address}") as client:
         assert client.status()["version"] >= 0
+
+
+def test_a_host_alone_is_asked_at_the_default_port():
+    with pytest.raises(Unreachable, match=r"192\.0\.2\.1:5700"), Client("192.0.2.1", timeout_s=0.1) as client:
+        client.status()
+
+
+def test_it_can_be_closed_twice_and_within_its_block(daemon, digits):
+    with Client(daemon.address, ack="learned") as client:
+        client.feed(digits[0][:10], digits[1][:10])
+        client.flush()
+        client.close()
+        client.close()
+    assert client.acknowledged == 10
+
+
+@pytest.mark.parametrize("verb", ["feed", "push", "predict", "status", "events", "flush"])
+def test_a_closed_client_says_that_it_is_closed(daemon, digits, verb):
+    images, labels = digits
+    client = Client(daemon.address)
+    client.feed(images[:1], labels[:1])
+    client.push(images[:1], labels[:1])
+    arguments = {"feed": (images, labels), "push": (images, labels), "predict": (images,), "events": ("score",)}
+    client.close()
+    with pytest.raises(ValueError, match="closed"):
+        getattr(client, verb)(*arguments.get(verb, ()))
+
+
+def test_a_closed_subscription_has_no_more_events(client):
+    with client.events("score", after=0) as events:
+        pass
+    assert list(events) == []
 
 
 def test_labels_must_be_as_many_as_samples():

@@ -167,6 +167,11 @@ def test_scores_are_told_by_sign_and_layer() -> None:
     assert (fields["goodness"], fields["probability_of_real"]) == ({"real": [2.0]}, {"real": [0.5]})
 
 
+def test_scores_tell_who_decides_and_that_learning_is_held() -> None:
+    fields = score_fields(report(), deque(), deque())
+    assert (fields["override"], fields["holding"]) == ("sham", True)
+
+
 def test_durations_are_told_in_milliseconds() -> None:
     fields = score_fields(report(), deque([0.5] * 9), deque())
     assert (fields["sweep_ms"], fields["query_ms"]) == (pytest.approx([500, 500]), [])

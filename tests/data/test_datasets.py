@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ffstream.data.datasets import CIFAR10, HELD_OUT, NAMES, TORCHVISION, jittered, load
+from ffstream.data.datasets import CIFAR10, HELD_OUT, KNOWN, NAMES, jittered, load
 from ffstream.errors import InstallError, SourceError
 
 ROOT = Path("unused")
@@ -51,10 +51,19 @@ def test_a_name_that_is_no_data_set_is_answered_with_those_there_are() -> None:
         load("mnits", ROOT)
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", [name for name in NAMES if KNOWN[name].torchvision])
 def test_missing_files_are_answered_with_what_to_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match=rf"{name} is not in .*--data-root.*--download"):
         load(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_what_is_known_of_a_data_set_is_so(name: str) -> None:
+    root = os.environ.get("FFSTREAM_DATA")
+    if name != "digits" and root is None:
+        pytest.skip("FFSTREAM_DATA names no folder with MNIST")
+    loaded = load(name, Path(root or ROOT))
+    assert (KNOWN[name].shape, KNOWN[name].labels) == (loaded.shape, len(set(loaded.train[1])))
 
 
 @pytest.fixture

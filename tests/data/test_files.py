@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -101,7 +102,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         read_samples(tmp_path, SHAPE)
 
 
-@pytest.mark.parametrize("name", ["s.npz", "s.npy", "s.csv"])
+@pytest.mark.parametrize("name", ["s.npz", "s.npy", "s.csv", "s.jsonl"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match=rf"{name}: cannot be read: .*No such file"):
         read_samples(tmp_path / name, SHAPE)
@@ -185,6 +186,40 @@ def test_a_bad_line_of_csv_is_named_by_its_number(tmp_path: Path, line: str, sai
     path = written(tmp_path / "s.csv", f"label,a,b,c,d,e,f\n1,0,1,2,3,4,5\n{line}\n")
     with pytest.raises(SourceError, match=rf"s\.csv: line 3: expected .*{said}"):
         read_samples(path, SHAPE)
+
+
+def test_labels_that_are_not_one_a_sample_are_refused(tmp_path: Path) -> None:
+    for labels in (LABELS[:1], LABELS[:, None]):
+        np.savez(tmp_path / "s.npz", inputs=INPUTS, labels=labels)
+        with pytest.raises(SourceError, match=r"s\.npz: expected one label a sample"):
+            read_samples(tmp_path / "s.npz", SHAPE)
+
+
+@pytest.mark.parametrize("inputs", [np.array(["a", "b"]), np.array([1j, 2j]), np.array([], "datetime64[s]")])
+def test_inputs_that_are_no_numbers_are_refused(tmp_path: Path, inputs: np.ndarray) -> None:
+    np.savez(tmp_path / "s.npz", inputs=inputs, labels=LABELS)
+    with pytest.raises(SourceError, match=r"s\.npz: expected numbers"):
+        read_samples(tmp_path / "s.npz", SHAPE)
+
+
+def test_samples_are_read_from_json_lines(tmp_path: Path) -> None:
+    lines = [{"inputs": values.tolist(), "label": int(label)} for values, label in zip(INPUTS, LABELS, strict=True)]
+    assert_samples(written(tmp_path / "s.jsonl", "\n".join(map(json.dumps, lines))))
+
+
+def test_a_file_of_no_lines_has_no_samples(tmp_path: Path) -> None:
+    inputs, labels = read_samples(written(tmp_path / "s.jsonl", "\n"), SHAPE)
+    assert (inputs.shape, labels.shape) == ((0, *SHAPE), (0,))
+
+
+def test_a_bad_line_of_a_file_is_named_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"s\.jsonl: line 1: expected"):
+        read_samples(written(tmp_path / "s.jsonl", "[1, 2]"), SHAPE)
+
+
+def test_lines_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"s\.jsonl: expected lines of UTF-8"):
+        read_samples(written(tmp_path / "s.jsonl", b"\xff\xfe"), SHAPE)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 10])

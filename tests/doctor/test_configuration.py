@@ -28,3 +28,12 @@ def test_a_file_that_is_not_valid_is_told_and_the_defaults_are_looked_at(tmp_pat
 
 def test_a_file_that_is_not_there_fails(tmp_path):
     assert check_config(tmp_path / "none.toml")[1].verdict == "fail"
+
+
+def test_the_environment_counts_as_it_does_for_a_daemon(monkeypatch):
+    monkeypatch.setenv("FFSTREAM_SERVER__FEEDERS", "9")
+    config, found = check_config(None)
+    assert (config.server.feeders, found.verdict) == (9, "ok")
+    assert found.found == "the environment sets server.feeders"
+    monkeypatch.setenv("FFSTREAM_SERVER__FEDERS", "9")
+    assert check_config(None)[1].verdict == "fail"

@@ -15,7 +15,7 @@ import numpy as np
 
 from crashing.feeders import EPOCH, SHAPE, Feeder
 from crashing.forked import Forked, end_with_parent
-from ffstream import Client, failpoints
+from ffstream import Client, failpoints, ports
 from ffstream.config import Config, to_toml
 from ffstream.daemon.spawn import Spawned
 from ffstream.errors import FFStreamError, Refused, Unreachable
@@ -51,7 +51,7 @@ class Daemon:
     @property
     def address(self) -> str:
         """``host:port``, as ``Client`` takes it."""
-        return f"{self.config.server.host}:{self.config.server.port}"
+        return ports.join(self.config.server.host, self.config.server.port)
 
     @property
     def exit_code(self) -> int | None:

@@ -1,0 +1,49 @@
+"""The whole configuration: every section, and what they must agree on."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from ffstream.config.network import NetworkConfig
+from ffstream.config.section import Section
+from ffstream.config.sections import (
+    DreamsConfig,
+    EngineConfig,
+    OptimizerConfig,
+    PhasesConfig,
+    ServerConfig,
+    StateConfig,
+)
+
+
+class Learning(Section):
+    """What a network is, and how it learns: the sections that are not the daemon's own."""
+
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    phases: PhasesConfig = PhasesConfig()
+    dreams: DreamsConfig = DreamsConfig()
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _dreams_fit(self) -> Self:
+        source, first = self.dreams.source, self.network.stack[0].kind
+        if source != "dream" and self.engine.memory_samples == 0:
+            raise ValueError(f"engine.memory_samples = 0 leaves dreams.source = {source!r} nothing to sleep on")
+        if source != "memory" and first != "dense":
+            raise ValueError(f"dreams.source = {source!r} needs a first layer that is dense, not {first}")
+        if source != "memory" and self.network.coding == "overlay":
+            raise ValueError(
+                f"dreams.source = {source!r} does not go with coding overlay, which writes over what was dreamed; "
+                "set network.coding = 'assembly'"
+            )
+        return self
+
+
+class Config(Learning):
+    """The whole file."""
+
+    server: ServerConfig = ServerConfig()
+    state: StateConfig = StateConfig()
