@@ -68,10 +68,11 @@ def test_the_status_says_all_that_there_is_in_words(daemon, client, digits):
     assert told["learned"].startswith("64 samples, version ")
     assert told["network"] == "8 × 8 to 10 labels by 64, 64 units, coding assembly"
     assert f"process {daemon.process.pid}" in told["daemon"]
+    assert "products: " in told["sweeps"]
     # Every key of the status is told, none as it stands.
     assert [*told] == [
         *("phase", "decided by", "learning", "sleep", "learned", "prequential"),
-        *("schedule", "steps", "waiting", "memory", "network", "daemon"),
+        *("schedule", "steps", "waiting", "memory", "network", "sweeps", "daemon"),
     ]
 
 
