@@ -71,7 +71,7 @@ def test_the_status_says_all_that_there_is_in_words(daemon, client, digits):
     # Every key of the status is told, none as it stands.
     assert [*told] == [
         *("phase", "decided by", "learning", "sleep", "learned", "prequential"),
-        *("schedule", "steps", "waiting", "memory", "network", "daemon"),
+        *("schedule", "steps", "waiting", "memory", "network", "sweeps", "daemon"),
     ]
 
 
