@@ -57,7 +57,11 @@ def test_every_way_in_reaches_the_daemon(tmp_path):
         (["--set", "engine.max_batch=0"], 78, "--set engine.max_batch=0: engine.max_batch: "),
         (["--set", "nonsense"], 78, "--set nonsense: expected SECTION.KEY=VALUE"),
         (["--dataset", "mnits"], 66, "no data set is called 'mnits'; there are digits, mnist"),
-        (["--dataset", "digits", "--set", "network.coding=none"], 78, "coding none knows no labels"),
+        (
+            ["--dataset", "cifar100", "--set", "network.prediction=readout"],
+            78,
+            "--dataset cifar100, --set network.prediction=readout: network: prediction = 'readout' needs a read-out",
+        ),
         (["--port", "70000"], 2, "--port"),
         (["-c", "/nowhere/my.toml"], 78, "/nowhere/my.toml: cannot be read: No such file or directory"),
     ],
