@@ -56,8 +56,8 @@ def messages(daemon):
 def test_lines_of_json_tell_what_happened_with_its_numbers(start_logging, digits):
     daemon = start_logging("--log-format", "json")
     do(daemon, digits)
-    until(lambda: any("learning is held" in message for message in messages(daemon)), 30)
-    until(lambda: any("messages refused" in message for message in messages(daemon)), 30)
+    until(lambda: any("learning is held" in message for message in messages(daemon)))
+    until(lambda: any("messages refused" in message for message in messages(daemon)))
     assert daemon.stop() == 0
     said = lines(daemon)
     for line in said:
@@ -75,7 +75,7 @@ def test_lines_of_json_tell_what_happened_with_its_numbers(start_logging, digits
 def test_below_the_level_nothing_is_logged(start_logging, digits):
     daemon = start_logging("--log-format", "json", "--log-level", "warning")
     do(daemon, digits)
-    until(lambda: any("learning is held" in message for message in messages(daemon)), 30)
+    until(lambda: any("learning is held" in message for message in messages(daemon)))
     assert daemon.stop() == 0
     assert {line["level"] for line in lines(daemon)} == {"warning"}
 
@@ -99,7 +99,7 @@ def test_a_hold_that_outlives_a_restart_is_told_again(start_daemon):
         client.control("hold")
     assert first.stop() == 0
     second = start_daemon(directory=first.config.state.directory)
-    until(lambda: "learning is held by command" in second.log.read_text(), 30)
+    until(lambda: "learning is held by command" in second.log.read_text())
 
 
 def test_a_damaged_checkpoint_is_told(start_daemon):
