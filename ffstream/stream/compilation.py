@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 CACHE, FOLDER = "TORCHINDUCTOR_CACHE_DIR", "kernels"
 # In that folder: what came of compiling, by what was compiled.
 OUTCOMES = "ffstream.json"
+# How a process ends that the compiler broke.
+CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 
 class Compilation:
@@ -102,35 +105,39 @@ class Compilation:
 
     def _compile(self) -> Compiled:
         outcomes = self._outcomes
-        if (known := outcomes.read()) is None:
-            try:
-                self._make_kernels()
-            except NotCompiled as error:
-                outcomes.write(str(error))
-                raise
-            outcomes.write("")
-        elif known:
+        if known := outcomes.read():
             raise NotCompiled(f"{known}; as before: to try again, remove {outcomes.path}")
+        if known is None:
+            code, said = self._make_kernels()
+            reason = said or f"the process that compiles ended with code {code}; is there memory for it?"
+            # One that somebody ended says nothing of the next.
+            if code >= 0 or -code in CRASHES:
+                outcomes.write(reason if code else "")
+            if code:
+                raise NotCompiled(reason)
         return self._load()
 
-    def _make_kernels(self) -> None:
-        """Have all kernels put into torch's cache."""
-        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
+    def _make_kernels(self) -> tuple[int, str]:
+        """Have all kernels put into torch's cache; return how the process ended that does it, and what it said."""
+        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as told:
             asked.write(task(self.config, self.products))
             asked.seek(0)
-            # Warnings of torch about itself are nobody's here. S603: the command is our own.
+            # Warnings of torch about itself are nobody's here, and Ctrl-C is for the daemon.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ffstream.stream.compiler"], stdin=asked, stdout=said, stderr=subprocess.DEVNULL
+                [sys.executable, "-m", "ffstream.stream.compiler"],
+                stdin=asked,
+                stdout=told,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
             if self._stopping:
                 self._process.kill()
             code = self._process.wait()
-            said.seek(0)
-            reason = said.read().decode().strip()
+            told.seek(0)
+            said = told.read().decode().strip()
         if self._stopping:
             raise _Stopped
-        if code:
-            raise NotCompiled(reason or f"the process that compiles ended with code {code}; is there memory for it?")
+        return code, said
 
     def _load(self) -> Compiled:
         """Compile from torch's cache, for a network of the same configuration: the daemon's own learns meanwhile."""

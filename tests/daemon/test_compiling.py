@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -89,12 +91,24 @@ def test_steps_before_and_after_it_was_compiled_are_replayed_bit_for_bit(start, 
 def test_it_ends_at_once_while_it_compiles_and_leaves_no_process_behind(start, monkeypatch, tmp_path):
     monkeypatch.setenv(CACHE, str(tmp_path / "cold"))
     daemon = start()
-    children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}").parent
+    children = Path(f"/proc/{daemon.process.pid}/task")
     until(lambda: compiling_of(children), PATIENCE_S)
     pids = compiling_of(children)
     assert daemon.stop() == 0
     assert "compiled in" not in daemon.log.read_text()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), PATIENCE_S)
+
+
+def test_a_process_that_somebody_ended_says_nothing_of_the_next(start, monkeypatch, tmp_path):
+    monkeypatch.setenv(CACHE, str(tmp_path / "cold"))
+    for _ in range(2):
+        daemon = start(state={"directory": str(tmp_path / "state")})
+        until(lambda: compiling_of(Path(f"/proc/{daemon.process.pid}/task")), PATIENCE_S)  # noqa: B023  called at once
+        for pid in compiling_of(Path(f"/proc/{daemon.process.pid}/task")):
+            os.kill(int(pid), signal.SIGTERM)
+        wait_for(daemon, "failed")
+        assert backend(daemon)["reason"].startswith("the process that compiles ended with code -15")
+        assert daemon.stop() == 0
 
 
 def compiling_of(tasks: Path) -> list[str]:
