@@ -14,6 +14,7 @@ from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.ff.building import make_layers
 from ffstream.ff.layers import Layer
 from ffstream.ff.lesson import Lesson, Phase
+from ffstream.ff.measured import PRODUCTS
 from ffstream.ff.network import Network
 from ffstream.ff.scores import Scores
 
@@ -96,7 +97,8 @@ def configure(name: str, **network: Any) -> NetworkConfig:
 def make_layer(name: str, **network: Any) -> Layer:
     """Make the first layer of a network in float64, none of whose running means is zero."""
     with float64():
-        layer = make_layers(configure(name, **network), OptimizerConfig(), torch.device("cpu"), torch.float64)[0]
+        config, cpu = configure(name, **network), torch.device("cpu")
+        layer = make_layers(config, OptimizerConfig(), cpu, torch.float64, PRODUCTS)[0]
     generator = seeded(7)
     layer.running.centre.uniform_(0, 0.5, generator=generator)
     layer.running.activity.uniform_(0, 2, generator=generator)
