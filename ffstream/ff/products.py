@@ -69,11 +69,11 @@ PLAIN, BY_INPUT = Plan(), Plan(*[Way.LINEAR_BY_INPUT] * 3)
 
 
 def multiply(x: Tensor, weight: Tensor, plan: Plan) -> Tensor:
-    """Multiply inputs (n, p, i) with weights (u, i) that lie as a plan wants them; (n, p, u)."""
+    """Multiply inputs (n, p, i), or (n, i), with weights (u, i) that lie as a plan wants them; (n, p, u) or (n, u)."""
     if x.is_cuda:
         return x @ weight.T
-    rows = x.flatten(0, 1)
-    return plan.of(len(rows)).multiply(rows, weight).view(*x.shape[:2], len(weight))
+    rows = x.flatten(0, -2)
+    return plan.of(len(rows)).multiply(rows, weight).view(*x.shape[:-1], len(weight))
 
 
 def multiply_plainly(x: Tensor, weight: Tensor) -> Tensor:
