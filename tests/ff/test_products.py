@@ -45,6 +45,12 @@ def test_rows_are_multiplied_alike_in_every_way(dtype, n, paths, way):
     torch.testing.assert_close(found.double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(4, 30), (4, 2, 30)])
+def test_rows_may_have_paths_or_none(shape):
+    x, weight = torch.ones(shape), torch.ones(17, 30)
+    assert torch.equal(multiply(x, weight, PLAIN), torch.full((*shape[:-1], 17), 30.0))
+
+
 @pytest.mark.parametrize("way", Way)
 def test_a_torch_without_its_private_product_multiplies_by_its_own(monkeypatch, way):
     monkeypatch.setattr(internals, "_onednn", None)
