@@ -1,7 +1,7 @@
 """The loop through the layers, compiled: one call for some layers, and about two passes over each one's activations.
 
 What is compiled is ``ffstream.ff.flow`` itself, so the readable path and the fast one are one text. Rows are a dynamic
-dimension: one row and several rows are compiled once each, before the first sample, and nothing is compiled
+dimension: one row and several rows are compiled once each, before the loop is used, and nothing is compiled
 again whatever rows a sweep brings.
 """
 
