@@ -55,9 +55,9 @@ def processes() -> list[str]:
 
 
 def test_it_says_what_it_does_before_anything_heavy_is_loaded(tmp_path):
-    command = [sys.executable, "-c", WATCHED, "demo", "--dataset", "mnist", "--data-root", str(tmp_path)]
+    command = [sys.executable, "-c", WATCHED, "demo", "--dataset", "usps", "--data-root", str(tmp_path)]
     said = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False).stdout.splitlines()
-    assert said[0] == "loading mnist …"
+    assert said[0] == "loading usps …"
     # What is loaded would be seen.
     assert {"<numpy>", "<torchvision>"} <= {*said}
 
