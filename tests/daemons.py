@@ -63,9 +63,9 @@ def counted(daemon: Spawned, name: str, **labels: str) -> float:
     return daemon.metrics().get(f"ffstream_{name}_total{{{text}}}", 0.0)
 
 
-def until(condition: Callable[[], Any]) -> None:
+def until(condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> None:
     """Wait for a condition, and fail where it never comes to hold."""
-    give_up = time.monotonic() + PATIENCE_S
+    give_up = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.02)
