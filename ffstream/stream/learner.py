@@ -46,8 +46,11 @@ def make_network(config: Config, products: Products = PRODUCTS) -> Network:
 
 
 def compiled_for(config: Config) -> tuple[int, set[Phase]]:
-    """Return for about how many rows, and for which phases, loops are compiled: what serves awake serves asleep."""
-    return config.engine.max_batch, {Scheduler(config.phases).phase}
+    """Return for about how many rows, and for which phases, loops are compiled.
+
+    An operator may command wake or sleep under any schedule, and what serves awake serves asleep.
+    """
+    return config.engine.max_batch, {Scheduler(config.phases).phase, Phase.WAKE}
 
 
 class Learner:
