@@ -12,7 +12,7 @@ from ffstream.cli.options import JsonFile, Out, Quick, Seeds
 
 
 def steps(
-    shapes: Annotated[int, typer.Option(min=1, help="Shapes that are drawn.")] = 100,
+    shapes: Annotated[int, typer.Option(min=0, help="Shapes that are drawn at random, beside the others.")] = 0,
     samples: Annotated[int, typer.Option(min=64, help="Samples of each stream.")] = 3_200,
     seeds: Seeds = None,
     out: Out = Path("steps"),
@@ -22,8 +22,10 @@ def steps(
     """Try the derived step size on networks of many shapes, beside three step sizes set by hand.
 
     A shape is a width, a depth, a number of labels, a batch, a scale of the inputs, a label coding and a kind of layer.
-    Shapes are drawn from all combinations of these; --quick varies one at a time. The table begins with the shapes in
-    which the derived step size falls shortest of the best of the others.
+    They vary one at a time; --shapes draws more from all combinations. The table begins with the shapes in which the
+    derived step size falls shortest of the best of the others.
+
+        ffstream experiment steps --seeds 1
 
         ffstream experiment steps --shapes 200 --seeds 1
     """
@@ -34,10 +36,10 @@ def steps(
     from ffstream.experiments.run import settle
 
     results = Results(out, json_file, settle("cpu"), quick)
-    drawn = measuring.vary_shapes() if quick else measuring.draw_shapes(shapes)
+    tried = [*measuring.vary_shapes(), *measuring.draw_shapes(shapes)]
     digits = datasets.load("digits", Path())
     count = 256 if quick else samples
-    plan = measuring.Plan(drawn, count, count_seeds(seeds, quick=quick), measuring.RATES, digits)
+    plan = measuring.Plan(tried, count, count_seeds(seeds, quick=quick), measuring.RATES, digits)
     found: list[dict[str, Any]] = []
     with bar() as progress:
         task = progress.add_task("runs", total=plan.total, error="")

@@ -38,7 +38,7 @@ CODINGS: dict[str, dict[str, Any]] = {
     "overlay": {"coding": "overlay"},
     "none": {"coding": "none", "negatives": "masks", "readout": "all", "prediction": "readout"},
 }
-# The values of each axis; the first is what the others are combined with in a quick run.
+# The values of each axis; the first is what each value of the others is combined with.
 AXES: dict[str, tuple[Any, ...]] = {
     "width": (128, 16, 64, 256, 512, 2000),
     "depth": (2, 1, 4),
