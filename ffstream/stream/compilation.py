@@ -83,7 +83,7 @@ class Compilation:
         """End it, whatever it is doing; a piece that the thread has in hand is finished, which takes a second."""
         self._stopping = True
         if (process := self._process) is not None:
-            process.kill()
+            _end(process)
         self._thread.join()
 
     def _run(self) -> None:
@@ -131,7 +131,7 @@ class Compilation:
                 start_new_session=True,
             )
             if self._stopping:
-                self._process.kill()
+                _end(self._process)
             code = self._process.wait()
             told.seek(0)
             said = told.read().decode().strip()
@@ -151,6 +151,12 @@ class Compilation:
         gc.collect()
         gc.freeze()
         return compiled
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a session, and the C++ compiler that it may have started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class _Stopped(Exception):
