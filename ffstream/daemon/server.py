@@ -237,7 +237,12 @@ def _read_some(socket: zmq.Socket[bytes], read: Callable[[list[bytes]], None]) -
     ends = time.monotonic() + TURN_S
     # Asked beforehand: this is done at every turn, and an exception takes longer.
     while int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
-        read(socket.recv_multipart(zmq.NOBLOCK))
+        try:
+            frames = socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            # XPUB loses frames of a stranger's multipart message, which is no subscription.
+            return
+        read(frames)
         # Looked at after a message, so that a turn has one even where the thread itself had to wait.
         if time.monotonic() >= ends:
             return

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zmq
 from daemons import counted, until
-from plain_client import CONTROL, PUSH, QUERIES, SAMPLES, Feeder, Line, command, pack
+from plain_client import CONTROL, EVENTS, PUSH, QUERIES, SAMPLES, Feeder, Line, command, pack
 
 from ffstream.commands import CommandName
 
@@ -237,3 +237,13 @@ def test_what_is_wrong_on_the_push_socket_is_counted_by_its_reason(daemon, name)
         line.socket.send_multipart(frames)
         until(lambda: counted(daemon, "messages_rejected", code=code, socket="push") == before[1] + 1)
     until(lambda: counted(daemon, "samples_dropped", reason=code) == before[0] + samples)
+
+
+def test_a_subscription_of_several_frames_ends_nothing(daemon):
+    with Line(daemon, EVENTS, zmq.XSUB) as line:
+        line.socket.send(b"\x01score")
+        for _ in range(20):
+            line.socket.send_multipart([b"Z", b"\x01score"])
+        # Commands are answered meanwhile; the fixture asks for the rest.
+        command(daemon, "sleep")
+        command(daemon, "auto")
