@@ -62,7 +62,7 @@ CONTENDERS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """How the stream is lived through: samples a batch, passes, and a factor on every contender's best step size."""
+    """Settings of a run: samples a batch, passes, and a factor on every contender's best step size."""
 
     batch: int
     passes: int
@@ -71,7 +71,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Row:
-    """What one contender reached with one seed.
+    """Result of one contender with one seed.
 
     Attributes
     ----------

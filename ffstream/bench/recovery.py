@@ -1,4 +1,4 @@
-"""How long a daemon takes after a kill: until it predicts again, and until it has caught up with its journal."""
+"""Time that a daemon takes after a kill: until it predicts again, and until it has caught up with its journal."""
 
 from __future__ import annotations
 

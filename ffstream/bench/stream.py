@@ -33,7 +33,7 @@ Ack = Literal["memory", "received", "durable", "learned"]
 
 @dataclass(frozen=True)
 class Way:
-    """How samples are fed: so many a message, or one by one into a client that sends ``held`` at once."""
+    """Way in which samples are fed: so many a message, or one by one into a client that sends ``held`` at once."""
 
     message_samples: int
     dtype: str
@@ -42,7 +42,7 @@ class Way:
 
     @property
     def journal(self) -> bool:
-        """Whether what is fed is written to disk."""
+        """Setting of the journal: on, or off."""
         return self.ack != "memory"
 
 

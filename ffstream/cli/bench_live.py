@@ -15,7 +15,7 @@ Net = Annotated[str, typer.Option(help="784-512-512, 784-3x1000, …")]
 
 
 class Ack(StrEnum):
-    """What the acknowledgements promise that a stream is measured with."""
+    """Promise of the acknowledgements that a stream is measured with."""
 
     MEMORY = "memory"
     RECEIVED = "received"

@@ -40,7 +40,7 @@ LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class Outcome:
-    """What ``--json`` writes."""
+    """Outcome of a demo, as ``--json`` writes it."""
 
     dataset: str
     device: str

@@ -1,4 +1,4 @@
-"""What computes: torch, the device, the way of multiplying, threads, the compiler."""
+"""Checks of what computes: torch, the device, the way of multiplying, threads, the compiler."""
 
 from __future__ import annotations
 

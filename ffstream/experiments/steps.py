@@ -96,7 +96,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Settings of the experiment.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Row:
-    """What one shape reached under one rate and seed.
+    """Result of one shape under one rate and seed.
 
     Attributes
     ----------

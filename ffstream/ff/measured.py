@@ -33,7 +33,7 @@ _PRECISIONS = ("float32", "bfloat16")
 
 
 class Products:
-    """What multiplies fastest here: measured when it is first asked for, and then always the same.
+    """Fastest ways of multiplying on this machine: measured when it is first asked for, and then always the same.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ Samples of one step that teach the same units add up. A unit whose gain is above
 overshoots at every step diverges. So the samples that crowd the same units share a gain of ``MOST_GAIN``. This
 bound holds whatever the batch, and whatever rate is set by hand.
 
-``ffstream experiment steps`` measures the constants.
+``ffstream experiment steps`` measures the result on networks of many shapes.
 """
 
 from __future__ import annotations

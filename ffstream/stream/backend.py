@@ -1,4 +1,4 @@
-"""What sweeps run on."""
+"""Device, precision, products and loop that sweeps run on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Loop = Literal["off", "compiling", "failed", "compiled"]
 
 @dataclass(frozen=True)
 class Backend:
-    """What sweeps run on.
+    """Device, precision, products and loop that sweeps run on.
 
     Attributes
     ----------

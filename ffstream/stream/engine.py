@@ -240,7 +240,7 @@ class Engine:
     def _learns(self, work: Work) -> bool:
         """Whether this sweep learns: awake what came, asleep of memory and dreams unless somebody waits for an answer.
 
-        Who asks all the time keeps it from sleep every other time only.
+        Constant queries delay at most every other sleep step.
         """
         if not self._sleeping:
             return bool(work.samples)
