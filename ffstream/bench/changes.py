@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Found:
-    """What came out.
+    """Result of the measurement of phase changes.
 
     Attributes
     ----------
