@@ -1,4 +1,7 @@
-"""The derived step size over networks of many shapes, beside step sizes set by hand."""
+"""The derived step size over networks of many shapes, beside step sizes set by hand.
+
+Nothing is scored on test images, so that the constants of ``ffstream.ff.stepsize`` can be chosen by what is found here.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,12 @@ from numpy.typing import NDArray
 from ffstream.config import Config, parse
 from ffstream.data.datasets import Dataset, jittered
 from ffstream.errors import ConfigError
+from ffstream.measuring.estimate import Estimate
 from ffstream.stream.learner import Learner
 
 SIDE = 8
-TEST_ROWS, TEST_PART = 1_000, 256
+# Inputs that no stream holds: so many draws, or a fifth of the training images.
+HELD_OUT, HELD_OUT_PART, SCORED_AT_ONCE = 1_000, 5, 256
 # Standard deviation of a prototype's noise, as a multiple of that of the prototypes.
 NOISE = 1.0
 HIDDEN_KINDS: dict[str, Callable[[int, int], dict[str, Any]]] = {
@@ -48,7 +53,10 @@ AXES: dict[str, tuple[Any, ...]] = {
     "coding": tuple(CODINGS),
     "kind": tuple(HIDDEN_KINDS),
 }
+Rate = float | Literal["auto"]
+# Step sizes set by hand; and multiples of the derived one, which show whether it could be another.
 RATES = (5e-4, 5e-3, 5e-2)
+MULTIPLES = (0.5, 2.0)
 
 
 def _dense(width: int, depth: int) -> list[dict[str, Any]]:
@@ -75,7 +83,7 @@ class Shape:
     coding: str
     kind: str
 
-    def config(self, rate: float | Literal["auto"], seed: int) -> Config:
+    def config(self, rate: Rate, seed: int) -> Config:
         """Return its configuration, everything else as by default.
 
         Raises
@@ -108,40 +116,54 @@ class Plan:
         Runs of each, with seeds 0, 1, …
     rates
         Step sizes set by hand.
+    multiples
+        Multiples of the derived step size.
     digits
-        What streams of ten labels and of two are made of; the others are made of Gaussian prototypes.
+        Images whose training part gives the streams of two and of ten labels. Others are of Gaussian prototypes.
     """
 
     shapes: Sequence[Shape]
     samples: int
     seeds: int
     rates: Sequence[float]
+    multiples: Sequence[float]
     digits: Dataset
+
+    @property
+    def steps(self) -> list[tuple[Rate, float]]:
+        """Rates, each with the multiple of it that is taken."""
+        derived: list[tuple[Rate, float]] = [("auto", multiple) for multiple in (1.0, *self.multiples)]
+        return [*derived, *((rate, 1.0) for rate in self.rates)]
 
     @property
     def total(self) -> int:
         """Runs in all."""
-        return len(self.shapes) * self.seeds * (1 + len(self.rates))
+        return len(self.shapes) * self.seeds * len(self.steps)
 
 
 @dataclass(frozen=True)
 class Row:
-    """Result of one shape under one rate and seed.
+    """Result of one shape under one step size and seed.
 
     Attributes
     ----------
     rate
         ``auto`` or a step size set by hand.
+    multiple
+        Multiple of it that was taken.
     finite
         Whether all weights were finite in the end.
+    held_out_accuracy
+        On inputs that were not learned.
     """
 
     shape: Shape
-    rate: float | Literal["auto"]
+    rate: Rate
+    multiple: float
     seed: int
     finite: bool
     prequential_accuracy: float
-    test_accuracy: float
+    held_out_accuracy: float
 
 
 def draw_shapes(count: int, seed: int = 0) -> list[Shape]:
@@ -163,11 +185,11 @@ def vary_shapes() -> list[Shape]:
 
 
 def measure(plan: Plan, ran: Callable[[], object]) -> Iterator[Row]:
-    """Run every shape under the derived rate and under those set by hand; ``ran`` is called after each run."""
+    """Run every shape under the derived step size and under the others; ``ran`` is called after each run."""
     for shape, seed in itertools.product(plan.shapes, range(plan.seeds)):
-        stream, test = make_stream(shape, plan, seed)
-        for rate in ("auto", *plan.rates):
-            yield run(shape, rate, seed, stream, test)  # type: ignore[arg-type]  # a literal in a tuple is a str
+        stream, held_out = make_stream(shape, plan, seed)
+        for rate, multiple in plan.steps:
+            yield run(shape, rate, multiple, seed, stream, held_out)
             ran()
 
 
@@ -175,12 +197,14 @@ Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def make_stream(shape: Shape, plan: Plan, seed: int) -> tuple[Samples, Samples]:
-    """Make the samples to learn and those of the test, (n, 8, 8) float32 and (n,) int64."""
+    """Make the samples to learn and those held out, (n, 8, 8) float32 and (n,) int64."""
     draws = np.random.default_rng((seed, shape.labels))
     if shape.labels in (2, 10):
-        inputs, labels = jittered(*plan.digits.train, plan.samples, seed)
-        learned, tested = (inputs, labels), plan.digits.test
-        return _scaled(learned, shape), _scaled(tested, shape)
+        images, digits = plan.digits.train
+        order = draws.permutation(len(digits))
+        held_out, learned = np.split(order, [len(order) // HELD_OUT_PART])
+        stream = jittered(images[learned], digits[learned], plan.samples, seed)
+        return _scaled(stream, shape), _scaled((images[held_out], digits[held_out]), shape)
     prototypes = draws.standard_normal((shape.labels, SIDE, SIDE))
 
     def draw(count: int) -> Samples:
@@ -188,7 +212,7 @@ def make_stream(shape: Shape, plan: Plan, seed: int) -> tuple[Samples, Samples]:
         noise = NOISE * draws.standard_normal((count, SIDE, SIDE))
         return _scaled((prototypes[labels] + noise, labels), shape)
 
-    return draw(plan.samples), draw(TEST_ROWS)
+    return draw(plan.samples), draw(HELD_OUT)
 
 
 def _scaled(samples: tuple[NDArray[Any], NDArray[np.int64]], shape: Shape) -> Samples:
@@ -196,9 +220,10 @@ def _scaled(samples: tuple[NDArray[Any], NDArray[np.int64]], shape: Shape) -> Sa
     return (inputs * shape.scale).astype(np.float32), labels % shape.labels
 
 
-def run(shape: Shape, rate: float | Literal["auto"], seed: int, stream: Samples, test: Samples) -> Row:
-    """Learn one stream once, with naps, and test what was learned."""
+def run(shape: Shape, rate: Rate, multiple: float, seed: int, stream: Samples, held_out: Samples) -> Row:
+    """Learn one stream once, with naps, and score what was learned on what was held out."""
     learner, right = Learner(shape.config(rate, seed)), 0
+    learner.network.anneal(multiple)
     inputs, labels = stream
     for start in range(0, len(labels), shape.batch):
         part = slice(start, start + shape.batch)
@@ -208,29 +233,37 @@ def run(shape: Shape, rate: float | Literal["auto"], seed: int, stream: Samples,
             learner.advance(quiet=False)
         predicted = learner.step([inputs[part]], labels[part], []).predicted.numpy()
         right += int((predicted == labels[part]).sum())
-    inputs, labels = test
-    parts = [learner.answer([inputs[start : start + TEST_PART]]) for start in range(0, len(labels), TEST_PART)]
+    inputs, labels = held_out
+    starts = range(0, len(labels), SCORED_AT_ONCE)
+    parts = [learner.answer([inputs[start : start + SCORED_AT_ONCE]]) for start in starts]
     found = np.concatenate([part.scores.labels().numpy() for part in parts])
     finite = all(map(math.isfinite, learner.weight_norms()))
-    return Row(shape, rate, seed, finite, right / len(stream[1]), float((found == labels).mean()))
+    return Row(shape, rate, multiple, seed, finite, right / len(stream[1]), float((found == labels).mean()))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return test accuracies in percent, means over seeds, a row a shape; those that fall shortest first."""
-    shapes: dict[tuple[Any, ...], dict[Any, list[Mapping[str, Any]]]] = {}
+    """Return accuracies in percent, means over seeds, a row a shape; those that fall shortest of a set rate first."""
+    shapes: dict[tuple[Any, ...], dict[tuple[Any, float], list[Mapping[str, Any]]]] = {}
     for row in rows:
-        shapes.setdefault(tuple(row["shape"].values()), {}).setdefault(row["rate"], []).append(row)
+        by_step = shapes.setdefault(tuple(row["shape"].values()), {})
+        by_step.setdefault((row["rate"], row["multiple"]), []).append(row)
     lines = []
-    for shape, by_rate in shapes.items():
-        means = {rate: 100 * float(np.mean([row["test_accuracy"] for row in found])) for rate, found in by_rate.items()}
-        best = max((mean for rate, mean in means.items() if rate != "auto"), default=math.nan)
+    for shape, by_step in shapes.items():
+        found = {step: np.array([row["held_out_accuracy"] for row in runs]) for step, runs in by_step.items()}
+        set_by_hand = [step for step in found if step[0] != "auto"]
+        best = max(set_by_hand, key=lambda step: found[step].mean())
         width, depth, labels, batch, scale, coding, kind = shape
         line = {"shape": f"{coding}, {kind}, {depth} x {width}, {labels} labels, batch {batch}, inputs x {scale:g}"}
-        line |= {f"rate {rate}": f"{mean:.1f}" for rate, mean in means.items()}
-        line["auto less the best"] = f"{means['auto'] - best:+.1f}"
-        line["finite"] = "yes" if all(row["finite"] for row in by_rate["auto"]) else "NO"
-        lines.append((means["auto"] - best, line))
+        line |= {_heading(*step): f"{100 * accuracies.mean():.1f}" for step, accuracies in found.items()}
+        gap = Estimate.of(found["auto", 1.0] - found[best], 100)
+        line["auto less the best rate"] = gap.with_interval(1, signed=True)
+        line["finite"] = "yes" if all(row["finite"] for row in by_step["auto", 1.0]) else "NO"
+        lines.append((gap.mean, line))
     return [line for _, line in sorted(lines, key=lambda pair: pair[0])]
+
+
+def _heading(rate: Rate, multiple: float) -> str:
+    return f"rate {rate}" + (f" x {multiple:g}" if multiple != 1 else "")
 
 
 def _exists(shape: Shape) -> bool:

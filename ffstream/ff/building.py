@@ -23,7 +23,7 @@ from ffstream.ff.measured import Products
 from ffstream.ff.optim import make_rule
 from ffstream.ff.products import PLAIN, Plan
 from ffstream.ff.rounding import LAYER_SEEDS, Nearest, make_adder
-from ffstream.ff.stepsize import Bound, step_size
+from ffstream.ff.stepsize import EARLY_GAIN, Bound, step_size
 
 
 def make_layers(
@@ -105,10 +105,11 @@ def _layer(
     # What is a higher power of the activations curves more, at an activity of 1 already.
     steepness = goodness.steepness(coding.pool().counted()) * max(1.0, degree * (degree - 1) / 2)
     rate, crowd = step_size(network, optimizer, steepness, fan_in)
+    early = EARLY_GAIN if optimizer.rate == "auto" else 1.0
     learned = [
         make_rule(optimizer, Nearest(tensor), rate * optimizer.label_rate) for tensor in coding.parameters().values()
     ]
-    form = _form(network, layer, coding, grid, goodness, Bound(crowd, degree, _counted(layer, coding, grid)))
+    form = _form(network, layer, coding, grid, goodness, Bound(crowd, early, degree, _counted(layer, coding, grid)))
     return Layer(
         _connection(layer, below, adder.weight, plan),
         form,
@@ -120,13 +121,14 @@ def _layer(
 
 
 def _running(form: Form, threshold: float, device: torch.device) -> Running:
-    """Make the running means of a layer, whose running threshold begins where the mean that goodness takes is 1."""
+    """Make the running statistics of a layer; a running threshold begins where the mean that goodness takes is 1."""
     grid = form.grid
     onward = (grid.height // form.pool) * (grid.width // form.pool) * grid.units
     return Running(
         torch.zeros(grid.units if grid.alike else onward, device=device),
         torch.full((2,), 0.0 if form.threshold is not None else threshold, device=device),
         torch.zeros(grid.units if grid.alike else grid.size, device=device),
+        torch.zeros(form.labels, device=device),
     )
 
 

@@ -69,21 +69,24 @@ class Form:
 
 
 class Running(NamedTuple):
-    """Running means of a layer, which judging moves in place.
+    """Running statistics of a layer, which judging moves in place.
 
     Attributes
     ----------
     centre
-        (c,): of the normalised activities that go on; of each unit, or of each channel of a convolution.
+        (c,): mean of the normalised activities that go on; of each unit, or of each channel of a convolution.
     thresholds
-        (2,): of the goodness of real data and of negatives.
+        (2,): mean goodness of real data and of negatives.
     activity
-        (c,): of each unit's activity on real data.
+        (c,): mean of each unit's activity on real data.
+    taught
+        (C,): sum of the slopes by which each label was taught.
     """
 
     centre: Tensor
     thresholds: Tensor
     activity: Tensor
+    taught: Tensor
 
 
 class Verdict(NamedTuple):
@@ -190,7 +193,8 @@ def _slopes(
     # A query teaches nothing even where it is not finite, and 0 times infinity is not 0.
     teaches = teaching.weight > 0
     slope = judgement.slope * (teaching.weight / judgement.slope.shape[1]).unsqueeze(2)
-    slope = form.bound.temper(torch.where(teaches.unsqueeze(2), slope, 0), judgement.moved, pool, goodness, energy)
+    slope = torch.where(teaches.unsqueeze(2), slope, 0)
+    slope = form.bound.temper(slope, judgement.moved, pool, goodness, energy, running.taught)
     at = form.coding.at(torch.where(teaches[..., None, None, None], activation, 0), judgement.moved)
     hidden = form.activation.value(at)
     rise = form.goodness.slope(hidden, pool, judgement.moved, slope)

@@ -32,7 +32,7 @@ class Layer:
     adder
         Where the norm of each unit's weights is to be held, what scales them; else ``None``.
     running
-        Its running means.
+        Its running statistics.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Layer:
     def state(self) -> dict[str, Tensor]:
         """Return every tensor of the layer that a checkpoint must hold, by name."""
         form, running = self.form, self.running
-        kept = {"centre": running.centre}
+        kept = {"centre": running.centre, "taught": running.taught}
         if form.threshold is None:
             kept["thresholds"] = running.thresholds
         if form.peer:

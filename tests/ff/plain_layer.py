@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ffstream.config import NetworkConfig
 from ffstream.ff.judging import CENTRING, PEERING
+from ffstream.ff.stepsize import EARLY
 
 
 def activate(name: str, a: Tensor) -> Tensor:
@@ -50,11 +51,20 @@ def levels(network: NetworkConfig) -> list[tuple[tuple[int, int, int], tuple[int
 class PlainLayer:
     """One layer of a configuration, with the tensors of its state; rows are (n, i), place by place.
 
-    ``crowd``: how many samples of one step may teach the same units with their full slope.
+    ``crowd``: how many samples of one step may teach the same units with their full slope. ``early``: by how much more
+    the first samples of a label teach.
     """
 
-    def __init__(self, network: NetworkConfig, depth: int, tensors: dict[str, Tensor], crowd: float = math.inf) -> None:
-        self.network, self.config, self.tensors, self.crowd = network, network.stack[depth], tensors, crowd
+    def __init__(
+        self,
+        network: NetworkConfig,
+        depth: int,
+        tensors: dict[str, Tensor],
+        crowd: float = math.inf,
+        early: float = 1.0,
+    ) -> None:
+        self.network, self.config, self.tensors = network, network.stack[depth], tensors
+        self.crowd, self.early = crowd, early
         self.below, self.places = levels(network)[depth]
         self.labels = 1 if network.coding == "none" else network.labels
 
@@ -198,16 +208,21 @@ class PlainLayer:
         return loss + pull, running
 
     def tempered(self, slope: Tensor, goodness: Tensor, paths: list[Tensor]) -> Tensor:
-        """Scale slopes (m, r, C) at goodness down, so that the step does not overshoot."""
+        """Scale slopes (m, r, C) at goodness: up at new labels, down where the step would overshoot."""
         pull, tempered = slope.abs().sum((0, 1)), slope.clone()
+        eager = torch.tensor([self.eagerness(float(taught)) for taught in self.tensors["taught"]], dtype=pull.dtype)
         for c in range(goodness.shape[2]):
-            tempered[:, :, c] *= min(1.0, self.crowd / max(float(self.crowding(pull, c)), 1e-12))
+            tempered[:, :, c] *= eager[c] * min(1.0, self.crowd / max(float(self.crowding(eager * pull, c)), 1e-12))
         for row in range(len(slope)):
             tempered[row] /= max(1.0, *(self.energy(path[row]) for path in paths))
         if self.degree() > 2:
             gain = (goodness.mean(1) / self.scale()).abs() ** (1 - 2 / self.degree())
             tempered /= gain.clamp(min=1)[:, None]
         return tempered
+
+    def eagerness(self, taught: float) -> float:
+        """Return by how much more a label's samples teach that was taught by so large a sum of slopes."""
+        return min(self.early, max(1.0, math.sqrt(EARLY / taught) if taught else math.inf))
 
     def crowding(self, pull: Tensor, label: int) -> Tensor:
         """Return how much the rows pull at a label's units, given how much at each label; the mean over its units."""

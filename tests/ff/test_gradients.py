@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from ffstream.config.network import Activation, Against, Goodness
 from ffstream.ff.judging import Verdict
 from ffstream.ff.layers import Layer
 from ffstream.ff.lesson import Phase, Teaching
+from ffstream.ff.stepsize import EARLY
 
 LEARNING, ROWS = 5, 7
 SIGNS = {Phase.WAKE: [1.0], Phase.SLEEP: [0.0], Phase.TOGETHER: [1.0, 0.0]}
@@ -73,6 +75,9 @@ def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
     """Return how far what a layer learns is from autograd's, by tensor."""
     # So fast that some of the rows are a crowd.
     config, layer = configure(coding, **keys), make_layer(coding, rate=2.0, **keys)
+    # And some labels new.
+    layer.form = dataclasses.replace(layer.form, bound=layer.form.bound._replace(early=2.0))
+    layer.running.taught.copy_(torch.arange(layer.form.labels) * EARLY / 3)
     x = torch.randn(ROWS, LABELS if coding == "overlay" else 1, config.width, generator=seeded(5), dtype=torch.float64)
     teaching, targets = lesson(config, phase)
     tensors = {name: tensor.clone() for name, tensor in layer.state().items()} | {
@@ -82,7 +87,7 @@ def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
     learned = ("weight", *layer.form.coding.parameters())
     for name in learned:
         tensors[name].requires_grad_()
-    plain = PlainLayer(config, 0, tensors, layer.form.bound.crowd)
+    plain = PlainLayer(config, 0, tensors, layer.form.bound.crowd, 2.0)
     paths = [x[:LEARNING, c % x.shape[1]] for c in range(plain.labels)]
     loss, activity = plain.lesson(paths, targets, teaching.signs[:LEARNING], WEIGHTS)
     loss.backward()
