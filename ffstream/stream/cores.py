@@ -38,7 +38,7 @@ def _affinity() -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the quota of each visible control group that the process is in, and of each group above it.
+    """Yield the quotas of the process's control groups, and of all groups above them, as far as they are visible.
 
     Version 2 has one hierarchy of groups for everything; version 1 has one per controller or set of controllers.
     """

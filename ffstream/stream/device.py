@@ -25,7 +25,7 @@ def device_of(name: str) -> torch.device:
 
 
 def threads_of(configured: int) -> int:
-    """Return the number of threads for a product; 0 means all cores that the process may use but one, for the sockets.
+    """Return the number of threads for a product; 0 means all usable cores but one, which is left to the sockets.
 
     A fraction of a core is left to the sockets as well: one thread too many uses up a quota and stalls everything.
     """

@@ -9,7 +9,7 @@ Failures:
 ===================  ==============================================================================================
 the disk is full     records wait in memory and are retried; ``trouble`` says so until a write succeeds
 a write or an        ``failure`` is set and nothing is retried: after a failed fsync the kernel may have dropped the
-fsync fails          data, and a second fsync would report false success (Rebello et al. 2020, ATC)
+fsync fails          data, and a second fsync that succeeds would be wrong (Rebello et al. 2020, ATC)
 a record is damaged  ``read`` raises an error that names the file; a torn tail was never committed and is absent
 ===================  ==============================================================================================
 """
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 PAGE_BYTES = 64 * 2**10
 # "ffst", which marks the file as an ffstream journal, and the version of its format.
 APPLICATION, FORMAT = 0x66667374, 1
-# Seconds that a transaction waits after the last one, so that more records can join it: for each record of the last
+# Seconds by which a transaction is delayed after the last one, so that more records can join it: per record of the last
 # one that somebody waited for, and at most. A feeder that waits for each acknowledgement is delayed less than a stream.
 GROUP_S, LONGEST_GROUP_S = 0.01, 0.03
 # Seconds that steps, which nobody waits for, wait for samples to join them.
@@ -58,7 +58,7 @@ class Journal:
     quota
         Bytes beyond which ``trouble`` asks for a checkpoint, so that the journal can be pruned.
     progressed
-        Called from the journal's thread when ``durable``, ``trouble`` or ``failure`` has changed.
+        Called from the journal's thread when ``durable``, ``trouble`` or ``failure`` may have changed.
 
     Attributes
     ----------

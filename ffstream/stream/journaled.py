@@ -1,7 +1,7 @@
 """A learner that records every change in the journal; ``Recovery`` replays the records.
 
 Nothing here waits for the disk: a record is appended after the change. Acknowledgements and checkpoints do wait, so a
-step that never reached the disk is repeated after a crash, perhaps on other samples, and nobody had been told of it.
+step that never reached the disk is made again after a crash, perhaps on other samples; nobody knows of the lost one.
 """
 
 from __future__ import annotations

@@ -70,5 +70,5 @@ class Progress:
 
 
 def first_needed(state: Mapping[str, Any]) -> int:
-    """Return the first LSN to replay from a ``Progress.state``: that of the next sample or of the next record."""
+    """Return the first LSN to replay from a ``Progress.state``: the next sample's or the next record's, if lower."""
     return max(1, min(int(state["front"][0]), int(state["lsn"]) + 1))

@@ -53,7 +53,7 @@ class Sleep:
         return self.network.dreams is not None and self.network.dreams.ripe
 
     def rows(self, count: int, draws: np.random.Generator, generator: Generator) -> Rows:
-        """Draw the rows of a step; in a hybrid one, half are dreams, and so is an odd row."""
+        """Draw the rows of a step; with the source ``hybrid``, half of them, rounded up, are dreams."""
         dreamed = {"memory": 0, "hybrid": -(-count // 2), "dream": count}[self._source]
         width = self.network.config.width
         dreams, labels = np.empty((0, width), np.float32), np.empty(0, np.int64)

@@ -155,7 +155,7 @@ def read(folder: Path) -> Snapshot:
     CheckpointError
         If it is damaged; the message names the folder and the file.
     StateError
-        If it has another format, or the disk reports an error: neither means that it is damaged.
+        If it is intact but has another format, or the disk reports an error: neither means that it is damaged.
     """
     manifest = read_manifest(folder)
     tensors: dict[str, dict[str, Tensor]] = {}
