@@ -67,7 +67,7 @@ class Keeper:
         return saved
 
     def written(self, lsn: int) -> Future[None]:
-        """Return a future that is done when the records up to an LSN are on disk; it raises as ``Journal.wait`` does."""
+        """Return a future that is done when the records up to an LSN are on disk; raises as ``Journal.wait`` does."""
         return self._thread.submit(self.journal.wait, lsn)
 
     def fetch(self, name: str, check: Callable[[Snapshot], Any]) -> Future[Snapshot]:
