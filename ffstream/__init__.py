@@ -1,7 +1,7 @@
 """ffstream: a daemon that never stops learning, with the Forward-Forward algorithm on live data.
 
-``ffstream.Client`` feeds and queries a running daemon. Importing the package loads neither torch nor pydantic, and
-numpy and ZeroMQ only when the client is first named, so that the command line answers at once.
+``ffstream.Client`` feeds and queries a running daemon. Importing the package loads neither torch nor pydantic; numpy
+and ZeroMQ are loaded when the client is first accessed, so that the command line starts quickly.
 """
 
 from __future__ import annotations

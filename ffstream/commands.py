@@ -1,4 +1,4 @@
-"""The commands that an operator can give a daemon: one table that the daemon and the command line read."""
+"""The commands that an operator can give a daemon: one table for the daemon and the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, Self, TypeAlias
 
 
 class Takes(Enum):
-    """Whether a command takes the name of a checkpoint."""
+    """Argument of a command: the name of a checkpoint, or none."""
 
     NO_NAME = "takes no name"
     MAYBE_A_NAME = "takes a name or none"
@@ -20,16 +20,16 @@ class CommandName(StrEnum):
     Attributes
     ----------
     takes
-        Whether it takes the name of a checkpoint.
+        Argument that it takes: the name of a checkpoint, or none.
     help
-        What it does, in a line for people.
+        One-line description for people.
     """
 
     takes: Takes
     help: str
 
     def __new__(cls, name: str, takes: Takes, text: str) -> Self:
-        """Make a member that is its name, and knows the rest."""
+        """Make a member whose value is its name, with the other attributes set."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.takes, member.help = takes, text
@@ -50,8 +50,8 @@ class CommandName(StrEnum):
     UNPIN = "unpin", Takes.A_NAME, "Let the checkpoint NAME be removed when it is old."
 
 
-# The engine carries these out, one after another. The control thread answers the others at once, whatever the engine
-# does. mypy proves that each command has a case in one of the two.
+# The engine carries these out one after another. The control thread answers the others at once, whatever the engine is
+# doing. mypy proves that one of the two handles each command.
 EngineCommand: TypeAlias = Literal[
     CommandName.SLEEP,
     CommandName.WAKE,

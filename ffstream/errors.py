@@ -1,19 +1,19 @@
-"""Everything that ffstream raises on purpose.
+"""Errors that ffstream raises on purpose.
 
 ::
 
     FFStreamError
     ├── ConfigError          the TOML file is unreadable or says something impossible
-    ├── BindError            a port is taken or an address is not ours
+    ├── BindError            a port is in use, or the address is not this machine's
     ├── StateError           the state directory cannot be used
     │   ├── DiskError        the disk is full, or a read or write of it failed
     │   ├── CheckpointError  a checkpoint is damaged or belongs to another network
     │   └── JournalError     the journal is damaged, or does not continue the checkpoint
-    ├── CatchingUp           the daemon replays its journal, and does this only afterwards
+    ├── CatchingUp           the daemon is replaying its journal; try again afterwards
     ├── NotCompiled          the loop through the layers could not be compiled
     ├── WireError            a message does not follow docs/protocol.md
     ├── SourceError          a file or data set to feed cannot be read, or does not fit the daemon
-    ├── InstallError         a library that is installed cannot be used
+    ├── InstallError         an installed library cannot be used
     ├── Unreachable          the daemon did not answer in time
     └── Refused              the daemon answered with an error
 
@@ -26,7 +26,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-# What a disk says that is full, fails, or is out of reach for a while.
+# Error numbers of a disk that is full, failing, or temporarily out of reach.
 _OF_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 
 
@@ -55,7 +55,7 @@ class StateError(FFStreamError):
 
     @staticmethod
     def of(error: OSError, message: str) -> StateError:
-        """Return the error to raise for one of the system: a DiskError where another attempt may succeed."""
+        """Return the error to raise for a system error: a DiskError if another attempt may succeed."""
         return (DiskError if error.errno in _OF_DISK else StateError)(message)
 
 
@@ -84,7 +84,7 @@ class CatchingUp(FFStreamError):
 
 
 class NotCompiled(FFStreamError):
-    """The loop through the layers could not be compiled, and runs as it is written."""
+    """The loop through the layers could not be compiled, and runs uncompiled."""
 
 
 class WireError(FFStreamError):
@@ -95,11 +95,11 @@ class WireError(FFStreamError):
     code
         One of the error codes of docs/protocol.md, stable across versions.
     message
-        What is wrong and what to do about it.
+        Description of the error, and what to do about it.
     field
         The header field or tensor at fault, or ``""`` for the message as a whole.
     header
-        The message's own fields, as far as they could be read, so that an answer can say which message it was.
+        The fields of the message that could be read, so that an answer can identify it.
     """
 
     exit_code = 76
@@ -113,13 +113,13 @@ class WireError(FFStreamError):
 
 
 class SourceError(FFStreamError):
-    """A file, folder or data set that was to be read is missing, malformed, or does not fit the daemon."""
+    """A file, folder or data set to read is missing, malformed, or does not fit the daemon."""
 
     exit_code = 66
 
 
 class InstallError(FFStreamError):
-    """A library is installed, and cannot be used as it is."""
+    """An installed library cannot be used as it is."""
 
     exit_code = 69
 

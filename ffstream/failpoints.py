@@ -1,12 +1,12 @@
-"""Failpoints: named places at which a test makes the process die, or a write fail.
+"""Failpoints: named places where a test makes the process die, or a write fail.
 
 Inert unless the environment variable ``FFSTREAM_FAILPOINT`` is set when the daemon starts::
 
     FFSTREAM_FAILPOINT=NAME[@N[+]]:ACTION[,…]
 
-The N-th time (the first, unless said otherwise) that NAME is reached, ACTION happens; with a ``+`` every time from
-then on. Actions: ``kill`` (SIGKILL to the process itself), ``full`` (OSError, no space left on device), ``fail``
-(OSError, input/output error), ``stall`` (the thread stands still for good). A name that is never reached never acts;
+ACTION happens the N-th time that NAME is reached (by default the first), and with a ``+`` every time from then on.
+Actions: ``kill`` (SIGKILL to the process itself), ``full`` (OSError, no space left on device), ``fail`` (OSError,
+input/output error), ``stall`` (the thread stops for good). A name that is never reached has no effect;
 docs/reliability.md lists the names.
 """
 
@@ -31,7 +31,7 @@ _GRAMMAR = re.compile(rf"(?P<name>[^@:\s]+)(@(?P<nth>[1-9]\d*)(?P<on>\+)?)?:(?P<
 
 @dataclass
 class _Failpoint:
-    """One entry of the variable, and how often its place has been reached."""
+    """One entry of the variable, and the number of times that its place has been reached."""
 
     name: str
     nth: int
@@ -57,12 +57,12 @@ _lock = threading.Lock()
 
 
 def arm() -> None:
-    """Arm what ``FFSTREAM_FAILPOINT`` says now, in place of what was armed before.
+    """Arm the failpoints in ``FFSTREAM_FAILPOINT``, replacing those armed before.
 
     Raises
     ------
     ConfigError
-        If it does not follow the grammar.
+        If the variable does not follow the grammar.
     """
     entries = filter(None, (entry.strip() for entry in os.environ.get(VARIABLE, "").split(",")))
     _armed[:] = [_parse(entry) for entry in entries]
@@ -71,12 +71,12 @@ def arm() -> None:
 
 
 def armed() -> bool:
-    """Whether any failpoint is; for names that cost something to make."""
+    """Return True if any failpoint is armed; lets callers skip making costly names."""
     return bool(_armed)
 
 
 def reach(name: str) -> None:
-    """Die, fail or stand still here if the failpoint so named is armed and due; OSError where it fails."""
+    """Act if the failpoint of this name is armed and due: die, stall, or raise OSError."""
     if _armed:
         with _lock:
             due = [failpoint for failpoint in _armed if failpoint.name == name and failpoint.due()]

@@ -1,4 +1,4 @@
-"""Where a daemon is: its address by default, how addresses are written, and what each of its six ports is for."""
+"""Addresses of a daemon: the default, the written form, and the purpose of each of its six ports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HOST = "127.0.0.1"
 PORT = 5700
 ADDRESS = f"{HOST}:{PORT}"
 
-# Counted from the first port.
+# Offsets from the first port.
 CONTROL, QUERIES, SAMPLES, PUSH, EVENTS, HTTP = range(6)
 LAST = 65_535 - HTTP
 
@@ -24,7 +24,7 @@ def join(host: str, port: int) -> str:
 
 
 def split(address: str) -> tuple[str, int]:
-    """Read an address as ``(host, first port)``; without a port, it is the default one.
+    """Parse an address into ``(host, first port)``; the port defaults to ``PORT``.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def split(address: str) -> tuple[str, int]:
     Raises
     ------
     ValueError
-        If it is none of these, or if six ports do not fit from its port on.
+        If it has none of these forms, or if its port leaves no room for six.
     """
     read = _WRITTEN.fullmatch(address)
     host = (read["six"] or read["host"]) if read else ""

@@ -25,7 +25,7 @@ TENSORS = 4
 DIMENSIONS = 8
 NAME = 128
 SHOWN = 80
-# In the place of a label: the sample has none.
+# Label of a sample that has none.
 UNLABELLED = -1
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "float16", "float32", "int32", "int64")}
@@ -38,7 +38,7 @@ Frames: TypeAlias = Sequence[bytes | memoryview]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network takes: the shape of a sample, how many labels there are, and whether a sample may have none."""
+    """Input of the network: the shape of a sample, the number of labels, and whether a sample may have none."""
 
     shape: tuple[int, ...]
     labels: int
@@ -54,7 +54,7 @@ class Message:
     tensors: Mapping[str, Array]
 
     def error(self, code: str, message: str, field: str = "") -> WireError:
-        """Build an error about this message, to be raised."""
+        """Build an error about this message, for the caller to raise."""
         return WireError(code, message, field, self.fields)
 
     def integer(self, name: str, low: int = 0, high: int = 2**63 - 1) -> int:
@@ -65,7 +65,7 @@ class Message:
         return value
 
     def number(self, name: str) -> float | None:
-        """Return a field that is a finite number ≥ 0, or None where it is absent."""
+        """Return a field that is a finite number ≥ 0, or None if it is absent."""
         value = self.fields.get(name)
         if value is None:
             return None
@@ -81,7 +81,7 @@ class Message:
         return value
 
     def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
-        """Return a field that is one of some strings, or the default where it is absent."""
+        """Return a field that is one of the allowed strings, or the default if it is absent."""
         value = self.fields.get(name, default)
         if value not in allowed:
             raise self.error("bad_field", f"expected one of {', '.join(allowed)}, got {_shown(value)}", name)
@@ -99,7 +99,7 @@ class Message:
         return inputs
 
     def labels(self, count: int, spec: InputSpec) -> Array:
-        """Return the tensor ``labels``, (count,): from 0 to their number, exclusive, or ``UNLABELLED`` if it may be."""
+        """Return the tensor ``labels``, (count,): each in [0, ``spec.labels``), or ``UNLABELLED`` if allowed."""
         labels = self._tensor("labels", LABEL_DTYPES)
         if labels.shape != (count,):
             raise self.error("bad_shape", f"expected ({count},) as for inputs, got {labels.shape}", "labels")
@@ -130,7 +130,7 @@ def encode(
     Raises
     ------
     WireError
-        For a tensor whose dtype the protocol does not have.
+        If the protocol does not have the dtype of a tensor.
     """
     described: list[list[Any]] = []
     payload: list[bytes | memoryview] = []
@@ -147,21 +147,21 @@ def encode(
 
 
 def encode_error(error: WireError, *names: str) -> list[bytes | memoryview]:
-    """Build the frames that tell a sender what was wrong.
+    """Build the frames that report an error to the sender.
 
-    ``names`` are the fields of the message that say which one it was; they are repeated as far as they are integers.
+    ``names`` are the fields that identify the message at fault; those that are integers are repeated.
     """
     which = {name: value for name in names if type(value := error.header.get(name)) is int}
     return encode("error", {**which, "code": error.code, "field": error.field, "message": error.message})
 
 
 def decode(frames: Frames, message_bytes: int) -> Message:
-    """Read frames as a message; tensors are views of the frames, nothing is copied.
+    """Decode frames into a message; tensors are views of the frames, nothing is copied.
 
     Raises
     ------
     WireError
-        Naming the field at fault, what came and what was expected.
+        If the frames are invalid; it names the field at fault, what came and what was expected.
     """
     if not frames:
         raise WireError("truncated", "expected a header frame, got no frame")
@@ -227,10 +227,10 @@ def _array(entry: Any, frame: bytes | memoryview) -> tuple[str, Array]:
     try:
         return name, np.frombuffer(frame, DTYPES[dtype]).reshape(shape)
     except ValueError as error:
-        # No values at all, and sides whose product is beyond what an array can have.
+        # The array is empty, but the product of its other sides is more than an array can have.
         raise WireError("bad_shape", f"expected a shape that an array can have, got {_shown(shape)}", name) from error
 
 
 def _shown(value: Any) -> str:
-    """Show a value that a stranger sent, bounded in length and depth."""
+    """Format a value that a stranger sent, bounded in length and depth."""
     return "nothing" if value is None else reprlib.repr(value)[:SHOWN]

@@ -1,1 +1,1 @@
-"""Learning over time; no sockets."""
+"""Learning from a stream over time, without sockets."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# How the loop through the layers runs: as it is written because engine.compile is false, while it is compiled, or
-# because that failed; or compiled.
+# State of the loop through the layers: uncompiled because engine.compile is false, because it is still being compiled,
+# or because that failed; or compiled.
 Loop = Literal["off", "compiling", "failed", "compiled"]
 
 
@@ -17,13 +17,13 @@ class Backend:
     Attributes
     ----------
     device, precision, threads
-        Where, in which type, and on how many threads of a processor.
+        Device, number type, and number of CPU threads.
     loop
-        How the loop through the layers runs.
+        State of the loop through the layers.
     reason
-        Why that is so, where it failed; else ``""``.
+        Reason why compiling failed, if it did; else ``""``.
     products
-        How each layer is multiplied: a way, or three by the number of rows.
+        Way to multiply each layer: one way, or three by the number of rows.
     """
 
     device: str

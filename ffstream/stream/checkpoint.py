@@ -1,12 +1,12 @@
-"""The checkpoints of a state directory: a folder each, written whole or not at all.
+"""The checkpoints of a state directory: one folder each, written whole or not at all.
 
-Every checkpoint has a serial, one more than the highest before it. Serials order checkpoints and versions do not:
-after a rollback the newest one has a lower version than older ones. A checkpoint is called by its serial
-(``checkpoint-000042``) or by the name that a person gave it, which pins it; pinned ones are never removed.
+Every checkpoint has a serial, one more than the highest before it. Checkpoints are ordered by serial, not by version:
+after a rollback the newest one has a lower version than older ones. A checkpoint is named by its serial
+(``checkpoint-000042``) or by a name that a person gave it, which pins it; pinned checkpoints are never removed.
 
-A checkpoint is written into a temporary folder, flushed to the disk, and renamed; the rename is flushed as well. One
-that does not verify when it is needed is set aside under ``damaged-…``. Links and files that are named like a
-checkpoint are none, and are left alone, as is everything else in the directory.
+A checkpoint is written to a temporary folder, flushed to disk, and renamed; the rename is flushed as well. A checkpoint
+that does not verify when it is needed is set aside under ``damaged-…``. Symlinks and plain files that are named like a
+checkpoint are ignored, as is everything else in the directory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _DAMAGED, _PARTIAL = "damaged-", ".partial-"
 _NUMBERED = re.compile(rf"({_DAMAGED})?{PREFIX}(\d{{6,18}})(\.\d+)?")
 _GIVEN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# The journal makes and removes files under its own name whenever it likes; what else a daemon keeps may come later.
+# The journal creates and removes files under its own name at any time; the daemon may create its other files later.
 _RESERVED = (PREFIX, _DAMAGED, "journal.", "kernels", "products.")
 
 
@@ -44,7 +44,7 @@ class CheckpointStore:
     directory
         Folder of the checkpoints; must exist.
     keep
-        Unpinned checkpoints kept; older ones are removed after a newer one is safe.
+        Number of unpinned checkpoints to keep; older ones are removed once a newer one is safe.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
@@ -57,17 +57,17 @@ class CheckpointStore:
         Parameters
         ----------
         snapshot
-            What to write.
+            The snapshot to write.
         name
-            A name of its own, which pins it; by default it is called by its serial.
+            A given name, which pins it; by default the checkpoint is named by its serial.
 
         Raises
         ------
         CheckpointError
-            If a weight is not finite: the checkpoint would poison every restart. If the name is taken or cannot be
-            one.
+            If a weight is not finite, since the checkpoint would poison every restart, or if the name is taken or
+            invalid.
         StateError
-            If the disk refuses.
+            If the disk reports an error.
         """
         if wrong := folders.not_finite(snapshot):
             raise CheckpointError(f"not saved: {wrong} is not finite; go back to an older checkpoint")
@@ -95,19 +95,19 @@ class CheckpointStore:
         Raises
         ------
         CheckpointError
-            If there is none of that name, or it is damaged.
+            If there is no checkpoint of that name, or it is damaged.
         StateError
-            If it is of another format, or the disk refuses to read it.
+            If it has another format, or the disk reports an error.
         """
         return self._whole(self.entry(name).name)
 
     def newest(self) -> tuple[Snapshot | None, list[str]]:
-        """Return the newest checkpoint that verifies, and why each newer one was set aside.
+        """Return the newest checkpoint that verifies, and the reason why each newer one was set aside.
 
         Raises
         ------
         StateError
-            If one is of another format, or the disk refuses to read it: it is not damaged, so it is not passed over.
+            If one has another format, or the disk reports an error: it is not damaged, so it is not skipped.
         """
         damaged: list[str] = []
         for entry in reversed(self.listing()):
@@ -120,12 +120,12 @@ class CheckpointStore:
         return None, damaged
 
     def listing(self) -> list[Entry]:
-        """Return the checkpoints, oldest first; one that does not say when it was made counts as the newest."""
+        """Return the checkpoints, oldest first; one without a known serial counts as the newest."""
         entries = [entry for name in self._folders() if (entry := folders.look(self.directory / name)) is not None]
         return sorted(entries, key=lambda entry: (entry.serial or math.inf, entry.name))
 
     def entry(self, name: str) -> Entry:
-        """Return what a listing says of a checkpoint; CheckpointError if there is none or its manifest is damaged."""
+        """Return the entry of a checkpoint; CheckpointError if there is none or its manifest is damaged."""
         entry = folders.look(self.directory / name) if name in self._folders() else None
         if entry is None:
             there = ", ".join(entry.name for entry in reversed(self.listing()[-10:])) or "none"
@@ -135,16 +135,16 @@ class CheckpointStore:
         return entry
 
     def kept(self) -> list[Mapping[str, Any]]:
-        """Return the manifests, oldest first, of the checkpoints that a restart may have to begin from.
+        """Return the manifests, oldest first, of the checkpoints that a restart may have to start from.
 
-        They are the newest unpinned ones, as many as are kept; where all are pinned, the newest of these.
+        These are the newest ``keep`` unpinned ones, or, if all are pinned, the newest one.
         """
         whole = [entry for entry in self.listing() if not entry.error]
         unpinned = [entry for entry in whole if not entry.pinned]
         return [entry.manifest for entry in unpinned[-self.keep :] or whole[-1:]]
 
     def pin(self, name: str) -> None:
-        """Never remove a checkpoint; raises as ``read`` does."""
+        """Protect a checkpoint from removal; raises as ``read`` does."""
         folder = self.directory / self.entry(name).name
         try:
             (folder / PINNED).touch()
@@ -154,7 +154,7 @@ class CheckpointStore:
             raise StateError.of(error, f"{name} is not pinned: {error.strerror}: {folder / PINNED}") from error
 
     def unpin(self, name: str) -> None:
-        """Let a checkpoint be removed when it is old; raises as ``read`` does, and for a copy that a person made."""
+        """Allow the removal of a checkpoint when it is old; raises as ``read`` does, and for a person's copy."""
         entry = self.entry(name)
         if entry.copied:
             raise CheckpointError(f"{name} is a copy of {entry.manifest['name']}, never removed; remove its folder")
@@ -181,19 +181,19 @@ class CheckpointStore:
             raise CheckpointError(f"not saved: the name {name!r} is taken in {self.directory}; choose another")
 
     def _next_serial(self) -> int:
-        """Return one more than the highest serial, damaged ones included as far as their names tell."""
+        """Return one more than the highest serial, including damaged checkpoints whose names contain a serial."""
         named = [int(match[2]) for name in self._names() if (match := _NUMBERED.fullmatch(name))]
         return 1 + max([0, *named, *(entry.serial for entry in self.listing())])
 
     def _prune(self) -> None:
-        """Keep the newest ones and all that are pinned, and nothing that a crash left half written."""
+        """Remove old unpinned checkpoints, and what a crash left half written."""
         removable = [entry.name for entry in self.listing() if not entry.pinned and not entry.error][: -self.keep]
         try:
             for name in self._names():
                 if name.startswith(_PARTIAL):
                     shutil.rmtree(self.directory / name)
             for name in removable:
-                # Renamed first: what a crash leaves of it must not pass for a damaged checkpoint.
+                # Renamed first: what a crash leaves must not look like a damaged checkpoint.
                 shutil.rmtree((self.directory / name).rename(self.directory / f"{_PARTIAL}{name}"))
         except OSError as error:
             log.warning("old checkpoints are not removed: %s: %s", error.strerror, error.filename)
@@ -217,7 +217,7 @@ class CheckpointStore:
             return False
         if SERIAL.fullmatch(name):
             return True
-        # A folder of another name is a checkpoint if it looks like one.
+        # A folder with another valid name is a checkpoint if it has a manifest or its digest.
         given = _GIVEN.fullmatch(name) and not name.startswith(_RESERVED)
         return bool(given) and any((folder / file).exists() for file in (MANIFEST, DIGEST))
 

@@ -1,10 +1,10 @@
-"""The loop through the layers is compiled while the daemon serves by the loop as it is written.
+"""Compiles the loop through the layers while the daemon serves with the uncompiled loop.
 
-A process of its own makes the kernels, which takes 25 to 75 s of two cores: it can be killed at any moment, what breaks
-the compiler does not break the daemon, and it runs at a lower priority. Then a thread of the daemon compiles from
-torch's cache, which takes about 5 s. Sweeps beside it took 2.5 ms instead of 1.8 (median) and 15 instead of 2 (90th
-percentile), since both want the interpreter. In the loop's own thread, piece by piece, a query would have waited for up
-to a second.
+A separate process makes the kernels, which takes 25 to 75 s of two cores: it can be killed at any moment, a crash of
+the compiler does not crash the daemon, and it runs at a lower priority. Then a thread of the daemon compiles from
+torch's cache, which takes about 5 s. Meanwhile sweeps took 2.5 ms instead of 1.8 (median) and 15 instead of 2 (90th
+percentile), since both need the interpreter. Compiling piece by piece in the loop's own thread would have delayed a
+query by up to a second.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from ffstream.stream.learner import compiled_for, make_network
 
 log = logging.getLogger(__name__)
 
-# Where torch keeps kernels, and where they are kept unless the environment says otherwise: below the state directory.
+# Environment variable that names torch's kernel cache, and the default cache folder below the state directory.
 CACHE, FOLDER = "TORCHINDUCTOR_CACHE_DIR", "kernels"
-# In that folder: what came of compiling, by what was compiled.
+# File in that folder: outcomes of compiling, by what was compiled.
 OUTCOMES = "ffstream.json"
-# How a process ends that the compiler broke.
+# Signals that end a process when the compiler crashes.
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 
 class Compilation:
-    """Compiles the loops of a configuration, in a thread and a process of its own.
+    """Compiles the loops of a configuration in a separate thread and process.
 
     Parameters
     ----------
     config
         The whole configuration.
     products
-        How the layers of its network are multiplied.
+        Ways to multiply the layers of its network.
     directory
         The state directory.
     wake
@@ -62,7 +62,7 @@ class Compilation:
     Attributes
     ----------
     outcome
-        The compiled loops, or why there are none; ``None`` as long as it is not known.
+        The compiled loops, or the reason why there are none; ``None`` until it is known.
     """
 
     def __init__(self, config: Config, products: Products, directory: Path, wake: Callable[[], object]) -> None:
@@ -73,14 +73,14 @@ class Compilation:
         self._stopping = False
         self._process: subprocess.Popen[bytes] | None = None
         folder = _folder(Path(os.environ.get(CACHE) or directory.resolve() / FOLDER))
-        # torch looks for it when its compiler is loaded, in this process and in the other.
+        # torch reads it when its compiler is loaded, in this process and in the other.
         os.environ[CACHE] = str(folder)
         self._outcomes = _Outcomes(folder / OUTCOMES, _name(config, products))
         self._thread = threading.Thread(target=self._run, name="compilation", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End it, whatever it is doing; a piece that the thread has in hand is finished, which takes a second."""
+        """Stop compiling; the thread finishes its current piece first, which takes a second."""
         self._stopping = True
         if (process := self._process) is not None:
             _end(process)
@@ -95,7 +95,7 @@ class Compilation:
         except _Stopped:
             return
         except Exception as error:
-            # A replay may wait for the outcome, which must come whatever broke.
+            # A replay may be waiting for the outcome, so there must be one, whatever broke.
             log.exception("compiling broke")
             self.outcome = NotCompiled(f"{type(error).__name__}: see the log")
         else:
@@ -110,7 +110,7 @@ class Compilation:
         if known is None:
             code, said = self._make_kernels()
             reason = said or f"the process that compiles ended with code {code}; is there memory for it?"
-            # One that somebody ended says nothing of the next.
+            # A process that somebody killed says nothing about the next attempt.
             if code >= 0 or -code in CRASHES:
                 outcomes.write(reason if code else "")
             if code:
@@ -118,11 +118,11 @@ class Compilation:
         return self._load()
 
     def _make_kernels(self) -> tuple[int, str]:
-        """Have all kernels put into torch's cache; return how the process ended that does it, and what it said."""
+        """Start a process that puts all kernels into torch's cache; return its exit code and its output."""
         with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as told:
             asked.write(task(self.config, self.products))
             asked.seek(0)
-            # Warnings of torch about itself are nobody's here, and Ctrl-C is for the daemon.
+            # torch's warnings about itself concern nobody here, and Ctrl-C is for the daemon.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ffstream.stream.compiler"],
                 stdin=asked,
@@ -140,38 +140,38 @@ class Compilation:
         return code, said
 
     def _load(self) -> Compiled:
-        """Compile from torch's cache, for a network of the same configuration: the daemon's own learns meanwhile."""
+        """Compile from torch's cache, for a second network of the same configuration: the daemon's is learning."""
         network = make_network(self.config, self.products)
         compiled = Compiled()
         compile_in_one_thread()
         for _ in compiled.rehearse(network, *compiled_for(self.config)):
             if self._stopping:
                 raise _Stopped
-        # What was compiled stays; to look through it for garbage again and again takes a fifth of a second.
+        # What was compiled stays; searching it for garbage takes a fifth of a second each time.
         gc.collect()
         gc.freeze()
         return compiled
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads a session, and the C++ compiler that it may have started."""
+    """Kill a process that leads a session, and any C++ compiler that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 class _Stopped(Exception):
-    """The daemon ends."""
+    """The daemon is stopping."""
 
 
 class _Outcomes:
-    """What came of compiling, in a file beside the kernels; without one it is not known.
+    """Outcomes of compiling, in a file beside the kernels; without the file they are unknown.
 
     Parameters
     ----------
     path
         The file.
     name
-        Of what is compiled, and where.
+        Key of this compilation: what is compiled, and where.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -179,12 +179,12 @@ class _Outcomes:
         self._name = name
 
     def read(self) -> str | None:
-        """Return why compiling failed, ``""`` where it did not, ``None`` where it is not known."""
+        """Return why compiling failed, ``""`` if it did not, or ``None`` if that is unknown."""
         known = self._all().get(self._name)
         return known if isinstance(known, str) else None
 
     def write(self, outcome: str) -> None:
-        """Keep an outcome; a folder that cannot be written keeps none, and the next start tries again."""
+        """Keep an outcome; if the folder cannot be written, nothing is kept and the next start tries again."""
         partial = self.path.with_suffix(".partial")
         with suppress(OSError):
             partial.write_text(json.dumps({**self._all(), self._name: outcome}, indent=1) + "\n")
@@ -199,13 +199,13 @@ class _Outcomes:
 
 
 def _folder(base: Path) -> Path:
-    """Return a folder for this machine: torch would take kernels of another processor, which can compute nonsense."""
+    """Return a folder for this machine: torch would load another processor's kernels, which can compute nonsense."""
     own = f"{zlib.crc32(machine().encode()):08x}"
     return base if base.name == own else base / own
 
 
 def _name(config: Config, products: Products) -> str:
-    """Return what decides on what the compiler makes: configuration, products, machine, versions, the C++ compiler."""
+    """Return a hash of all that affects the result: configuration, products, machine, version, C++ compiler."""
     learning = config.model_dump(mode="json", exclude={"server", "state"})
     compilers = [shutil.which(name) for name in (os.environ.get("CXX") or "c++", "g++", "clang++")]
     facts = [learning, products.state(), os.environ.get(VARIABLE), machine(), compilers, __version__]

@@ -1,7 +1,7 @@
 """The process that makes the kernels of a network, at a low priority, for the daemon that started it.
 
-Its standard input says what to compile. It exits with 0 where all kernels are in torch's cache, else with 1 and writes
-why they are not.
+Its standard input says what to compile. It exits with 0 if all kernels are in torch's cache; otherwise it writes the
+reason and exits with 1.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ffstream.ff.measured import Products
 from ffstream.stream.device import threads_of
 from ffstream.stream.learner import compiled_for, make_network
 
-# Sweeps come first; lower still, it would not end beside a saturated stream.
+# Sweeps come first; at an even lower priority, it would never finish beside a saturated stream.
 NICE = 5
 
 
 def task(config: Config, products: Products) -> bytes:
-    """Return what the process reads."""
+    """Return the standard input for the process."""
     return json.dumps({"config": config.model_dump(mode="json"), "products": products.state()}).encode()
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     read = json.load(sys.stdin)
     config = Config.model_validate(read["config"])
-    # Kernels are made for a number of threads.
+    # Kernels are made for a specific number of threads.
     torch.set_num_threads(threads_of(config.engine.threads))
     network = make_network(config, Products(read["products"]))
     try:
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one that started it has ended, however that ended."""
+    """Exit when the parent process has ended, for whatever reason."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,7 +1,7 @@
-"""How many cores the process may use: its CPU affinity, and the CPU quota of its control groups.
+"""Number of cores that the process may use: its CPU affinity, and the CPU quota of its control groups.
 
-A container is mostly limited by a quota, which affinity does not show: Docker's ``--cpus 1.5`` and a Kubernetes CPU
-limit leave every core of the host in sight, and stop all threads for the rest of each period once it is used up.
+A container is usually limited by a quota, which affinity does not show: Docker's ``--cpus 1.5`` and a Kubernetes CPU
+limit leave every core of the host visible, and stop all threads for the rest of each period once the quota is used up.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ ROOT = Path("/")
 
 
 def available_cores(root: Path = ROOT) -> float:
-    """Return how many cores this process may use at once: affinity and quota, whichever is less.
+    """Return the number of cores that this process may use at once: affinity or quota, whichever is less.
 
-    A quota may be a fraction: 1.5 is one and a half seconds of computing a second.
+    A quota may be a fraction: 1.5 means one and a half seconds of CPU time per second.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def available_cores(root: Path = ROOT) -> float:
     Returns
     -------
     float
-        Above 0. Where no quota is set or none can be read, the number of cores that the process may run on.
+        Above 0. If no quota is set or can be read, the number of cores that the process may run on.
     """
     return min(float(_affinity()), *_quotas(root), math.inf)
 
@@ -38,9 +38,9 @@ def _affinity() -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Find the quota of each control group that the process is in, and of each above it, as far as they are in sight.
+    """Yield the quotas of the process's control groups, and of all groups above them, as far as they are visible.
 
-    Version 2 has one hierarchy of groups for everything; version 1 has one for each controller, or for some together.
+    Version 2 has one hierarchy of groups for everything; version 1 has one per controller or set of controllers.
     """
     groups = [line.split(":", 2) for line in _lines(root / "proc/self/cgroup")]
     of_controllers = {controllers: path for _, controllers, path in groups}
@@ -62,9 +62,9 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _upwards(top: Path, mounted_from: str, path: str) -> Iterator[Path]:
-    """Yield the folder of a group, and those above it up to where their hierarchy is mounted.
+    """Yield the folder of a group, and those above it up to the mount point of their hierarchy.
 
-    A container may see only its own part of the hierarchy, mounted from there; the path is from the hierarchy's root.
+    A container may see only its own part of the hierarchy, mounted from there; the path starts at the hierarchy's root.
     """
     inner = Path(path).relative_to(mounted_from) if Path(path).is_relative_to(mounted_from) else Path()
     group = top / inner if ".." not in inner.parts else top
@@ -72,17 +72,17 @@ def _upwards(top: Path, mounted_from: str, path: str) -> Iterator[Path]:
 
 
 def _quota_2(group: Path) -> float | None:
-    # "150000 100000": microseconds of computing in each period, and its length; "max 100000" where there is no limit.
+    # "150000 100000": microseconds of CPU time per period, and the period's length; "max 100000" means no limit.
     return _ratio(" ".join(_lines(group / "cpu.max")).split())
 
 
 def _quota_1(group: Path) -> float | None:
-    # -1 microseconds where there is no limit.
+    # -1 microseconds means no limit.
     return _ratio([*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")])
 
 
 def _ratio(numbers: list[str]) -> float | None:
-    """Return quota / period of ``[quota, period]``, or ``None`` where there is no limit."""
+    """Return quota / period of ``[quota, period]``, or ``None`` if there is no limit."""
     if len(numbers) != 2 or not all(number.isdecimal() and int(number) for number in numbers):
         return None
     quota, period = map(int, numbers)
@@ -90,7 +90,7 @@ def _ratio(numbers: list[str]) -> float | None:
 
 
 def _lines(file: Path) -> list[str]:
-    """Return the lines of a file; none if it cannot be read, as in a system without control groups."""
+    """Return the lines of a file; none if it cannot be read, as on a system without control groups."""
     try:
         return file.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Where a learner computes, and with how many threads."""
+"""Device and number of threads that a learner computes with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ffstream.stream.cores import available_cores
 
 
 def device_of(name: str) -> torch.device:
-    """Return the device that a configuration names; ``auto`` is a GPU where there is one.
+    """Return the device that a configuration names; ``auto`` is a GPU if there is one.
 
     Raises
     ------
@@ -25,8 +25,8 @@ def device_of(name: str) -> torch.device:
 
 
 def threads_of(configured: int) -> int:
-    """Return how many threads a product may take; 0 leaves one of the cores that the process may use to the sockets.
+    """Return the number of threads for a product; 0 means all usable cores but one, which is left to the sockets.
 
-    Part of a core is left to them as well: a thread too many uses a quota up, and then everything stands still.
+    A fraction of a core is left to the sockets as well: one thread too many uses up a quota and stalls everything.
     """
     return configured or max(1, int(available_cores()) - 1)

@@ -1,4 +1,4 @@
-"""Making a change to the disk last."""
+"""Flushes changes to disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def flush(path: Path) -> None:
-    """Return when a file's content, or a folder's names, are on the disk (fsync)."""
+    """Flush a file's content, or a folder's entries, to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,8 @@
-"""The engine: gather, sweep, reply. The only owner of weights.
+"""The engine: gathers work, sweeps, and replies. It is the only owner of the weights.
 
-The daemon's loop gives it its turns, between reading the sockets and answering on them. Everything that reaches it
-comes through the inbox, and everything that it says leaves through the outbox; no other thread touches the learner.
-What it does it writes into the journal, and does not wait for the disk: acknowledgements and checkpoints do.
+The daemon's loop runs one turn of the engine between reading the sockets and answering on them. Everything reaches the
+engine through the inbox and leaves it through the outbox; no other thread touches the learner. The engine writes what
+it does to the journal and does not wait for the disk: acknowledgements and checkpoints do.
 """
 
 from __future__ import annotations
@@ -34,55 +34,55 @@ from ffstream.stream.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-# How long the outcome of a sweep that nobody waits for may be kept for company.
+# Seconds that the output of a sweep without queries may be held back, to leave together with later output.
 TOGETHER_S = 0.01
-# Samples that a sweep takes at most while somebody waits for an answer, who waits for them, too.
+# Maximum number of samples in a sweep while a query or command waits, since its reply waits for the whole sweep.
 BESIDE_QUERIES = 16
-# Records of the journal that learning may be ahead of the disk.
+# Number of journal records by which learning may run ahead of the disk.
 AHEAD = 16_384
-# How long a turn replays, and how often the log tells how far a replay has come.
+# Seconds of replay per turn, and seconds between log lines about the progress of a replay.
 REPLAY_S, TELL_S = 0.005, 2.0
 
 
 class Engine:
-    """Drives the learner with what the inbox brings.
+    """Drives the learner with the work from the inbox.
 
     Parameters
     ----------
     config
         The whole configuration.
     store
-        Where checkpoints go; the newest one that verifies is restored here.
+        Store of the checkpoints; the newest one that verifies is restored.
     journal
-        Replayed from there, and written to.
+        Journal that is replayed from that checkpoint on, and then written to.
     inbox, outbox
         The two queues to the server.
 
     Attributes
     ----------
     learner, progress
-        What learns, and how far it has come in the journal and with every feeder.
+        The learner, and its position in the journal and in each feeder's stream.
     life
-        Changes them, and writes down what it did.
+        Applies every change to them, and journals it.
     recovery
-        The replay, while it goes on.
+        The replay of the journal; ``None`` once it is done.
     compilation
-        What compiles the learner's loops, while it does.
+        The compilation of the learner's loops; ``None`` if it is off or done.
     damaged
-        Why each checkpoint that did not verify was set aside at the start.
+        Reason for each checkpoint that did not verify and was set aside at the start.
     restored_from
         The manifest of the checkpoint that the engine started from, or ``None``.
     report
-        What was reported last.
+        The latest report.
     failure
-        What broke a turn.
+        The exception that broke a turn.
     alive_at
         ``time.monotonic()`` of the last turn.
 
     Raises
     ------
     CheckpointError
-        If the newest checkpoint is of another network than the configuration describes.
+        If the newest checkpoint belongs to a different network than the configuration describes.
     """
 
     def __init__(self, config: Config, store: CheckpointStore, journal: Journal, inbox: Inbox, outbox: Outbox) -> None:
@@ -109,7 +109,7 @@ class Engine:
         self._replaying = self.recovery.steps()
         self.alive_at = self._told_at = self._sample_at = self._reported_at = time.monotonic()
         self._started_at = self.alive_at
-        # Since when samples wait for their batch to fill, and what the last turn might have taken.
+        # Time since which samples have waited for a full batch, and the sample limit of the last turn.
         self._filling_at: float | None = None
         self._most = config.engine.max_batch
         self._answers_alone = False
@@ -123,7 +123,7 @@ class Engine:
 
     @property
     def wait_s(self) -> float:
-        """How long the sockets may be waited for before there is something to do without anything coming."""
+        """Seconds that the loop may block on the sockets."""
         quiet_s = self.config.phases.quiet_ms / 1e3
         if self.inbox.urgent:
             return 0.0
@@ -132,17 +132,16 @@ class Engine:
         if self._sleeping:
             return 0.0
         if not (self.inbox.samples and self._most) or self._held:
-            # What else there is to wait for, the disk above all, ends the wait.
+            # Other events, above all the journal's progress on disk, end the wait early.
             return quiet_s
         if self._filling_at is None:
             return 0.0
         return max(0.0, self._filling_at + self.config.engine.max_wait_ms / 1e3 - time.monotonic())
 
     def turn(self) -> None:
-        """Take what waits, sweep once, reply; it does not wait for anything to come.
+        """Take waiting work, sweep once, and reply; never wait for input.
 
-        Before all else the journal is replayed, in turns of its own: queries are answered meanwhile, commands are told
-        to come again.
+        The first turns replay the journal: meanwhile queries are answered, and commands are refused until later.
 
         Raises
         ------
@@ -157,19 +156,19 @@ class Engine:
             else:
                 self._catch_up(self.recovery)
         except BaseException as error:
-            # Nothing may hide that the weights stand still: the process reports the failure and ends.
+            # Nothing may hide that learning has stopped: the process reports the failure and exits.
             self.failure = error
             if not isinstance(error, StateError):
                 log.exception("the engine stopped")
             raise
 
     def close(self) -> None:
-        """Save what is new, unless a turn broke or the journal was not replayed to its end; end the disk's threads.
+        """Save what is new, unless a turn failed or the replay is unfinished, and stop the disk threads.
 
         Raises
         ------
         StateError
-            If it cannot be saved.
+            If saving fails.
         """
         try:
             if self.compilation is not None:
@@ -181,7 +180,7 @@ class Engine:
             self.journal.close()
 
     def _take_up(self) -> None:
-        """Sweep by the compiled loop from this turn on, once it is there."""
+        """Switch to the compiled loop as soon as it is ready."""
         if self.compilation is None or self.compilation.outcome is None:
             return
         self.learner.take_up(self.compilation.outcome)
@@ -196,7 +195,7 @@ class Engine:
             log.info("sweeps run on %s", backend)
 
     def _catch_up(self, recovery: Recovery) -> None:
-        """Replay the journal for some milliseconds and answer the queries that wait, or replay it to its end."""
+        """Replay the journal for some milliseconds and answer waiting queries, or finish the replay."""
         for _ in self._replaying:
             now = time.monotonic()
             if now - self._told_at > TELL_S:
@@ -238,9 +237,10 @@ class Engine:
         self._keep_up()
 
     def _learns(self, work: Work) -> bool:
-        """Whether this sweep learns: awake what came, asleep of memory and dreams unless somebody waits for an answer.
+        """Return True if this sweep learns.
 
-        Constant queries delay at most every other sleep step.
+        Awake, it learns if there are new samples. Asleep, it learns from memory and dreams, but yields to waiting
+        queries: constant queries delay at most every other sleep step.
         """
         if not self._sleeping:
             return bool(work.samples)
@@ -249,14 +249,14 @@ class Engine:
 
     @property
     def _due(self) -> bool:
-        """Whether what is said should leave now: while samples keep coming, that of some sweeps goes out together."""
+        """True if output should leave now; while samples keep coming, the output of several sweeps leaves together."""
         return self.alive_at - self._told_at > TOGETHER_S or self.inbox.samples < self.config.engine.max_batch
 
     @property
     def _held(self) -> bool:
-        """Whether nothing is learned: as commanded, or because learning is far ahead of the disk.
+        """True if learning pauses: on command, or because it is too far ahead of the disk.
 
-        It may run ahead, but not out of sight: what is ahead waits in memory.
+        Records that are not on disk yet wait in memory, so their number is limited.
         """
         return self.learner.scheduler.holding or self.journal.behind > AHEAD
 
@@ -265,7 +265,7 @@ class Engine:
         return self.learner.asleep and not self._held
 
     def _takes(self) -> int:
-        """Return how many samples this turn may take, having set those aside that ended the daemon twice."""
+        """Return how many samples this turn may take, after setting aside a sample that ended the daemon twice."""
         most = self.config.engine.max_batch
         if self.life.attempt.suspicious:
             if self.life.condemned(self.inbox.front()):
@@ -276,7 +276,7 @@ class Engine:
             return 0
         if self.inbox.urgent:
             most = min(most, BESIDE_QUERIES)
-        # Samples alone wait a little for their batch to fill.
+        # Without queries or commands, samples wait briefly for a full batch.
         if not 0 < self.inbox.samples < most or self.inbox.urgent:
             self._filling_at = None
             return most
@@ -287,7 +287,7 @@ class Engine:
         return most
 
     def status(self) -> dict[str, Any]:
-        """Return where the learner stands; readable from any thread, at worst one step apart."""
+        """Return the learner's state; callable from any thread, with values at most one step apart."""
         learner = self.learner
         return {
             "version": learner.version,
@@ -309,7 +309,7 @@ class Engine:
         }
 
     def _serve(self, work: Work, *, learns: bool) -> Swept:
-        """Sweep once over queries, and if it learns over samples, or asleep over what memory and dreams give."""
+        """Sweep once over the queries and, if it learns, over the samples or, asleep, over memory and dreams."""
         started, now = time.perf_counter(), time.monotonic()
         live = [query for query in work.queries if query.deadline > now]
         rows = [query.inputs for query in live]
@@ -352,7 +352,7 @@ class Engine:
                 assert_never(command.name)
 
     def _obey_rollback(self, command: Command) -> None:
-        """Have the checkpoint read while learning goes on; then, the command comes again, go back to it and save."""
+        """Have the checkpoint read while learning goes on; when the command comes back with it, roll back and save."""
         if command.snapshot is None:
             fetched = self._keeper.fetch(command.argument, self.learner.check)
             fetched.add_done_callback(lambda fetched: self._fetched(command, fetched))

@@ -1,4 +1,4 @@
-"""What waits for the engine: samples, queries and commands."""
+"""Queues of work for the engine: samples, queries and commands."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class SampleBatch:
     labels
         (n,) integers; -1 where there is none.
     feeder
-        Who sent them; ``""`` for samples that nobody waits to see acknowledged.
+        Name of the sender; ``""`` for samples whose acknowledgement nobody awaits.
     epoch
-        Life of the feeder that the numbers belong to.
+        Lifetime of the feeder to which the sequence numbers belong.
     first
         Sequence number of the first sample.
     lsn, offset
-        The journal's record that holds it, and how many samples of that record come before it.
+        The journal record that holds it, and the number of samples before it in that record.
     """
 
     inputs: NDArray[Any]
@@ -46,11 +46,11 @@ class SampleBatch:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where its first sample lies in the journal."""
+        """Position of its first sample in the journal."""
         return self.lsn, self.offset
 
     def at(self, lsn: int) -> SampleBatch:
-        """Return these samples as held by a record of the journal."""
+        """Return these samples as held by a journal record."""
         return replace(self, lsn=lsn)
 
     def split(self, count: int) -> tuple[SampleBatch, SampleBatch]:
@@ -68,18 +68,18 @@ class SampleBatch:
 
 @dataclass(frozen=True)
 class QueryBatch:
-    """Inputs to be predicted.
+    """Inputs to predict.
 
     Attributes
     ----------
     token
-        Whatever the server needs to send the answer back.
+        Anything that the server needs to send the answer back.
     inputs
         (n, *shape), uint8 or float.
     received
         ``time.monotonic()`` at which the query came.
     deadline
-        ``time.monotonic()`` after which an answer is worth nothing.
+        ``time.monotonic()`` after which an answer is useless.
     """
 
     token: Any
@@ -90,18 +90,18 @@ class QueryBatch:
 
 @dataclass(frozen=True)
 class Command:
-    """An operator's wish.
+    """An operator's command.
 
     Attributes
     ----------
     name
-        What to do.
+        Name of the command.
     argument
-        The checkpoint that it is about, if it is about one.
+        Name of a checkpoint, if the command takes one.
     reply
-        Resolved between two sweeps, or when the disk has done its part.
+        Resolved between two sweeps, or when the disk is done.
     snapshot
-        Of a rollback: what was read, once it is.
+        The checkpoint of a rollback, once it is read.
     """
 
     name: EngineCommand
@@ -112,7 +112,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Work:
-    """What the engine takes in one turn."""
+    """Work that the engine takes in one turn."""
 
     samples: list[SampleBatch]
     queries: list[QueryBatch]
@@ -120,16 +120,16 @@ class Work:
 
 
 class Inbox:
-    """Three queues. Commands come from any thread; all else is put and taken by the one that runs the loop.
+    """Three queues. Any thread may add commands; all else is put and taken by the thread that runs the loop.
 
-    Whoever puts samples has seen that there is room, so that a full inbox stops credit and drops nothing.
+    The caller checks for room before it adds samples, so that a full inbox stops credit and drops nothing.
 
     Parameters
     ----------
     query_rows, query_bytes
-        Query rows that may wait, and their bytes; ``put_query`` refuses more.
+        Maximum number of waiting query rows, and of their bytes; ``put_query`` refuses more.
     wake
-        Ends the loop's wait for the sockets; called when a command came, and callable from any thread.
+        Ends the loop's wait on the sockets; called when a command arrives, and callable from any thread.
     """
 
     def __init__(self, query_rows: int, query_bytes: int, wake: Callable[[], object] = lambda: None) -> None:
@@ -144,13 +144,13 @@ class Inbox:
         self.query_bytes = 0
 
     def put_samples(self, batch: SampleBatch) -> None:
-        """Add samples; the caller has seen that there is room."""
+        """Add samples; the caller has checked that there is room."""
         self._samples.append(batch)
         self.samples += len(batch.labels)
         self.sample_bytes += batch.inputs.nbytes
 
     def put_query(self, query: QueryBatch) -> bool:
-        """Add a query; False if too many rows wait already."""
+        """Add a query; return False if too many rows wait already."""
         rows, size = self.query_rows + len(query.inputs), self.query_bytes + query.inputs.nbytes
         if self._queries and (rows > self._query_limits[0] or size > self._query_limits[1]):
             return False
@@ -165,33 +165,33 @@ class Inbox:
 
     @property
     def urgent(self) -> bool:
-        """Whether somebody waits for an answer or a reply."""
+        """True if a query or a command waits."""
         return bool(self._queries or self._commands)
 
     def gather(self, samples: int, query_rows: int) -> Work:
-        """Take what waits.
+        """Take waiting work.
 
         Parameters
         ----------
         samples
-            Samples to take at most; 0 leaves them where they are.
+            Maximum number of samples to take; 0 leaves them where they are.
         query_rows
-            Query rows to take at most; a single larger query is taken alone.
+            Maximum number of query rows to take; a larger query is taken by itself.
         """
-        # One may come while they are taken; it waits for the next turn.
+        # A command that arrives meanwhile waits for the next turn.
         commands = [self._commands.popleft() for _ in range(len(self._commands))]
         return Work(self.take(samples), self._take_queries(query_rows), commands)
 
     def front(self) -> SampleBatch | None:
-        """Return the samples next in line, and leave them there."""
+        """Return the next batch in line without taking it."""
         return self._samples[0] if self._samples else None
 
     def line(self) -> list[SampleBatch]:
-        """Return the samples in line, and leave them there."""
+        """Return all batches in line without taking them."""
         return list(self._samples)
 
     def take(self, count: int) -> list[SampleBatch]:
-        """Take so many samples from the front, or what there is."""
+        """Take ``count`` samples from the front, or all if there are fewer."""
         taken: list[SampleBatch] = []
         while count and self._samples:
             batch = self._samples.popleft()

@@ -1,16 +1,16 @@
-"""The durable journal: every record is on disk before what it stands for is acknowledged or published.
+"""The durable journal (write-ahead log): a record is on disk before its effect is acknowledged or published.
 
-One SQLite file holds one table of records under consecutive log sequence numbers (LSN), each with its CRC-32. Whoever
-appends does not wait: a thread of the journal's own writes what has come since its last turn in one transaction
-(group commit), and says how far the disk has come.
+One SQLite file holds one table of records with consecutive log sequence numbers (LSN), each with its CRC-32. Appending
+does not wait: the journal's own thread writes all new records in one transaction (group commit), and reports how far
+the disk has come.
 
-What may go wrong:
+Failures:
 
 ===================  ==============================================================================================
-the disk is full     what is appended waits in memory and is tried again; ``trouble`` says so until it succeeds
-a write or an        ``failure`` is set and nothing is tried again: after a failed fsync the kernel may have dropped
-fsync fails          what it was to write, and a second one that succeeds would lie (Rebello et al. 2020, ATC)
-a record is damaged  ``read`` refuses and names the file; a torn tail that was never committed is not there at all
+the disk is full     records wait in memory and are retried; ``trouble`` says so until a write succeeds
+a write or an        ``failure`` is set and nothing is retried: after a failed fsync the kernel may have dropped the
+fsync fails          data, and a second fsync that succeeds would be wrong (Rebello et al. 2020, ATC)
+a record is damaged  ``read`` raises an error that names the file; a torn tail was never committed and is absent
 ===================  ==============================================================================================
 """
 
@@ -34,16 +34,16 @@ from ffstream.stream.records import Advanced, Record, Stepped, decode, encode
 log = logging.getLogger(__name__)
 
 PAGE_BYTES = 64 * 2**10
-# "ffst": that the file is a journal of ours; and the version of its format.
+# "ffst", which marks the file as an ffstream journal, and the version of its format.
 APPLICATION, FORMAT = 0x66667374, 1
-# How long a transaction that follows hard on another waits for company: so long for each record of the last one that
-# somebody waits for, up to a limit. A feeder that waits for each acknowledgement is not kept waiting as a stream is.
+# Seconds by which a transaction is delayed after the last one, so that more records can join it: per record of the last
+# one that somebody waited for, and at most. A feeder that waits for each acknowledgement is delayed less than a stream.
 GROUP_S, LONGEST_GROUP_S = 0.01, 0.03
-# How long steps, which nobody waits for, wait for samples.
+# Seconds that steps, which nobody waits for, wait for samples to join them.
 STEPS_S = 0.25
-# Pages after which the write-ahead log is copied into the file and begun anew.
+# Pages after which SQLite's write-ahead log is copied into the file and restarted.
 LOG_PAGES = 256
-# How often a full disk is tried again, and records removed in one transaction.
+# Seconds between retries on a full disk, and maximum number of records removed in one transaction.
 RETRY_S = 0.5
 PRUNED = 256
 
@@ -54,11 +54,11 @@ class Journal:
     Parameters
     ----------
     path
-        Its file, made if missing; ``None`` keeps nothing, and everything appended counts as durable.
+        Its file, created if missing; ``None`` keeps nothing, and every record counts as durable at once.
     quota
-        Bytes beyond which ``trouble`` asks for a checkpoint, behind which the journal can be pruned.
+        Bytes beyond which ``trouble`` asks for a checkpoint, so that the journal can be pruned.
     progressed
-        Called, from the journal's thread, when ``durable``, ``trouble`` or ``failure`` has changed.
+        Called from the journal's thread when ``durable``, ``trouble`` or ``failure`` may have changed.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class Journal:
     size
         Bytes of the records on disk, in whole pages.
     written
-        Bytes written since it was opened; pruning takes nothing off.
+        Bytes written since it was opened; pruning does not reduce it.
     trouble
-        Why nothing more should be taken in at present; empty when all is well.
+        Reason to accept no more records at present; empty when all is well.
     failure
-        What ended the journal.
+        The error that ended the journal.
 
     Raises
     ------
@@ -91,11 +91,11 @@ class Journal:
         self.failure: Exception | None = None
         self._progressed = progressed
         self._changed = threading.Condition()
-        # As the table has them: LSN, checksum, body.
+        # Rows for the table: LSN, checksum, body.
         self._waiting: list[tuple[int, int, bytes]] = []
         self._prune_below = 0
         self._full = self._closing = False
-        # How many of the waiting records somebody waits for, and before when no transaction begins.
+        # Number of waiting records that somebody waits for, and the earliest time of the next transaction.
         self._awaited = 0
         self._next_at = float("-inf")
         self._db = None if path is None else _open(path)
@@ -109,7 +109,7 @@ class Journal:
 
     def append(self, record: Record) -> int:
         """Add a record from any thread, without waiting for the disk; return its LSN."""
-        # Encoded here: the journal's thread would ask for the interpreter just when a sweep is under way.
+        # Encoded here: the journal's thread would compete for the interpreter during a sweep.
         body = b"" if self._db is None else encode(record)
         with self._changed:
             lsn = self._next
@@ -119,7 +119,7 @@ class Journal:
             else:
                 self._waiting.append((lsn, _crc(lsn, body), body))
                 awaited = not isinstance(record, Stepped | Advanced)
-                # Who comes second finds the thread awake, or waiting for company.
+                # For later records the thread is already awake, or waiting for more of them.
                 if len(self._waiting) == 1 or (awaited and not self._awaited):
                     self._changed.notify_all()
                 self._awaited += awaited
@@ -127,11 +127,11 @@ class Journal:
 
     @property
     def behind(self) -> int:
-        """Records that are not on disk yet."""
+        """Number of records that are not on disk yet."""
         return len(self._waiting)
 
     def wait(self, lsn: int) -> None:
-        """Return when everything up to an LSN is on disk; DiskError if it cannot get there for now."""
+        """Block until everything up to an LSN is on disk; DiskError if it cannot get there for now."""
         with self._changed:
             self._awaited += 1
             self._changed.notify_all()
@@ -140,12 +140,12 @@ class Journal:
                 raise DiskError(f"not saved: {self.failure or self.trouble}")
 
     def read(self, first: int) -> Iterator[tuple[int, Record]]:
-        """Go through the records from an LSN on; to be exhausted before anything is appended.
+        """Yield the records from an LSN on; must be exhausted before anything is appended.
 
         Raises
         ------
         JournalError
-            At a record that is damaged or missing; what came before it is right.
+            At a record that is damaged or missing; the records before it are intact.
         """
         if self._db is None:
             return
@@ -165,18 +165,18 @@ class Journal:
                 expected += 1
 
     def skip_to(self, lsn: int) -> None:
-        """Let the next record have an LSN above the given one, where the journal that held it was pruned or removed."""
+        """Continue above the given LSN, in case the journal that held it was pruned or removed."""
         self._next = max(self._next, lsn + 1)
         self.durable = max(self.durable, lsn)
 
     def prune(self, below: int) -> None:
-        """Remove, when there is time, the records below an LSN; nothing needs them any more."""
+        """Remove the records below an LSN when there is time; nothing needs them any more."""
         with self._changed:
             self._prune_below = max(self._prune_below, below)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Write what waits, as far as the disk takes it, and end."""
+        """Write waiting records, if the disk allows, and stop the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -194,7 +194,7 @@ class Journal:
         self._progressed()
 
     def _turn(self) -> bool:
-        """Write what has come, prune a little; whether there will be another turn."""
+        """Write waiting records and prune a little; return True if there will be another turn."""
         with self._changed:
             if self._full:
                 self._changed.wait_for(lambda: self._closing, RETRY_S)
@@ -275,10 +275,10 @@ def _open(path: Path) -> sqlite3.Connection:
     with _named(path), contextlib.ExitStack() as undo:
         if not path.exists():
             _create(path)
-        # One connection, handed from the thread that replays to the journal's own.
+        # One connection, passed from the thread that replays to the journal's own.
         db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
         undo.callback(db.close)
-        # The state directory is locked for one daemon; so SQLite needs no shared memory file, which a full disk breaks.
+        # The state directory is locked for one daemon, so SQLite needs no shared-memory file, which a full disk breaks.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
@@ -291,7 +291,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _create(path: Path) -> None:
-    """Make an empty journal, whole or not at all: a file that is there and not a journal is damaged."""
+    """Create an empty journal, whole or not at all: an existing file that is no journal counts as damaged."""
     unfinished = path.with_name(f"{path.name}.new")
     unfinished.unlink(missing_ok=True)
     db = sqlite3.connect(unfinished, isolation_level=None)
@@ -329,7 +329,7 @@ def _named(path: Path | None) -> Iterator[None]:
             raise DiskError(f"{path}: {error}; see to the disk") from error
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
             raise StateError(f"{path}: {error}; make the file and its folder writable") from error
-        # The text of SQLite's error may quote the damage, which Python then cannot decode.
+        # SQLite's error message may quote the damaged bytes, which Python cannot decode.
         raise JournalError(f"{path}: {error}; {REMEDY}") from error
     except OSError as error:
         raise StateError.of(error, f"{path}: {error.strerror}") from error
@@ -344,5 +344,5 @@ def _is_full(error: Exception) -> bool:
 
 
 def _code(error: Exception) -> int:
-    """Return the primary result code of an error of SQLite, which is the lower byte of what it has; 0 of others."""
+    """Return the primary result code of a SQLite error, the lower byte of its code; 0 for other errors."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,7 +1,7 @@
-"""A learner whose every change is a record of the journal; ``Recovery`` is the way back from there.
+"""A learner that records every change in the journal; ``Recovery`` replays the records.
 
-Nothing here waits for the disk: a record is appended when what it tells has happened. Acknowledgements and checkpoints
-wait, so a step that the disk never saw is made anew after a crash, perhaps of other samples, and nobody was told of it.
+Nothing here waits for the disk: a record is appended after the change. Acknowledgements and checkpoints do wait, so a
+step that never reached the disk is made again after a crash, perhaps on other samples; nobody knows of the lost one.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ log = logging.getLogger(__name__)
 
 
 class JournaledLearner:
-    """Changes a learner, and writes down what it did.
+    """Changes a learner, and journals each change.
 
     Parameters
     ----------
     learner
-        What changes.
+        The learner to change.
     progress
-        How far it has come.
+        Its position in the journal and in each feeder's stream.
     journal
-        Where it is written.
+        The journal to write to.
     directory
-        Where the note of the step in hand, and samples that are set aside, are kept.
+        Folder for the note of the current step, and for samples that are set aside.
     """
 
     def __init__(self, learner: Learner, progress: Progress, journal: Journal, directory: Path) -> None:
@@ -53,19 +53,19 @@ class JournaledLearner:
         self._directory = directory
 
     def advance(self, *, quiet: bool, minute: int) -> PhaseChange | None:
-        """Move the schedule on; see ``Learner.advance``."""
+        """Advance the schedule; see ``Learner.advance``."""
         change = self.learner.advance(quiet=quiet, minute=minute)
         if change is not None:
             self._write(Advanced(quiet, minute))
         return change
 
     def obey(self, command: str) -> None:
-        """Do what an operator says: ``sleep``, ``wake``, ``sham`` or ``auto``, ``hold`` or ``resume``."""
+        """Carry out an operator's command: ``sleep``, ``wake``, ``sham``, ``auto``, ``hold`` or ``resume``."""
         self.learner.scheduler.obey(command)
         self._write(Commanded(command))
 
     def step(self, samples: Sequence[SampleBatch], queries: Sequence[NDArray[Any]]) -> Step:
-        """Make a learning step, noted before it begins and journaled when it has ended."""
+        """Make a learning step; note it before it begins, and journal it when it has ended."""
         count = sum(len(batch.labels) for batch in samples)
         if samples:
             last = samples[-1]
@@ -83,20 +83,20 @@ class JournaledLearner:
         return step
 
     def at_once(self, front: SampleBatch | None, most: int) -> int:
-        """Return how many samples the next step may take: of those that may have ended the process one at a time.
+        """Return how many samples the next step may take; those that may have ended the process go one at a time.
 
-        Such a one must be on disk first: if it ended the process unwritten, it would only be sent again.
+        Such a sample must be on disk first: if it ended the process before that, it would only be sent again.
         """
         if front is not None and not self.attempt.suspects(front.place):
             return most
         return 1 if front is not None and front.lsn <= self.journal.durable else 0
 
     def condemned(self, front: SampleBatch | None) -> bool:
-        """Whether the sample next in line has ended the daemon twice."""
+        """Return True if the next sample in line has ended the daemon twice."""
         return front is not None and self.attempt.condemned == front.place
 
     def set_aside(self, sample: SampleBatch) -> SetAside:
-        """Pass over a sample unlearned, and keep it in a file."""
+        """Skip a sample without learning it, and keep it in a file."""
         file = self._directory / f"quarantine-{sample.lsn}-{sample.offset}.npz"
         np.savez(file, inputs=sample.inputs, labels=sample.labels)
         flush(file)
@@ -107,7 +107,7 @@ class JournaledLearner:
         return SetAside(sample.feeder, sample.epoch, sample.first, file.name)
 
     def roll_back(self, name: str, snapshot: Snapshot) -> Rollback:
-        """Go back to a checkpoint. What feeders were told stays so: no sample is learned twice."""
+        """Go back to a checkpoint. Acknowledgements stay valid: no sample is learned twice."""
         learner, undone = self.learner, self.learner.version
         learner.roll_back(snapshot)
         self._write(RolledBack(name, learner.version, undone))
@@ -115,7 +115,7 @@ class JournaledLearner:
         return Rollback(name, undone, learner.version, learner.scheduler.phase)
 
     def snapshot(self) -> Snapshot:
-        """Copy everything that goes on after a restart."""
+        """Copy all state that survives a restart."""
         return self.learner.snapshot({"progress": self.progress.state()})
 
     def _write(self, record: Record) -> None:

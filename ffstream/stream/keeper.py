@@ -1,6 +1,6 @@
-"""The one owner of the checkpoints: it writes, reads and lists them in a thread, so that learning waits for no disk.
+"""The only owner of the checkpoints: writes, reads and lists them in a thread, so that learning waits for no disk.
 
-Jobs are done one after another, so what is read is read after every write that was asked for before.
+Jobs run one after another, so a read comes after every write that was requested before it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ffstream.stream.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-# What a reply lists at most, so that it fits a header; and characters of an error in it.
+# Maximum number of checkpoints in a reply, so that it fits a header; and of characters of an error in it.
 LISTED, SHOWN = 64, 200
 
 _T = TypeVar("_T")
@@ -33,22 +33,22 @@ class Keeper:
     Parameters
     ----------
     store
-        Where they lie.
+        Store of the checkpoints.
     journal
-        A checkpoint is published when the records that it stands on are on disk, and the journal pruned behind it.
+        A checkpoint is published once the records that it covers are on disk, and the journal is then pruned.
     outbox
-        Told of every checkpoint, saved or failed.
+        Gets a message for every checkpoint, saved or failed.
     lsn
-        The record that the newest checkpoint stands on; -1 where there is no checkpoint.
+        Last record that the newest checkpoint covers; -1 if there is no checkpoint.
 
     Attributes
     ----------
     lsn
-        The same as of now.
+        The same, kept up to date.
     taken_at
-        ``time.monotonic()`` at which the last checkpoint's content was copied.
+        ``time.monotonic()`` when the last checkpoint's content was copied.
     reaches
-        The first record that the checkpoints kept need; 0 as long as the journal must keep what it has.
+        First record that the kept checkpoints need; 0 while the journal must keep all its records.
     """
 
     def __init__(self, store: CheckpointStore, journal: Journal, outbox: Outbox, lsn: int = -1) -> None:
@@ -61,21 +61,21 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
     def save(self, snapshot: Snapshot, lsn: int, name: str = "") -> Future[str]:
-        """Write a snapshot that stands on the records up to an LSN; the future gives the checkpoint's name."""
+        """Write a snapshot that covers the records up to an LSN; the future gives the checkpoint's name."""
         saved = self._thread.submit(self._publish, snapshot, lsn, name, time.monotonic())
         saved.add_done_callback(lambda saved: self._announce(saved, snapshot.version))
         return saved
 
     def written(self, lsn: int) -> Future[None]:
-        """Return a future that is done when the records up to an LSN are on disk; StateError if the disk is full."""
+        """Return a future that is done when the records up to an LSN are on disk; raises as ``Journal.wait`` does."""
         return self._thread.submit(self.journal.wait, lsn)
 
     def fetch(self, name: str, check: Callable[[Snapshot], Any]) -> Future[Snapshot]:
-        """Read a checkpoint, ``check`` whether it fits, and pin it; the future raises CheckpointError."""
+        """Read a checkpoint, ``check`` it, and pin it; the future raises CheckpointError."""
         return self._thread.submit(self._fetch, name, check)
 
     def listing(self) -> Future[dict[str, Any]]:
-        """List the checkpoints, newest first, as the command ``checkpoints`` replies."""
+        """List the checkpoints, newest first, as in the reply to the command ``checkpoints``."""
         return self._thread.submit(self._list)
 
     def pin(self, name: str, *, pinned: bool) -> Future[dict[str, Any]]:
@@ -83,7 +83,7 @@ class Keeper:
         return self._thread.submit(self._pin, name, pinned=pinned)
 
     def close(self) -> None:
-        """Finish what was asked for."""
+        """Finish all requested jobs, and stop the thread."""
         self._thread.shutdown()
 
     def _publish(self, snapshot: Snapshot, lsn: int, name: str, taken_at: float) -> str:
@@ -91,7 +91,7 @@ class Keeper:
         name = self.store.save(snapshot, name)
         self.lsn, self.taken_at = lsn, taken_at
         kept = self.store.kept()
-        # While there are fewer than are to be kept, the journal's beginning stands in for those that are missing.
+        # While there are fewer checkpoints than ``keep``, the start of the journal replaces the missing ones.
         if len(kept) >= self.store.keep:
             self.reaches = min(first_needed(manifest["progress"]) for manifest in kept)
             self.journal.prune(self.reaches)
@@ -125,7 +125,7 @@ class Keeper:
 
 
 def reply_with(command: Command, done: Future[_T], fields: Callable[[_T], dict[str, Any]]) -> None:
-    """Reply to a command with some fields of what a future gives, or with its error."""
+    """Reply to a command with fields made from a future's result, or with its error."""
 
     def resolve(done: Future[_T]) -> None:
         error = done.exception()

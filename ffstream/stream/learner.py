@@ -1,6 +1,6 @@
-"""The learner: everything that changes while it learns, and one step of it.
+"""The learner: all state that changes with learning, and the learning step.
 
-No thread, no clock, no queue: the engine drives it in the daemon, and an experiment can drive it in process.
+It has no threads, clock or queues: the engine drives it in the daemon, and an experiment can drive it in process.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from ffstream.stream.staging import Staging
 from ffstream.stream.step import SignScores, Step
 
 PROBE_ROWS = 128
-# Batches whose predictions may be on a GPU unread.
+# Number of batches whose predictions may stay unread on a GPU.
 UNREAD = 64
 NO_LABELS, NO_PREDICTIONS = np.empty(0, np.int64), torch.empty(0, dtype=torch.int64)
 
 
 def make_network(config: Config, products: Products = PRODUCTS) -> Network:
-    """Make the network that a configuration describes."""
+    """Build the network that a configuration describes."""
     return Network(config.network, config.optimizer, device_of(config.engine.device), config.dreams, products)
 
 
 def compiled_for(config: Config) -> tuple[int, set[Phase]]:
-    """Return for about how many rows, and for which phases, loops are compiled.
+    """Return the approximate number of rows, and the phases, for which loops are compiled.
 
-    An operator may command wake or sleep under any schedule, and what serves awake serves asleep.
+    An operator may command wake or sleep under any schedule; loops compiled for wake also serve sleep.
     """
     return config.engine.max_batch, {Scheduler(config.phases).phase, Phase.WAKE}
 
@@ -61,14 +61,14 @@ class Learner:
     config
         The whole configuration.
     products
-        How the layers of its network are multiplied; by default as all others of this process.
+        Ways to multiply the network's layers; by default, those that the whole process shares.
 
     Attributes
     ----------
     version
-        Steps behind the weights; a sham step adds none.
+        Number of learning steps behind the weights; sham steps do not count.
     phase_steps
-        Steps of each phase, sham steps among those asleep.
+        Number of steps in each phase; sham steps count as sleep.
     """
 
     def __init__(self, config: Config, products: Products = PRODUCTS) -> None:
@@ -85,25 +85,25 @@ class Learner:
         self.version = 0
         self.samples_learned = 0
         self.phase_steps = dict.fromkeys(Phase, 0)
-        # Goodness (m, layers) of the last rows that were raised ("real") and lowered ("negative"), and the probability
-        # that they were called real.
+        # Goodness (m, layers) of the last rows whose goodness was raised ("real") and lowered ("negative"), and the
+        # probability that the layers call them real.
         self._shown: dict[str, tuple[Tensor, Tensor]] = {}
-        # What the last step found of its lesson, and what was felt of it when a schedule that does not feel was asked.
+        # Scores and lesson of the last step, and the errors that ``feel_pressure`` last computed from them.
         self._found: tuple[Scores, Lesson] | None = None
         self._felt = Felt()
         self._dead: list[int] | None = None
         self._draws = torch.Generator(self.device)
-        # Room for the largest sweep: a full batch of samples beside the largest query.
+        # Sized for the largest sweep: a full batch of samples plus the largest query.
         largest = config.engine.max_batch + max(config.engine.max_query_rows, config.server.message_samples)
         self._staging = Staging(largest, config.network.width, self.device)
 
     def compile(self) -> None:
-        """Compile the loops through the layers, where the configuration wants that; takes seconds."""
+        """Compile the loops through the layers if the configuration asks for it; takes seconds."""
         if self.config.engine.compile:
             self.network.fuse(*compiled_for(self.config))
 
     def take_up(self, outcome: Compiled | NotCompiled) -> None:
-        """Sweep by loops that were compiled for a network of the same configuration, or know why there are none."""
+        """Switch to loops compiled for a network of the same configuration, or remember why there are none."""
         try:
             if isinstance(outcome, NotCompiled):
                 raise outcome
@@ -113,7 +113,7 @@ class Learner:
 
     @property
     def backend(self) -> Backend:
-        """What its sweeps run on."""
+        """Device, precision, products and loop that sweeps run on."""
         network = self.network
         loop: Loop = "off"
         if self.config.engine.compile:
@@ -123,11 +123,11 @@ class Learner:
 
     @property
     def asleep(self) -> bool:
-        """Whether the next learning step takes its rows from memory, or from dreams."""
+        """True if the next learning step takes its rows from memory or dreams."""
         return self.scheduler.phase is Phase.SLEEP and not self.scheduler.holding
 
     def advance(self, *, quiet: bool, minute: int = 0) -> PhaseChange | None:
-        """Move the schedule on, told whether the stream is silent, and the minute of the day (local time)."""
+        """Advance the schedule, given whether the stream is quiet, and the minute of the day (local time)."""
         return self.scheduler.advance(quiet=quiet, minute=minute, can_sleep=self.sleep.ready)
 
     def step(self, samples: Sequence[NDArray[Any]], labels: NDArray[np.int64], queries: Sequence[NDArray[Any]]) -> Step:
@@ -136,11 +136,11 @@ class Learner:
         Parameters
         ----------
         samples
-            Arrays (k, *shape), uint8 or float, of new samples; none while asleep.
+            Arrays (k, *shape) of new samples, uint8 or float; none while asleep.
         labels
-            Their labels, end to end; -1 where there is none.
+            Their labels in one array; -1 where there is none.
         queries
-            Arrays (k, *shape) that are scored only.
+            Arrays (k, *shape) that are only scored.
         """
         if not (self.asleep or len(labels)):
             return self.answer(queries)
@@ -177,24 +177,27 @@ class Learner:
         return Step(version, phase, len(labels), replayed, dreamed, scores, labels, predicted, sham)
 
     def learn(self, batches: Sequence[SampleBatch], queries: Sequence[NDArray[Any]]) -> Step:
-        """Make a ``step`` on samples as they came."""
+        """Make a ``step`` on batches as the inbox holds them."""
         labels = np.concatenate([NO_LABELS, *(batch.labels for batch in batches)]).astype(np.int64)
         return self.step([batch.inputs for batch in batches], labels, queries)
 
     def answer(self, queries: Sequence[NDArray[Any]]) -> Step:
-        """Sweep once over query rows alone, whatever the phase; nothing is learned, nothing changes."""
+        """Sweep once over query rows only, in any phase; nothing is learned, nothing changes."""
         scores = self._sweep(self._staging.fill([], queries)[1])
         scores = scores.of_first(sum(map(len, queries)))
         return Step(self.version, self.scheduler.phase, 0, 0, 0, scores, NO_LABELS, NO_PREDICTIONS)
 
     def dream(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], Scores]:
-        """Dream an input for each label (n,), (n, width), and score it; the same between two steps, and no step's."""
+        """Dream an input for each label (n,), and return the inputs (n, width) and their scores.
+
+        Calls between the same two steps return the same dreams, and leave the next step as it is.
+        """
         self._seed_draws()
         dreams = self.network.dream(torch.from_numpy(labels).to(self.device), self._draws)
         return dreams.cpu().numpy(), self.network.sweep(dreams)
 
     def sign_scores(self) -> dict[str, SignScores]:
-        """Return how each layer found the last real and the last negative rows that it learned from."""
+        """Return each layer's mean scores of the last real and the last negative rows that it learned from."""
         return {
             sign: SignScores(goodness.mean(0).tolist(), real.mean(0).tolist())
             for sign, (goodness, real) in self._shown.items()
@@ -202,19 +205,19 @@ class Learner:
 
     @property
     def pressure(self) -> float:
-        """Sleep pressure, 0 … 1: as a schedule feels it at every step, or else as ``feel_pressure`` last found it."""
+        """Sleep pressure, 0 … 1: from the schedule if it tracks pressure, else as of the last ``feel_pressure``."""
         return self.scheduler.pressure if self.scheduler.feels else self._felt.pressure
 
     def feel_pressure(self) -> None:
-        """Look at the last step, where the schedule does not look at every one: that may mean to wait for a GPU."""
+        """Compute sleep pressure from the last step if the schedule does not track it; this may wait for a GPU."""
         if not self.scheduler.feels:
             self._felt.move(*self._errors(), share=1.0)
 
     def dead_units(self) -> list[int]:
-        """Count, a layer, the units that none of some remembered rows wakes, or of some dreams where none is kept.
+        """Count the units per layer that no row of a probe activates: remembered rows, or dreams if none are kept.
 
-        Zeros as long as there are neither. Counted anew only when a step was made since: a daemon that is asked and
-        learns nothing would keep its queries waiting for that.
+        All zeros while there are neither. The count is kept until the next step: otherwise a daemon that is queried
+        but learns nothing would make its queries wait for it.
         """
         if self._dead is None:
             probe = self.sleep.probe(PROBE_ROWS, self._seed_draws(), self._draws)
@@ -222,11 +225,11 @@ class Learner:
         return self._dead
 
     def weight_norms(self) -> list[float]:
-        """Return the Frobenius norm of the weights, a value a layer; as float32, where bfloat16 would round it."""
+        """Return the Frobenius norm of each layer's weights; in float32, because bfloat16 would round it."""
         return [float(vector_norm(layer.weight, dtype=torch.float32)) for layer in self.network.layers]
 
     def snapshot(self, beside: dict[str, Any] | None = None) -> Snapshot:
-        """Copy everything that goes on after a restart; ``beside`` is added to the manifest."""
+        """Copy all state that survives a restart; ``beside`` is added to the manifest."""
         manifest = {
             "network": self.config.network.model_dump(mode="json"),
             "dreams": self.config.dreams.model_dump(mode="json"),
@@ -241,7 +244,7 @@ class Learner:
             **(beside or {}),
         }
         tensors = {"network": self.network.state(), "memory": self.memory.state()}
-        # However weights lie in memory here, in a file they lie unit by unit.
+        # Files store weights unit by unit, whatever their layout in memory.
         lie = torch.contiguous_format
         copied = {
             file: {name: tensor.to("cpu", copy=True, memory_format=lie) for name, tensor in named.items()}
@@ -250,11 +253,11 @@ class Learner:
         return Snapshot(self.version, manifest, copied)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot; raises as ``check`` does, before anything is changed."""
+        """Continue from a snapshot; raises as ``check`` does, before anything is changed."""
         self.check(snapshot)
         manifest, saved = snapshot.manifest, snapshot.tensors["network"]
         for name, tensor in self.network.state().items():
-            # Dreams that a checkpoint lacks have not begun.
+            # If a checkpoint has no dreams, they start from zero.
             tensor.copy_(saved[name] if name in saved else torch.zeros_like(tensor))
         self.memory.restore(snapshot.tensors["memory"], manifest["memory_seen"])
         self.scheduler.restore(manifest["scheduler"])
@@ -265,23 +268,23 @@ class Learner:
         self._shown, self._found, self._felt, self._dead = {}, None, Felt(), None
 
     def roll_back(self, snapshot: Snapshot) -> None:
-        """Go back to a snapshot as ``restore`` does, but leave override and hold as the operator has them now."""
+        """Restore a snapshot, but keep the operator's current override and hold."""
         override, holding = self.scheduler.override, self.scheduler.holding
         self.restore(snapshot)
         self.scheduler.override, self.scheduler.holding = override, holding
 
     def check(self, snapshot: Snapshot) -> None:
-        """See whether a snapshot is of this network; callable from any thread, since nothing that it reads changes.
+        """Check that a snapshot is of this network; callable from any thread, since nothing that it reads changes.
 
         Raises
         ------
         CheckpointError
-            If it is of another network, or of another rule, than the configuration describes, or lacks something.
+            If it is of a different network or rule than the configuration describes, or lacks something.
         """
         check(snapshot, self.config, self.network.state())
 
     def _errors(self) -> tuple[float | None, float | None]:
-        """Return what the last step showed of the errors that wake and sleep mend."""
+        """Return the wake error and the sleep error of the last step; ``None`` where it did not show one."""
         if self._found is None:
             return None, None
         wake_error, sleep_error = self.network.errors(*self._found)
@@ -293,9 +296,9 @@ class Learner:
     def _seed_draws(self) -> np.random.Generator:
         """Derive this step's randomness from the seed and the step, so that a replay repeats it.
 
-        A sham step leaves the version as it is, so shams are numbered, from 1, each to have draws of its own.
+        Sham steps do not change the version, so they are numbered from 1, to give each its own draws.
 
-        Returns what the memory draws from; the network's generator is seeded from it.
+        Returns the memory's generator; the network's generator is seeded from it.
         """
         sham = (self.scheduler.sham_steps + 1,) if self.scheduler.shams else ()
         draws = np.random.default_rng((self.config.network.seed, self.version, *sham))

@@ -1,4 +1,4 @@
-"""Whether a snapshot is of the network that a configuration describes."""
+"""Checks that a snapshot is of the network that a configuration describes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ffstream.stream.phases import Scheduler
 from ffstream.stream.prequential import Prequential
 from ffstream.stream.snapshot import Snapshot
 
-# Before the names of the tensors of dreams.
+# Prefix of the names of dream tensors.
 DREAMS = "dreams."
 
 
 def check(snapshot: Snapshot, config: Config, network: Mapping[str, Tensor]) -> None:
-    """See whether a snapshot is of a network.
+    """Check that a snapshot is of a network.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ def check(snapshot: Snapshot, config: Config, network: Mapping[str, Tensor]) -> 
     Raises
     ------
     CheckpointError
-        If it is of another network, or of another rule, than the configuration describes, or lacks something.
+        If it is of a different network or rule than the configuration describes, or lacks something.
     """
     try:
         manifest, saved = snapshot.manifest, snapshot.tensors["network"]
-        # What a checkpoint of an older ffstream does not say is as it was: the default.
+        # A setting that an older ffstream's checkpoint lacks had its default value.
         described = NetworkConfig.model_validate(manifest["network"])
         _check_same("network", described.model_dump(mode="json"), config.network.model_dump(mode="json"))
         _check_same("optimizer.rule", manifest["rule"], config.optimizer.rule)

@@ -1,4 +1,4 @@
-"""What was measured of the machine, kept beside the journal: a replay must multiply as the steps did."""
+"""Measurements of the machine, kept beside the journal: a replay must multiply as the original steps did."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ffstream.stream.disk import flush
 log = logging.getLogger(__name__)
 
 FILE = "products.json"
-# Why a file may be no use.
+# Errors that make a file unusable.
 _DAMAGE = (OSError, ValueError, AttributeError)
 
 
 def load(directory: Path) -> Products:
-    """Return what a state directory knows of this machine, or of none; what cannot be read is measured anew."""
+    """Return a state directory's measurements of this machine; missing or unreadable ones are made anew."""
     try:
         return Products(_read(directory / FILE).get(machine()))
     except _DAMAGE as error:
@@ -26,7 +26,7 @@ def load(directory: Path) -> Products:
 
 
 def save(directory: Path, products: Products) -> None:
-    """Keep what was measured, beside what is known of other machines; a file that cannot be written is told."""
+    """Save the measurements beside those of other machines; log a warning if the file cannot be written."""
     path, name = directory / FILE, machine()
     try:
         known = _read(path)
@@ -46,7 +46,7 @@ def save(directory: Path, products: Products) -> None:
 
 
 def _read(path: Path) -> dict[str, dict[str, object]]:
-    """Return measurements by machine; nothing where there is no file."""
+    """Return measurements by machine; none if there is no file."""
     try:
         known = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A bounded memory of what was seen, from which sleep takes its inputs."""
+"""A bounded memory of past samples, from which sleep takes its inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Memory:
     Parameters
     ----------
     capacity
-        Samples kept at most.
+        Maximum number of samples kept.
     width
         Values in one sample.
     """
@@ -24,7 +24,7 @@ class Memory:
     def __init__(self, capacity: int, width: int) -> None:
         self.capacity = capacity
         self.seen = 0
-        # Written now, and not only promised by the system: 2 MiB of it taken in the middle of a step cost 6 ms.
+        # Written now, so that the system really allocates it: 2 MiB allocated in the middle of a step cost 6 ms.
         self._rows = np.full((capacity, width), 0, np.float32)
         self._labels = np.zeros(capacity, np.int64)
 
@@ -32,12 +32,12 @@ class Memory:
         return min(self.seen, self.capacity)
 
     def add(self, rows: NDArray[np.float32], labels: NDArray[np.int64], generator: np.random.Generator) -> None:
-        """Offer rows (n, width) and labels (n,); sample t of the stream is kept with chance capacity / (t + 1)."""
+        """Offer rows (n, width) and labels (n,); sample t of the stream is kept with probability capacity / (t + 1)."""
         arrival = np.arange(self.seen, self.seen + len(rows))
         drawn = (generator.random(len(rows)) * (arrival + 1)).astype(np.int64)
         slots = np.where(arrival < self.capacity, arrival, drawn)
         kept = np.flatnonzero(slots < self.capacity)
-        # Where two samples of the batch draw one slot, NumPy lets the later one have it, in rows and labels alike.
+        # If two samples of a batch draw the same slot, NumPy keeps the later one, in rows and labels alike.
         self._rows[slots[kept]] = rows[kept]
         self._labels[slots[kept]] = labels[kept]
         self.seen += len(rows)
@@ -63,11 +63,11 @@ class Memory:
         }
 
     def restore(self, state: Mapping[str, Tensor], seen: int) -> None:
-        """Go on from what ``state`` returned; a memory grown smaller since keeps a uniform part of it."""
+        """Continue from a saved ``state``; a smaller memory keeps a uniform sample of it."""
         kept = min(len(state["rows"]), self.capacity)
-        # Slots are not alike: the first ones hold the oldest samples. A smaller memory takes any of them.
+        # Slots differ: the first ones hold the oldest samples. So a smaller memory takes random ones.
         chosen = torch.randperm(len(state["rows"]), generator=torch.Generator().manual_seed(seen))[:kept].sort().values
         self._rows[:kept] = state["rows"][chosen].numpy()
         self._labels[:kept] = state["labels"][chosen].numpy()
-        # A memory that is not full counts what it holds: else it would draw from slots that were never written.
+        # A memory that is not full counts only what it holds: otherwise it would draw from slots never written.
         self.seen = seen if kept == self.capacity else kept

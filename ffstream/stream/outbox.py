@@ -1,4 +1,4 @@
-"""What the engine has to say: answers, acknowledgements, phase changes, reports."""
+"""Outputs of the engine: answers, acknowledgements, phase changes, reports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Answer:
     Attributes
     ----------
     query
-        The query as it was put.
+        The query.
     labels
         (n,) int64: the most probable label of each row.
     probabilities
@@ -47,17 +47,17 @@ class Swept:
     Attributes
     ----------
     step
-        What it did.
+        Result of the sweep.
     seconds
-        How long it took, from gathered rows to answers on the host.
+        Duration of the sweep in seconds, from gathered rows to answers on the host.
     acknowledged
-        Feeder to (epoch, next): every sample of it below ``next`` is learned.
+        Feeder to (epoch, next): all its samples below ``next`` are learned.
     answers
-        Answers to the queries that rode along.
+        Answers to the queries in the sweep.
     expired
         Queries whose deadline had passed when their turn came.
     catching_up
-        Whether the journal is being replayed: the weights are those of some time before the crash.
+        True if the journal is being replayed: the weights are those of some time before the crash.
     """
 
     step: Step
@@ -70,14 +70,14 @@ class Swept:
 
 @dataclass(frozen=True)
 class CaughtUp:
-    """The journal is replayed, and samples may come.
+    """The journal has been replayed, and samples are accepted.
 
     Attributes
     ----------
     feeders
-        Feeder to (epoch, the next sample of it to be learned, the next to come).
+        Feeder to (epoch, next sample to learn, next sample to receive).
     records, seconds
-        How many records were replayed, and how long it took.
+        Number of records replayed, and duration of the replay in seconds.
     """
 
     feeders: Mapping[str, tuple[int, int, int]]
@@ -87,7 +87,7 @@ class CaughtUp:
 
 @dataclass(frozen=True)
 class SetAside:
-    """A sample ended the daemon twice, and is not learned; it lies in a file of the state directory."""
+    """A sample ended the daemon twice and is not learned; it is kept in a file of the state directory."""
 
     feeder: str
     epoch: int
@@ -97,7 +97,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Changed:
-    """A phase began, at ``version``, under a sleep pressure and with so many sleep steps owed."""
+    """A phase began at ``version``, with this sleep pressure and this sleep debt (in sleep steps)."""
 
     version: int
     change: PhaseChange
@@ -107,12 +107,12 @@ class Changed:
 
 @dataclass(frozen=True)
 class Report:
-    """Scores, at intervals.
+    """Periodic report of scores.
 
-    ``backend`` is what sweeps run on, ``pressure`` is sleep pressure, 0 … 1, and ``debt`` counts the sleep steps that
-    are owed; ``signs`` maps ``real`` and ``negative`` to the layers' scores of them; ``weight_norm`` (Frobenius) and
-    ``dead_units`` (units that no remembered probe row wakes) have a value a layer. ``unsaved_s``: for how many seconds
-    there has been something that no checkpoint holds; 0 where there is nothing.
+    Sweeps run on ``backend``; ``pressure`` is sleep pressure, 0 … 1, and ``debt`` is sleep debt in sleep steps;
+    ``signs`` maps ``real`` and ``negative`` to the layers' scores of them; ``weight_norm`` (Frobenius) and
+    ``dead_units`` (units that no row of the probe activates) have one value per layer. ``unsaved_s``: seconds for which
+    there has been something that no checkpoint holds; 0 if there is nothing.
     """
 
     version: int
@@ -132,27 +132,27 @@ class Report:
 
     @property
     def not_finite(self) -> list[int]:
-        """Layers, from 1, whose weights, or goodness in the last step, are infinite or NaN."""
+        """Layers, from 1, with infinite or NaN weights, or infinite or NaN goodness in the last step."""
         values = zip(self.weight_norm, *(scores.goodness for scores in self.signs.values()), strict=True)
         return [layer for layer, found in enumerate(values, start=1) if not all(map(math.isfinite, found))]
 
 
 @dataclass(frozen=True)
 class Dreamed:
-    """A dream, to look at.
+    """A dream to look at.
 
     Attributes
     ----------
     version
-        Learning steps behind the weights.
+        Number of learning steps behind the weights.
     label
-        Under which it was dreamed; -1 where there are none.
+        Label under which it was dreamed; -1 if there are no labels.
     predicted
-        What the network takes it for.
+        Label that the network predicts for it.
     goodness
-        Of the label, a value a layer.
+        Goodness of the label, one value per layer.
     image
-        (*shape) float32: the dream, of the shape of a sample.
+        (*shape) float32: the dream, in the shape of a sample.
     """
 
     version: int
@@ -164,7 +164,7 @@ class Dreamed:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint of ``version`` lies on disk, or could not be written (``error``)."""
+    """A checkpoint of ``version`` is on disk, or could not be written (``error``)."""
 
     version: int
     name: str = ""
@@ -173,7 +173,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Rollback:
-    """Learning went back to a checkpoint, from one version to another, and goes on there in ``phase``."""
+    """Learning went back to a checkpoint, from one version to another, and continues there in ``phase``."""
 
     checkpoint: str
     from_version: int
@@ -182,7 +182,7 @@ class Rollback:
 
 
 def answers(step: Step, queries: Sequence[QueryBatch]) -> list[Answer]:
-    """Cut the scores of the query rows, which follow the learning rows, into one answer a query."""
+    """Split the scores of the query rows, which follow the learning rows, into one answer per query."""
     if not queries:
         return []
     after = step.learned + step.replayed + step.dreamed
@@ -202,17 +202,17 @@ Output: TypeAlias = Swept | CaughtUp | SetAside | Changed | Report | Dreamed | S
 
 
 class Outbox:
-    """A queue from the engine, and from the thread that keeps its checkpoints, to the server.
+    """A queue to the server, from the engine and from the thread that keeps its checkpoints.
 
     Parameters
     ----------
     wake
-        Ends the loop's wait for the sockets.
+        Ends the loop's wait on the sockets.
 
     Attributes
     ----------
     due
-        Whether something in it should leave now.
+        True if something in it should leave now.
     """
 
     def __init__(self, wake: Callable[[], object]) -> None:
@@ -221,18 +221,18 @@ class Outbox:
         self._outputs: deque[Output] = deque()
 
     def put(self, output: Output, *, urgent: bool = True) -> None:
-        """Add an output; one that is not urgent leaves in the company of the next that is."""
+        """Add an output; one that is not urgent leaves together with the next urgent one."""
         self._outputs.append(output)
         if urgent:
             self.due = True
 
     def post(self, output: Output) -> None:
-        """Add an output from another thread than that of the loop."""
+        """Add an output from a thread other than the loop's."""
         self.put(output)
         self._wake()
 
     def drain(self) -> list[Output]:
-        """Take every output that waits, oldest first."""
-        # What is added meanwhile leaves now or is due again.
+        """Take all waiting outputs, oldest first."""
+        # An output that is added meanwhile leaves now or sets ``due`` again.
         self.due = False
         return [self._outputs.popleft() for _ in range(len(self._outputs))]

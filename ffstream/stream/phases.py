@@ -1,4 +1,4 @@
-"""The wake/sleep state machine; pure, with no clock inside.
+"""The wake/sleep state machine; pure logic, with no clock inside.
 
 The engine tells the scheduler what happened (``stepped``) and asks it what comes next (``advance``)::
 
@@ -21,9 +21,9 @@ from ffstream.stream.schedules import SCHEDULES, Counts, Felt, Override, Told
 
 __all__ = ["REASONS", "Felt", "Override", "PhaseChange", "Scheduler"]
 
-# Rows that the running means behind sleep pressure reach back, about.
+# Approximate window, in rows, of the running means behind sleep pressure.
 FELT_ROWS = 128
-# Why a phase may begin; see ``PhaseChange``.
+# Reasons for which each phase may begin; see ``PhaseChange``.
 REASONS = {
     Phase.WAKE: ("rested", "roused", "limit", "clock", "command", "schedule"),
     Phase.SLEEP: ("due", "quiet", "pressure", "clock", "command"),
@@ -35,10 +35,10 @@ REASONS = {
 class PhaseChange:
     """A phase began.
 
-    ``reason`` is one of ``due`` (a nap is owed), ``quiet`` (the stream is silent), ``pressure`` (sleep pressure is
-    high), ``clock`` (the window begins or is over), ``rested`` (what was owed is slept, or the pressure discharged),
-    ``roused`` (samples came), ``limit`` (the longest sleep), ``command`` (an override) and ``schedule`` (the override
-    ended).
+    ``reason`` is one of ``due`` (a nap is owed), ``quiet`` (the stream is quiet), ``pressure`` (sleep pressure is
+    high), ``clock`` (the window begins or is over), ``rested`` (the debt is paid, or the pressure discharged),
+    ``roused`` (samples came), ``limit`` (the longest sleep is over), ``command`` (an override) and ``schedule`` (the
+    override ended).
     """
 
     phase: Phase
@@ -67,12 +67,12 @@ class Scheduler:
 
     @property
     def sleep_rows(self) -> int:
-        """Rows of a sleep step: as many as a step had, on average, in the wake phase before it."""
+        """Rows per sleep step: the mean per step of the wake phase before it, rounded up."""
         return self._now.nap_rows
 
     @property
     def override(self) -> Override:
-        """Who decides on the phase."""
+        """Operator's override of the schedule."""
         return self._now.override
 
     @override.setter
@@ -81,7 +81,7 @@ class Scheduler:
 
     @property
     def holding(self) -> bool:
-        """Whether learning is held: queries are answered, nothing is learned, the schedule stands still."""
+        """True if learning is held: queries are answered, nothing is learned, the schedule stands still."""
         return self._now.holding
 
     @holding.setter
@@ -90,7 +90,7 @@ class Scheduler:
 
     @property
     def shams(self) -> bool:
-        """Whether the next learning step is to change nothing: sleep under the override ``sham``."""
+        """True if the next learning step must change nothing: sleep under the override ``sham``."""
         return self._now.override is Override.SHAM and self.phase is Phase.SLEEP
 
     @property
@@ -100,37 +100,37 @@ class Scheduler:
 
     @property
     def debt(self) -> float:
-        """Sleep steps that are owed."""
+        """Sleep debt, in sleep steps."""
         return self._now.owed / self.config.wake_steps
 
     @property
     def feels(self) -> bool:
-        """Whether the schedule looks at sleep pressure, so that ``feel`` must follow each step."""
+        """True if the schedule uses sleep pressure, so that ``feel`` must follow each step."""
         return self._schedule.feels
 
     @property
     def pressure(self) -> float:
-        """Sleep pressure, 0 … 1, as the schedule feels it; 1/2 where it does not."""
+        """Sleep pressure, 0 … 1, as the schedule tracks it; 1/2 if it never did."""
         return self._now.felt.pressure
 
     def obey(self, command: str) -> None:
-        """Do what an operator says: ``sleep``, ``wake``, ``sham`` or ``auto``, ``hold`` or ``resume``."""
+        """Carry out an operator's command: ``sleep``, ``wake``, ``sham``, ``auto``, ``hold`` or ``resume``."""
         if command in ("hold", "resume"):
             self.holding = command == "hold"
         else:
             self.override = Override(command)
 
     def advance(self, *, quiet: bool, can_sleep: bool, minute: int = 0) -> PhaseChange | None:
-        """Move to the phase of the next step; return the change, or None where the phase goes on.
+        """Move to the phase of the next step; return the change, or None if the phase goes on.
 
         Parameters
         ----------
         quiet
-            No sample waits, and none has come for a while.
+            True if no sample waits and none has come for a while.
         can_sleep
-            There is something to make negatives of.
+            True if there is something to make negatives from.
         minute
-            Minutes since midnight, local time; only the schedule ``clock`` looks at it.
+            Minutes since midnight, local time; only the schedule ``clock`` uses it.
         """
         phase, reason = self._next(Told(quiet, minute), can_sleep=can_sleep)
         now = self._now
@@ -147,7 +147,7 @@ class Scheduler:
         return change
 
     def stepped(self, rows: int) -> None:
-        """Count one learning step of the present phase, and the rows that it learned from."""
+        """Count one learning step of the current phase, and the rows that it learned from."""
         now = self._now
         if self.phase is Phase.SLEEP:
             now.sham_steps += self.shams
@@ -160,15 +160,15 @@ class Scheduler:
             now.owed = self._bounded(now.owed + self.config.sleep_steps)
 
     def feel(self, wake_error: float | None, sleep_error: float | None, rows: int) -> None:
-        """Take in the errors of a step of so many rows, means over them; ``None``: it showed nothing of that sign."""
+        """Update the running means with a step's mean errors over its rows; ``None`` leaves an error unchanged."""
         self._now.felt.move(wake_error, sleep_error, 1 - (1 - 1 / FELT_ROWS) ** rows)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold."""
+        """Return the state that a checkpoint must hold."""
         return asdict(self._now)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state`` returned, under the present schedule; what it does not say is at its default."""
+        """Continue from a saved ``state`` under the current schedule; missing fields take their defaults."""
         known = {field.name: state[field.name] for field in fields(Counts) if field.name in state}
         phase, override, felt = Phase(state["phase"]), Override(state["override"]), Felt(**state.get("felt", {}))
         now = Counts(**{**known, "phase": phase, "override": override, "felt": felt})

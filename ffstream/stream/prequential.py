@@ -1,4 +1,4 @@
-"""Prequential accuracy: test, then train, on the prediction as it was served (Dawid 1984; Gama et al. 2013)."""
+"""Prequential (test-then-train) accuracy of the predictions as served (Dawid 1984; Gama et al. 2013)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Prequential:
     Parameters
     ----------
     window
-        Samples in the windowed accuracy.
+        Number of samples in the windowed accuracy.
     every
-        After how many batches predictions are read from the device: on a GPU that means to wait for it.
+        Number of batches between reads of predictions from the device: on a GPU, a read waits for it.
 
     Examples
     --------
@@ -39,16 +39,16 @@ class Prequential:
         self._unread: list[tuple[Tensor, NDArray[np.int64]]] = []
 
     def add(self, predicted: Tensor, labels: NDArray[np.int64]) -> None:
-        """Take predictions (n,), as they were served, of samples under labels (n,).
+        """Add predictions (n,), as served, for samples with labels (n,).
 
-        Samples without a label are not counted: nothing is right about them.
+        Samples without a label are not counted, since nothing says if the prediction is right.
         """
         self._unread.append((predicted, labels))
         if len(self._unread) >= self._every:
             self.read()
 
     def read(self) -> None:
-        """Count what was taken; only for who learns, since others look at the counts from threads of theirs."""
+        """Count the added predictions; only for the thread that learns, since other threads read the counts."""
         if not self._unread:
             return
         predicted = torch.cat([predicted for predicted, _ in self._unread]).cpu().numpy()
@@ -61,21 +61,21 @@ class Prequential:
 
     @property
     def total(self) -> float:
-        """Accuracy over the whole stream; nan before the first labelled sample."""
+        """Accuracy over the whole stream; nan before the first labeled sample."""
         return self.correct / self.count if self.count else float("nan")
 
     @property
     def windowed(self) -> float:
-        """Accuracy over the last samples; nan before the first labelled one."""
+        """Accuracy over the last samples; nan before the first labeled one."""
         return sum(self._window) / len(self._window) if self._window else float("nan")
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold."""
+        """Return the state that a checkpoint must hold."""
         self.read()
         return {"count": self.count, "correct": self.correct, "window": "".join("01"[hit] for hit in self._window)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state`` returned."""
+        """Continue from a saved ``state``."""
         self._unread.clear()
         self.count, self.correct = state["count"], state["correct"]
         self._window.clear()

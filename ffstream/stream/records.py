@@ -1,8 +1,8 @@
-"""What the journal holds: everything that decides what the weights become, in the order in which it happened.
+"""The journal's records: everything that determines the weights, in the order in which it happened.
 
-A replay of the records gives the same weights bit for bit: which samples came, which of them a step took, how many
-query rows rode along (they decide which kernel multiplies), whether the step ran compiled, when a phase changed and
-what an operator commanded. All randomness follows from the seed, the version and the number of sham steps.
+Replaying the records gives the same weights bit for bit. They tell which samples came, which of them a step took, how
+many query rows were in its sweep (they decide which kernel multiplies), whether it ran compiled, when a phase changed
+and what an operator commanded. All randomness follows from the seed, the version and the number of sham steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ffstream.stream.inbox import SampleBatch
 
 @dataclass(frozen=True)
 class Received:
-    """Samples were taken in; they are learned in the order of these records."""
+    """Samples were received; they are learned in the order of these records."""
 
     batch: SampleBatch
 
@@ -32,14 +32,14 @@ class Stepped:
     Attributes
     ----------
     version
-        Steps behind the weights with which it began; a sham step, which changes nothing, adds none.
+        Number of steps behind the weights before it; sham steps, which change nothing, do not count.
     samples
-        New samples that it took; 0 asleep.
+        Number of new samples that it took; 0 asleep.
     queries
-        Query rows that rode along.
+        Number of query rows in its sweep.
     compiled
-        Whether it was made by the compiled loop, which rounds in another order; ``None`` in a journal of before: as
-        configured.
+        True if it ran in the compiled loop, which rounds in another order; ``None`` in a journal from an older
+        version: as configured.
     """
 
     version: int
@@ -48,13 +48,13 @@ class Stepped:
     compiled: bool | None = None
 
     def ran_compiled(self, configured: bool) -> bool:
-        """Whether it was made by the compiled loop, where ``engine.compile`` is ``configured``."""
+        """Return True if it ran in the compiled loop; ``configured`` is ``engine.compile``."""
         return configured if self.compiled is None else self.compiled
 
 
 @dataclass(frozen=True)
 class Advanced:
-    """The schedule moved to another phase, told whether the stream was silent, and the minute of the day."""
+    """The schedule moved to another phase, given whether the stream was quiet, and the minute of the day."""
 
     quiet: bool
     minute: int = 0
@@ -62,14 +62,14 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Commanded:
-    """An operator's command that changes the schedule was obeyed."""
+    """An operator's command that changes the schedule was carried out."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class RolledBack:
-    """Learning went back to a checkpoint: the steps from version ``version`` to ``undone`` are undone."""
+    """Learning went back to a checkpoint, which undid the steps from version ``version`` to ``undone``."""
 
     checkpoint: str
     version: int
@@ -78,7 +78,7 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """The sample next in line was set aside unlearned, because it ended the daemon twice."""
+    """The next sample in line was set aside without learning it, because it ended the daemon twice."""
 
     feeder: str
     epoch: int
@@ -104,7 +104,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(body: bytes) -> Record:
-    """Read what ``encode`` returned; ValueError if it is something else."""
+    """Decode what ``encode`` returned; ValueError if it is something else."""
     try:
         kind, *fields = msgpack.unpackb(body)
         if kind != Received.__name__:

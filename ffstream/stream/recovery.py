@@ -1,4 +1,4 @@
-"""From the newest checkpoint to the end of the journal: the same steps once more, bit for bit."""
+"""Recovery: repeats the steps from the newest checkpoint to the end of the journal, bit for bit."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Replays what the journal has beyond a checkpoint.
+    """Replays the journal from a checkpoint on.
 
     Parameters
     ----------
     learner, progress
-        As restored from the checkpoint; brought to the end of the journal.
+        State restored from the checkpoint; advanced to the end of the journal.
     inbox
-        Empty; in the end it holds the samples that were taken in and not learned.
+        Empty at first; in the end it holds the samples that were received but not learned.
     journal
-        What is replayed.
+        The journal to replay.
     store
-        Holds the checkpoints to which learning went back in between.
+        Holds the checkpoints of rollbacks in the journal.
     compiling
-        Whether the compiled loop is still being made.
+        Returns True while the compiled loop is still being made.
 
     Attributes
     ----------
     done, total
-        Records replayed, and to be replayed.
+        Number of records replayed, and of records to replay in total.
     waiting
-        Whether the next step ran compiled, and cannot be replayed before the compiled loop is there.
+        True if the next step ran compiled and must wait for the compiled loop.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Recovery:
         self.done, self.total = 0, max(0, journal.durable - self.first + 1)
 
     def steps(self) -> Iterator[None]:
-        """Replay record by record; whoever iterates may do something else in between.
+        """Replay record by record; the caller may do other work in between.
 
         Raises
         ------
         JournalError
-            If the journal is damaged, or does not continue the checkpoint; nothing after that place is known.
+            If the journal is damaged, or does not continue the checkpoint; nothing after that record is known.
         """
         progress = self.progress
         if 0 < self.journal.durable < progress.lsn:
@@ -95,7 +95,7 @@ class Recovery:
         self.learner.network.run(compiled=True)
 
     def feeders(self) -> dict[str, tuple[int, int, int]]:
-        """Return, for each feeder, its epoch, the next of its samples to be learned, and the next to come."""
+        """Return, for each feeder, its epoch, its next sample to learn, and its next sample to receive."""
         waiting: dict[tuple[str, int], int] = {}
         for batch in self.inbox.line():
             waiting.setdefault((batch.feeder, batch.epoch), batch.first)
@@ -143,7 +143,7 @@ class Recovery:
             raise _Mismatch(f"a step of version {record.version}, the weights are of version {learner.version}")
         if sum(len(batch.labels) for batch in batches) != record.samples:
             raise _Mismatch(f"a step of {record.samples} samples, and fewer are in line")
-        # How many rows a product has decides how it is computed; what stood in the rows of queries does not matter.
+        # The number of rows of a product decides how it is computed; the content of query rows does not matter.
         queries = np.zeros((record.queries, *learner.config.network.shape), np.uint8)
         compiled = self._ran_compiled(record)
         learner.network.run(compiled=compiled)

@@ -1,4 +1,4 @@
-"""What is told of the learner at intervals: its scores, the state of its layers, and a dream."""
+"""Periodic reports on the learner: its scores, the state of its layers, and a dream."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ffstream.stream.learner import Learner
 from ffstream.stream.outbox import Dreamed, Report
 from ffstream.wire import UNLABELLED
 
-# How often dead units are counted anew: that takes longer than a sweep, and queries wait meanwhile.
+# Seconds between counts of dead units: a count takes longer than a sweep, and queries wait meanwhile.
 COUNT_S = 1.0
 
 
 class Reporter:
-    """Looks at a learner between two steps, and changes nothing.
+    """Inspects a learner between two steps, without changing what it learns.
 
     Parameters
     ----------
     learner
-        What is looked at.
+        The learner to inspect.
     """
 
     def __init__(self, learner: Learner) -> None:
@@ -30,7 +30,7 @@ class Reporter:
         self._dreamed = 0
 
     def report(self, now: float, unsaved_s: float = 0.0) -> Iterator[Report | Dreamed]:
-        """Tell where the learner stands at a time (seconds), and show a dream where there are dreams."""
+        """Yield a report on the learner at a time (seconds), and a dream if there are dreams."""
         if now - self._counted_at >= COUNT_S:
             self._counted_at = now
             self._dead = self.learner.dead_units()
@@ -60,7 +60,7 @@ class Reporter:
         )
 
     def _dream(self) -> Dreamed | None:
-        """Dream once, of the labels that were seen in turn, or not where there are no dreams yet."""
+        """Dream once, taking the labels that were seen in turn; ``None`` if there are no dreams yet."""
         learner, dreams = self.learner, self.learner.network.dreams
         if dreams is None or not dreams.ripe:
             return None

@@ -1,4 +1,4 @@
-"""When each schedule falls asleep, and when it wakes; pure, like the state machine that asks (``phases``).
+"""Sleep and wake conditions of each schedule; pure logic, like the state machine that uses them (``phases``).
 
 ============  ==========================================  ====================================================
 schedule      falls asleep when                           wakes when
@@ -9,11 +9,11 @@ quiet         the stream is quiet                         samples come, or nothi
 clock         in its window a nap is owed, or the stream  nothing is owed any more, or the window is over
               is quiet
 homeostatic   sleep pressure is above ``sleep_pressure``  it is below ``wake_pressure``, or after
-                                                          ``longest_sleep`` steps, then as long awake
+                                                          ``longest_sleep`` steps; it then stays awake as long
 ============  ==========================================  ====================================================
 
-A wake step owes ``sleep_steps / wake_steps`` of a sleep step, a sleep step pays one. ``longest_sleep`` steps are owed
-at most, under ``alternating`` one nap: being awake for years does not owe years asleep.
+A wake step adds ``sleep_steps / wake_steps`` of a sleep step to the debt; a sleep step pays one back. The debt is at
+most ``longest_sleep`` steps, or one nap under ``alternating``, so that years awake do not demand years asleep.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ffstream.ff.lesson import Phase
 
 
 class Override(StrEnum):
-    """Who decides on the phase: the schedule, or an operator.
+    """Operator's override of the schedule.
 
-    ``sham`` leaves the decision to the schedule, but what is slept then changes nothing.
+    ``auto`` and ``sham`` leave the phase to the schedule, but under ``sham`` sleep changes nothing.
     """
 
     AUTO = "auto"
@@ -40,12 +40,12 @@ class Override(StrEnum):
 
 @dataclass(frozen=True)
 class Told:
-    """What a schedule is told of the world.
+    """External conditions that a schedule takes into account.
 
     Attributes
     ----------
     quiet
-        No sample waits, and none has come for a while.
+        True if no sample waits and none has come for a while.
     minute
         Minutes since midnight, local time.
     """
@@ -56,14 +56,14 @@ class Told:
 
 @dataclass
 class Felt:
-    """What makes up sleep pressure, 0 … 1 each.
+    """The two errors behind sleep pressure, 0 … 1 each.
 
     Attributes
     ----------
     wake_error
-        Probability that real data is called negative: what wake mends.
+        Probability that real data is called negative; wake reduces it.
     sleep_error
-        Probability that a negative is called real: what sleep mends.
+        Probability that a negative is called real; sleep reduces it.
     """
 
     wake_error: float = 1.0
@@ -71,12 +71,12 @@ class Felt:
 
     @property
     def pressure(self) -> float:
-        """Sleep pressure, 0 … 1: the share of the error that only sleep can mend; 0 where there is no error."""
+        """Sleep pressure, 0 … 1: the share of the error that only sleep can reduce; 0 if there is no error."""
         error = self.wake_error + self.sleep_error
         return self.sleep_error / error if error else 0.0
 
     def move(self, wake_error: float | None, sleep_error: float | None, share: float) -> None:
-        """Move a share of the way to what a step showed; ``None``: it showed nothing of that sign."""
+        """Move each error a share of the way to a step's error; ``None`` leaves it unchanged."""
         if wake_error is not None:
             self.wake_error += share * (wake_error - self.wake_error)
         if sleep_error is not None:
@@ -85,24 +85,24 @@ class Felt:
 
 @dataclass
 class Counts:
-    """What the scheduler remembers; restored with a checkpoint.
+    """State of the scheduler; restored with a checkpoint.
 
     Attributes
     ----------
     phase, override, holding
-        Of the next step; who decides; whether learning is held.
+        Phase of the next step; the operator's override; True if learning is held.
     awake_steps, awake_rows
-        Since the last sleep.
+        Steps and rows since the last sleep.
     slept_steps
-        Of this sleep, or of the last one.
+        Steps of the current sleep, or of the last one.
     nap_rows
-        Rows of a sleep step.
+        Rows per sleep step.
     owed
-        Sleep debt; ``wake_steps`` of these are one sleep step, so that it is exact.
+        Sleep debt in units of 1 / ``wake_steps`` of a sleep step, so that it is exact.
     sham_steps
         Sleep steps that changed nothing, since the first start.
     felt
-        Running means over rows; only of a schedule that looks at them.
+        Running means of the errors over rows; updated only if the schedule uses them.
     """
 
     phase: Phase = Phase.WAKE
@@ -118,16 +118,16 @@ class Counts:
 
 
 class Schedule(ABC):
-    """Says when to sleep and when to wake.
+    """Decides when to sleep and when to wake.
 
     Attributes
     ----------
     awake
-        The phase of steps that are not asleep.
+        Phase of the steps outside sleep.
     feels
-        Whether it looks at sleep pressure.
+        True if it uses sleep pressure.
     most_owed
-        Sleep steps that are owed at most.
+        Maximum sleep debt, in sleep steps.
     """
 
     awake = Phase.WAKE
@@ -138,11 +138,11 @@ class Schedule(ABC):
 
     @abstractmethod
     def why_sleep(self, now: Counts, told: Told) -> str:
-        """Return the reason to fall asleep, or an empty one to stay awake."""
+        """Return the reason to fall asleep, or an empty string to stay awake."""
 
     @abstractmethod
     def why_wake(self, now: Counts, told: Told) -> str:
-        """Return the reason to wake, or an empty one to sleep on."""
+        """Return the reason to wake, or an empty string to stay asleep."""
 
 
 class Together(Schedule):
@@ -158,7 +158,7 @@ class Together(Schedule):
 
 
 class Alternating(Schedule):
-    """A nap after so many steps awake, or early where the stream is quiet."""
+    """Naps as soon as a full nap is owed, or earlier when the stream is quiet."""
 
     def __init__(self, config: PhasesConfig) -> None:
         self.most_owed = config.sleep_steps
@@ -174,7 +174,7 @@ class Alternating(Schedule):
 
 
 class Quiet(Schedule):
-    """Awake as long as samples come; what is owed is slept while none does."""
+    """Stays awake while samples come, and pays the sleep debt while none do."""
 
     def why_sleep(self, now: Counts, told: Told) -> str:
         return "quiet" if told.quiet and now.owed else ""
@@ -186,7 +186,7 @@ class Quiet(Schedule):
 
 
 class Clock(Schedule):
-    """What the day owes is slept in a window of it, and what is learned in the window is followed by naps."""
+    """Pays the day's sleep debt in a daily window; learning in the window is followed by naps."""
 
     def __init__(self, config: PhasesConfig) -> None:
         super().__init__(config)
@@ -217,7 +217,7 @@ class Homeostatic(Schedule):
         self._config = config
 
     def why_sleep(self, now: Counts, told: Told) -> str:
-        # Where sleep did not discharge it, the stream is learned for as long before sleep is tried again.
+        # If the longest sleep did not discharge the pressure, stay awake as long before sleeping again.
         config = self._config
         least = max(config.wake_steps, config.longest_sleep if self._spent(now) else 0)
         return "pressure" if now.awake_steps >= least and now.felt.pressure > config.sleep_pressure else ""

@@ -1,4 +1,4 @@
-"""What sleep takes its rows from: what is remembered, dreams, or both."""
+"""Source of the rows of sleep: remembered samples, dreams, or both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sleep:
     Parameters
     ----------
     config
-        The whole configuration; ``dreams.source`` says what sleep is on.
+        The whole configuration; ``dreams.source`` selects the source.
     network
         Makes dreams.
     memory
@@ -44,16 +44,16 @@ class Sleep:
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to sleep on."""
+        """True if there is something to sleep on."""
         return (self._source == "dream" or len(self.memory) > 0) and (self.network.dreams is None or self.dreams)
 
     @property
     def dreams(self) -> bool:
-        """Whether the network has seen enough to dream of."""
+        """True if the network has seen enough to dream."""
         return self.network.dreams is not None and self.network.dreams.ripe
 
     def rows(self, count: int, draws: np.random.Generator, generator: Generator) -> Rows:
-        """Draw the rows of a step; of a hybrid one half are dreams, and the odd one as well."""
+        """Draw the rows of a step; with the source ``hybrid``, half of them, rounded up, are dreams."""
         dreamed = {"memory": 0, "hybrid": -(-count // 2), "dream": count}[self._source]
         width = self.network.config.width
         dreams, labels = np.empty((0, width), np.float32), np.empty(0, np.int64)
@@ -67,13 +67,13 @@ class Sleep:
         return Rows(dreams, remembered, np.concatenate([labels, true]))
 
     def probe(self, count: int, draws: np.random.Generator, generator: Generator) -> Tensor | None:
-        """Return remembered rows (count, width), or dreams where none are kept; ``None`` before there are any."""
+        """Return remembered rows (count, width), or dreams if none are kept; ``None`` before there are any."""
         if len(self.memory):
             return torch.from_numpy(self.memory.draw(count, draws)[0]).to(self.network.device)
         return self._dream(count, generator)[0] if self.dreams else None
 
     def _dream(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Dream (count, width) of labels that were seen, and return them with those labels (count,)."""
+        """Return dreams (count, width) of labels that were seen, and those labels (count,)."""
         if self.network.dreams is None:
             raise ValueError("the network learns no dreams; set dreams.source")
         labels = self.network.dreams.draw_labels(count, generator)

@@ -1,13 +1,13 @@
-"""Everything that goes on after a restart, and its form on disk: a folder.
+"""Snapshots: all state that survives a restart, and its layout on disk, one folder each.
 
 Layout::
 
     checkpoint-000042/           its serial, or a name that a person gave
-      manifest.json              format, serial, configuration, counters, SHA-256 of the files of tensors
+      manifest.json              format, serial, configuration, counters, SHA-256 of the tensor files
       manifest.sha256            SHA-256 of the manifest
       network.safetensors        weights, optimizer state, assemblies
-      memory.safetensors         what was seen, for sleep
-      pinned                     there while the checkpoint is never removed
+      memory.safetensors         remembered samples, for sleep
+      pinned                     present if the checkpoint must never be removed
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ SERIAL = re.compile(PREFIX + r"(\d{6,18})")
 MANIFEST, DIGEST, PINNED = "manifest.json", "manifest.sha256", "pinned"
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
-# What a folder that is no whole checkpoint makes of reading it; anything else that the disk says is no damage.
+# Errors raised by reading an incomplete or damaged checkpoint; any other error of the disk is not damage.
 _DAMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that goes on after a restart.
+    """All state that survives a restart.
 
     Attributes
     ----------
     version
         Model version.
     manifest
-        What JSON can hold: configuration, counters, scheduler, scores.
+        JSON-compatible state: configuration, counters, scheduler, scores.
     tensors
-        Files by name (without ``.safetensors``), each a map of tensors by name, on the CPU.
+        Tensors on the CPU, by file name (without ``.safetensors``) and then by tensor name.
     """
 
     version: int
@@ -61,20 +61,20 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a listing says of one checkpoint.
+    """One checkpoint in a listing.
 
     Attributes
     ----------
     name
-        Its folder.
+        Name of its folder.
     bytes
         Size of its files.
     marked
-        Whether it has been pinned.
+        True if it has been pinned.
     manifest
-        Its manifest, which has been verified (the tensors have not); empty where it did not.
+        Its verified manifest (the tensors are not verified); empty if it did not verify.
     error
-        Why the manifest did not verify, or ``""``.
+        Reason why the manifest did not verify, or ``""``.
     """
 
     name: str
@@ -85,23 +85,23 @@ class Entry:
 
     @property
     def serial(self) -> int:
-        """Its place in the order; 0 where neither manifest nor name tells."""
+        """Position in the order of checkpoints; 0 if neither manifest nor name gives it."""
         named = SERIAL.fullmatch(self.name)
         serial: int = self.manifest.get("serial", int(named[1]) if named else 0)
         return serial
 
     @property
     def copied(self) -> bool:
-        """Whether a person gave the folder another name than it was saved under."""
+        """True if the folder is not named as it was saved, because a person copied or renamed it."""
         return bool(self.manifest) and self.name != self.manifest["name"]
 
     @property
     def pinned(self) -> bool:
-        """Whether it is never removed; a person's copy is the person's."""
+        """True if it is never removed; a person's copy belongs to that person."""
         return self.marked or self.copied
 
     def facts(self) -> dict[str, Any]:
-        """Return what a person wants to see, in plain types; zeros and NaN where it is not known."""
+        """Return the facts for a listing, in plain types; zeros and NaN where they are unknown."""
         scores = self.manifest.get("prequential", {})
         return {
             "name": self.name,
@@ -117,14 +117,14 @@ class Entry:
 
 
 def write(folder: Path, snapshot: Snapshot, name: str, serial: int, saved_at: float, *, pinned: bool) -> None:
-    """Write a snapshot into a new folder, every file of it flushed to the disk, and the folder as well.
+    """Write a snapshot to a new folder, and flush every file and the folder to disk.
 
-    ``name`` is what the folder will be called when it is whole, ``saved_at`` is in seconds of Unix time.
+    ``name`` is the folder's name once it is whole, ``saved_at`` is Unix time in seconds.
 
     Raises
     ------
     OSError
-        If the disk refuses.
+        If the disk reports an error.
     """
     folder.mkdir()
     digests = {
@@ -153,9 +153,9 @@ def read(folder: Path) -> Snapshot:
     Raises
     ------
     CheckpointError
-        If it is damaged, naming the folder and the file.
+        If it is damaged; the message names the folder and the file.
     StateError
-        If it is whole but of another format, or if the disk refuses to read it: neither says that it is damaged.
+        If it is intact but has another format, or the disk reports an error: neither means that it is damaged.
     """
     manifest = read_manifest(folder)
     tensors: dict[str, dict[str, Tensor]] = {}
@@ -171,7 +171,7 @@ def read(folder: Path) -> Snapshot:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read and verify the manifest alone; raises as ``read`` does."""
+    """Read and verify only the manifest; raises as ``read`` does."""
     written, digest = _read(folder / MANIFEST), _read(folder / DIGEST)
     if hashlib.sha256(written).hexdigest().encode() != digest:
         raise CheckpointError(f"{folder.name}: {MANIFEST} does not have the SHA-256 of {DIGEST}")
@@ -194,7 +194,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def look(folder: Path) -> Entry | None:
-    """Return what there is to say of a folder, or None if it is not there (any more)."""
+    """Return the entry of a folder, or None if it does not exist (any more)."""
     try:
         size = sum(path.lstat().st_size for path in folder.iterdir())
         marked = (folder / PINNED).exists()
@@ -209,7 +209,7 @@ def look(folder: Path) -> Entry | None:
 
 
 def not_finite(snapshot: Snapshot) -> str:
-    """Return the name of the first tensor that has an infinite value or none, or ``""``."""
+    """Return the name of the first tensor with an infinite or NaN value, or ``""``."""
     for file, tensors in snapshot.tensors.items():
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
@@ -218,7 +218,7 @@ def not_finite(snapshot: Snapshot) -> str:
 
 
 def _write(path: Path, content: bytes) -> str:
-    """Write a file, flushed to the disk, and return its SHA-256."""
+    """Write a file, flush it to disk, and return its SHA-256."""
     failpoints.reach("checkpoint.write")
     with path.open("wb") as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""Where the rows of a sweep are laid end to end."""
+"""Staging buffers that hold the rows of a sweep end to end."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# From here on a bucket is this many rows wider than the one before; below, twice as wide.
+# From this size on, each bucket has this many rows more than the one before; below, twice as many.
 STRIDE = 8
 
 
 def bucket(rows: int) -> int:
-    """Return up to how many rows so many are filled, so that few different numbers of them occur.
+    """Return the number of rows to which ``rows`` are padded, so that few different numbers occur.
 
-    The first product of a number of rows takes some milliseconds more, in which its kernel is made.
+    The first product with a new number of rows takes some milliseconds more, to make its kernel.
     """
     return -(-rows // STRIDE) * STRIDE if rows > STRIDE else 1 << max(0, rows - 1).bit_length()
 
 
 class Staging:
-    """Room for the rows of one sweep, used again for every sweep.
+    """Buffer for the rows of one sweep, reused by every sweep.
 
-    A GPU fetches them by itself, from memory that stays where it is, while the next sweep's are laid beside.
+    A GPU copies the rows asynchronously from pinned memory, while a second buffer takes the next sweep's rows.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Staging:
     width
         Values in one row.
     device
-        Where they are swept.
+        Device that sweeps them.
     """
 
     def __init__(self, rows: int, width: int, device: torch.device) -> None:
@@ -50,12 +50,12 @@ class Staging:
     ) -> tuple[NDArray[np.float32], Tensor]:
         """Copy arrays (k, *shape) end to end, as float32; bytes become 0 … 1.
 
-        Rows that are asked about are filled up with zeros to a bucket: how many there are varies from sweep to sweep.
+        A sweep with query rows is padded with zeros to a bucket, because their number varies from sweep to sweep.
 
         Returns
         -------
         tuple
-            (n, width), a view that the next call writes over, and the same on the device.
+            (n, width), a view that the next call overwrites, and the same on the device.
         """
         room, fetched = next(self._rooms)
         if fetched is not None:

@@ -1,4 +1,4 @@
-"""What one sweep of a learner did, and how its layers found the rows."""
+"""Results of one sweep of a learner, and its layers' scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ffstream.ff.scores import Scores
 
 @dataclass(frozen=True)
 class SignScores:
-    """How the layers found the rows of one sign in the last step that had any; a value a layer."""
+    """Mean scores of the rows of one sign in the last step that had any; one value per layer."""
 
     goodness: list[float]
     probability_of_real: list[float]
@@ -22,24 +22,24 @@ class SignScores:
 
 @dataclass(frozen=True)
 class Step:
-    """What one sweep did.
+    """Result of one sweep.
 
     Attributes
     ----------
     version
-        Steps behind the weights with which the sweep began.
+        Number of learning steps behind the weights before the sweep.
     phase
         The phase in which it ran.
     learned, replayed, dreamed
-        New samples, remembered ones, and dreams that it learned from.
+        Number of new samples, remembered samples and dreams that it learned from.
     scores
-        What the network made of every row, learning rows first.
+        The network's scores of every row, learning rows first.
     labels
         (learned,) true labels of the new samples, -1 where there is none.
     predicted
-        (learned,) int64 on the network's device: those predicted before learning them.
+        (learned,) int64 on the network's device: labels predicted before learning the samples.
     sham
-        Whether it changed nothing: sleep under the override ``sham``.
+        True if it changed nothing: sleep under the override ``sham``.
     """
 
     version: int
