@@ -48,7 +48,7 @@ class Feeding:
     ack
         Promise of an acknowledgement: ``received``, ``durable`` or ``learned``.
     timeout_s
-        Seconds of silence after which the daemon counts as unreachable, and of a full disk after which an error is raised.
+        Seconds of silence after which the daemon counts as unreachable, and of a full disk before an error is raised.
     """
 
     def __init__(
