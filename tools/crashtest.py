@@ -55,8 +55,8 @@ def main(
     - the journal, replayed from its first record by a learner that never crashed, must give the weights, the memory,
     the schedule and the scores of the last checkpoint, bit for bit.
 
-    Takes about a second per kill, and as long as a few kills for the comparison. If the promise was broken, it exits
-    with 1, keeps the evidence, and says where. SIGKILL does not lose data that the operating system has yet to write;
+    Takes about a second per kill, and as long as a few kills for the comparison. Exits with 1 if the promise was
+    broken, keeps the evidence, and says where. SIGKILL does not lose data that the operating system has yet to write;
     tools/powercut.py loses that as well.
 
         tools/crashtest.py --kills 200 --json crashtest.json

@@ -106,10 +106,11 @@ def main(
     """Cut the daemon's power repeatedly, so that data not yet written by the operating system is lost as well.
 
     The test of tools/crashtest.py, with the state directory on its own ext4 file system. At a random moment, often
-    right after a checkpoint, the daemon is frozen, the file system is shut down by the ioctl that file systems offer for
-    such tests, the daemon is killed, and the file system is mounted again, which leaves only what had really reached
-    the disk. A missing fsync shows this way. An announced checkpoint must exist after the cut, and every existing one
-    must be readable. The test does not cover a disk that reports a write as done and then loses it from its own cache.
+    right after a checkpoint, the daemon is frozen, the file system is shut down by the ioctl that file systems offer
+    for such tests, the daemon is killed, and the file system is mounted again, which leaves only what had really
+    reached the disk. A missing fsync shows this way. An announced checkpoint must exist after the cut, and every
+    existing one must be readable. The test does not cover a disk that reports a write as done and then loses it from
+    its own cache.
 
     Needs root, a loop device and mkfs.ext4; without one of them it says so, writes "skipped" and exits with 0.
 

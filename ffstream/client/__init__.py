@@ -171,7 +171,7 @@ class Client:
             raise Unreachable(f"nobody takes what is pushed to {self._address(ports.PUSH)}") from error
 
     def predict(self, inputs: ArrayLike, *, deadline_ms: float | None = None) -> Prediction:
-        """Ask for predictions; never trains.
+        """Query predictions; never trains.
 
         Parameters
         ----------

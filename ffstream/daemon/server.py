@@ -46,7 +46,7 @@ class Server:
     spec
         Inputs and labels that the network takes.
     sockets
-        Bound sockets; from now on only the server uses them, except for the control socket.
+        Bound sockets; from now on only the server uses them, except for the control and HTTP sockets.
     step
         Number of samples that the engine takes at once while a query or a command is waiting.
     inbox, outbox

@@ -49,7 +49,7 @@ def run(config: Config) -> None:
     StateError
         If the state directory cannot be used, or the newest checkpoint belongs to another network.
     BindError
-        If a port is taken.
+        If a port is in use.
     """
     signals = StopSignals()
     signals.catch()
