@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Kill the daemon again and again, and prove that nothing acknowledged was lost and everything learned once."""
+"""Kill the daemon repeatedly, and check that nothing acknowledged was lost and everything was learned once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import typer
 from crashing.course import Course
 from ffstream.errors import DiskError, FFStreamError
 
-# Failpoints with their action, and the time they are reached at which it happens, between the two. Those that strike
-# within a step leave time for the samples of a step that died before to be learned one by one: a sample that ends the
-# daemon twice alone would, rightly, be set aside.
+# Failpoints with their action, and the range from which N is drawn: the action happens the Nth time the failpoint is
+# reached. Failpoints within a step leave time for the samples of an earlier step that died to be learned one by one: a
+# sample that ends the daemon twice by itself would, rightly, be set aside.
 FAILPOINTS = {
     "journal.write:kill": (1, 20),
     "step.begin:kill": (80, 200),
@@ -31,9 +31,9 @@ FAILPOINTS = {
     "checkpoint.parent:kill": (1, 2),
     "journal.committed:kill": (1, 20),
 }
-# How the daemon ends after either action: killed, or by itself with an error.
+# Exit codes of the daemon after each action: killed, or exited with an error.
 EXIT_CODES = {"kill": -signal.SIGKILL, "fail": DiskError.exit_code}
-# Seconds in which a failpoint should be reached, in which a daemon starts, and that it lives after that.
+# Seconds in which a failpoint should be reached, maximum seconds into a start, and maximum seconds of life after it.
 REACHED_S, STARTING_S, LIVING_S = 4.0, 0.2, 0.8
 
 
@@ -42,21 +42,21 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Repeat the draws of another run.", show_default="random")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
 ) -> None:
-    """Kill the daemon again and again, and prove that nothing acknowledged was lost and everything learned once.
+    """Kill the daemon repeatedly, and check that nothing acknowledged was lost and everything was learned once.
 
     A real daemon with a small network learns from four feeders (bytes and floats, acknowledged as durable and as
-    learned) that note every acknowledgement, while others ask. It dies of SIGKILL: in two of three cases at a failpoint
-    beside a write, an fsync, a rename or a step, else at a random moment, its start included; or of an error of the
-    disk.
-    It is started again each time, and stopped properly in the end. Then, without a daemon:
+    learned) that log every acknowledgement, while another process sends queries. The daemon dies of SIGKILL or of a
+    disk error: in two of three cases at a failpoint near a write, an fsync, a rename or a step, otherwise at a random
+    moment, including during startup. It is restarted each time, and stopped properly at the end. Then, without a
+    daemon:
 
     - every acknowledged sample must be in the journal as it was sent, and taken by exactly one learning step;
 
-    - the journal, followed from its first record by a learner that never crashed, must give the weights, the memory,
+    - the journal, replayed from its first record by a learner that never crashed, must give the weights, the memory,
     the schedule and the scores of the last checkpoint, bit for bit.
 
-    Takes about a second a kill, and as long as a few kills for the comparison. Exits with 1 if the promise was broken,
-    keeps what shows it, and says where. SIGKILL leaves alone what the operating system has not written yet:
+    Takes about a second per kill, and as long as a few kills for the comparison. Exits with 1 if the promise was
+    broken, keeps the evidence, and says where. SIGKILL does not lose data that the operating system has yet to write;
     tools/powercut.py loses that as well.
 
         tools/crashtest.py --kills 200 --json crashtest.json
@@ -70,7 +70,7 @@ def main(
 
 
 def _at(course: Course, failpoint: str) -> str:
-    """Let the daemon die at a failpoint, or, if it does not get there, of the test's patience."""
+    """Let the daemon die at a failpoint, or kill it if it does not get there in time."""
     daemon = course.daemon
     name, _, action = failpoint.partition(":")
     daemon.start(f"{name}@{course.draws.randint(*FAILPOINTS[failpoint])}:{action}")
@@ -83,7 +83,7 @@ def _at(course: Course, failpoint: str) -> str:
 
 
 def _anytime(course: Course) -> str:
-    """Kill the daemon at a random moment: one time in three while it starts."""
+    """Kill the daemon at a random moment, one time in three during startup."""
     daemon, draws = course.daemon, course.draws
     daemon.start()
     if draws.random() < 1 / 3:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Cut the daemon's power again and again: what the operating system had not written yet is gone as well."""
+"""Cut the daemon's power repeatedly, so that data not yet written by the operating system is lost as well."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from ffstream import Client
 from ffstream.errors import FFStreamError
 from ffstream.stream.checkpoint import CheckpointStore
 
-# EXT4_IOC_SHUTDOWN, and what it does before nothing reaches the disk any more: writes everything, commits the file
-# system's own journal, nothing.
+# EXT4_IOC_SHUTDOWN, and what it does before writes stop reaching the disk: write everything, commit the file system's
+# own journal, nothing.
 SHUTDOWN = 0x8004587D
 MANNERS = {"default": 0, "logflush": 1, "nologflush": 2}
-# Nothing is the most like a power cut.
+# Doing nothing ("nologflush") is most like a power cut.
 WEIGHTS = (1, 1, 4)
-BYTES = 2 * 2**30  # Of a sparse file.
+BYTES = 2 * 2**30  # Size of a sparse file.
 LIVING_S = 1.2
 
 
 class Skipped(Exception):
-    """Says why the test cannot run on this machine."""
+    """Raised with the reason why the test cannot run on this machine."""
 
 
 class Volume:
@@ -46,9 +46,9 @@ class Volume:
     Parameters
     ----------
     image
-        The file, made anew.
+        The file, created or overwritten.
     point
-        Where it is mounted, a folder.
+        Folder where it is mounted.
     """
 
     def __init__(self, image: Path, point: Path) -> None:
@@ -59,12 +59,12 @@ class Volume:
         _command("mkfs.ext4", "-q", "-F", str(image))
 
     def mount(self) -> None:
-        """Mount it; after a cut the file system recovers by its own journal."""
+        """Mount it; after a cut, the file system recovers from its own journal."""
         # The loop device goes away with the mount.
         _command("mount", "-o", "loop", str(self.image), str(self.point))
 
     def cut(self, manner: str) -> None:
-        """Cut the power: from now on nothing that is written reaches the file."""
+        """Cut the power: from now on, no write reaches the file."""
         descriptor = os.open(self.point, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, SHUTDOWN, struct.pack("I", MANNERS[manner]))
@@ -72,14 +72,14 @@ class Volume:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Take it away, where it is mounted."""
+        """Unmount it, if it is mounted."""
         if os.path.ismount(self.point):
             _command("umount", str(self.point))
 
 
 @contextlib.contextmanager
 def volume() -> Iterator[Volume]:
-    """Give a mounted file system, whose power can be cut; nothing of it is left at the end."""
+    """Yield a mounted file system whose power can be cut; remove all of it at the end."""
     if os.geteuid() != 0:
         raise Skipped("only root can mount a file system")
     folder = Path(tempfile.mkdtemp(prefix="ffstream-volume-"))
@@ -103,14 +103,14 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Repeat the draws of another run.", show_default="random")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
 ) -> None:
-    """Cut the daemon's power again and again: what the operating system had not written yet is gone as well.
+    """Cut the daemon's power repeatedly, so that data not yet written by the operating system is lost as well.
 
-    The test of tools/crashtest.py, with the state directory on an ext4 file system of its own. At a random moment,
-    often right behind a checkpoint, the daemon is frozen, the file system shut down by the request that file systems
-    offer for such tests, the daemon killed, and the file system mounted again, which takes it back to what had really
-    reached the disk. So an fsync that is missing shows. A checkpoint that was announced must be there after the cut,
-    and every one there must be readable. What a disk loses of its own cache, when it says that something is written and
-    it is not, is not tested.
+    The test of tools/crashtest.py, with the state directory on its own ext4 file system. At a random moment, often
+    right after a checkpoint, the daemon is frozen, the file system is shut down by the ioctl that file systems offer
+    for such tests, the daemon is killed, and the file system is mounted again, which leaves only what had really
+    reached the disk. A missing fsync shows this way. An announced checkpoint must exist after the cut, and every
+    existing one must be readable. The test does not cover a disk that reports a write as done and then loses it from
+    its own cache.
 
     Needs root, a loop device and mkfs.ext4; without one of them it says so, writes "skipped" and exits with 0.
 
@@ -133,15 +133,15 @@ def main(
 
 
 def _live(course: Course, disk: Volume, broken: list[str]) -> str:
-    """Start the daemon, cut the power under it, and mount what is left; add to ``broken`` what is wrong with that."""
+    """Start the daemon, cut its power, and mount what is left; add any problems found to ``broken``."""
     daemon, draws = course.daemon, course.draws
     (manner,) = draws.choices(list(MANNERS), WEIGHTS)
     daemon.start()
     daemon.wait_ready()
     time.sleep(draws.uniform(0, LIVING_S))
     announced = _checkpoint(daemon) if draws.random() < 1 / 2 else None
-    # Without power nobody says anything. A file system that is shut down lives on for a moment, in which it says yes to
-    # an fsync that it was busy with and loses.
+    # Without power, no process can send anything. A file system that is shut down works on for a moment, in which it
+    # confirms a running fsync whose data it then loses.
     daemon.freeze()
     disk.cut(manner)
     daemon.kill()
@@ -156,13 +156,13 @@ def _live(course: Course, disk: Volume, broken: list[str]) -> str:
 
 
 def _checkpoint(daemon: Daemon) -> str:
-    """Ask for a checkpoint and return its name."""
+    """Request a checkpoint and return its name."""
     with Client(daemon.address) as client:
         return str(client.control("checkpoint")["checkpoint"])
 
 
 def _command(*words: str) -> None:
-    """Run a command of the system; FFStreamError with what it said if it fails or is missing."""
+    """Run a system command; raise FFStreamError with its error output if it fails or is missing."""
     try:
         subprocess.run(words, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:

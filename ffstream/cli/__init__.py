@@ -1,4 +1,4 @@
-"""The command line: one module a verb, each loading only what it needs."""
+"""The command line: one module per verb, each loading only what it needs."""
 
 from __future__ import annotations
 
@@ -70,26 +70,26 @@ def _options(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    # The version is printed as soon as the option is read: no verb need follow it.
+    # The version is printed as soon as the option is read, so no verb has to follow it.
     del version
 
 
 def main() -> None:
-    """Run the command line; whatever is wrong with its input or its output is an error of a line or two."""
+    """Run the command line; any problem with its input or output is reported in a line or two."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A path may hold bytes that are no text.
+        # A path may contain bytes that are not valid text.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             app()
         finally:
-            # Here, and not when the interpreter ends, which would print a traceback.
+            # Flush here: a failure at the exit of the interpreter would print a traceback.
             if sys.stdout is not None:
                 sys.stdout.flush()
     except FFStreamError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        # Whoever reads the output has seen enough.
+        # The reader closed the pipe early.
         _drop_output()
         sys.exit(1)
     except OSError as error:
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def _drop_output() -> None:
-    """Forget what is still to be printed, so that the interpreter does not try again when it ends."""
+    """Discard unprinted output, so that the interpreter does not retry at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(OSError):
         os.dup2(nowhere, 1)

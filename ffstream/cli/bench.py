@@ -1,4 +1,4 @@
-"""``ffstream bench``: the one place where speed is measured."""
+"""``ffstream bench``: measures speed."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def throughput(
     json_file: JsonFile = None,
     figure: FigureFile = None,
 ) -> None:
-    """Time learning sweeps, prediction included, beside backprop with Adam and beside the bare matrix products.
+    """Time learning sweeps, prediction included, against backprop with Adam and against the bare matrix products.
 
-    Backprop has the same widths and precision, and is the faster of eager and compiled. Peers learn both signs in a
-    step, and so does the sweep beside them.
+    Backprop has the same widths and precision, and is the faster of eager and compiled. Peers learn both signs in one
+    step, and so does the sweep compared with them.
 
     ```
     ffstream bench throughput --quick
@@ -97,7 +97,7 @@ def optimizers(
     json_file: JsonFile = None,
     figure: FigureFile = None,
 ) -> None:
-    """Let every rule live through the same stream, and show accuracy against samples a second.
+    """Train every rule on the same stream, and show accuracy against samples a second.
 
     Each sample is predicted before it is learned; backprop with Adam learns the same batches.
 
@@ -140,7 +140,7 @@ def optimizers(
 
 @bench.command(cls=Measuring)
 def memory(device: Device = "auto", json_file: JsonFile = None, figure: FigureFile = None) -> None:
-    """Measure the peak memory of a learning step beyond weights and optimizer state, over the depth of the network."""
+    """Measure the peak memory of a learning step beyond weights and optimizer state, by depth of the network."""
     import itertools
     from dataclasses import asdict
 

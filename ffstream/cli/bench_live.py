@@ -15,7 +15,7 @@ Net = Annotated[str, typer.Option(help="784-512-512, 784-3x1000, …")]
 
 
 class Ack(StrEnum):
-    """Promise of the acknowledgements that a stream is measured with."""
+    """Promise of the acknowledgements in a stream measurement."""
 
     MEMORY = "memory"
     RECEIVED = "received"
@@ -30,9 +30,9 @@ def latency(
     json_file: JsonFile = None,
     figure: FigureFile = None,
 ) -> None:
-    """Measure how long queries take over the real sockets: idle, at half load, and while learning is saturated.
+    """Measure query latency over the real sockets: idle, at half load, and while learning is saturated.
 
-    Queries are due at times drawn beforehand, 200 a second over all clients, and latency counts from when a query
+    Queries are due at times drawn in advance, 200 a second over all clients, and latency counts from the time a query
     was due, so that waiting is not hidden.
 
     ```
@@ -76,10 +76,10 @@ def phases(
     json_file: JsonFile = None,
     figure: FigureFile = None,
 ) -> None:
-    """Measure how long queries take while the network falls asleep and wakes, fed all that it can learn.
+    """Measure query latency while the network falls asleep and wakes up, fed as much as it can learn.
 
-    Queries are due at times drawn beforehand, 200 a second, and latency counts from when a query was due. Those that
-    are due within 20 ms of a change stand beside the others.
+    Queries are due at times drawn in advance, 200 a second, and latency counts from the time a query was due. Queries
+    due within 20 ms of a phase change are shown beside the others.
 
     ```
     ffstream bench phases --json phases.json --figure phases.png
@@ -120,11 +120,11 @@ def stream(
     json_file: JsonFile = None,
     figure: FigureFile = None,
 ) -> None:
-    """Feed a daemon through its acknowledged socket, in messages of several sizes, beside the same engine in process.
+    """Feed a daemon through its acknowledged socket in messages of several sizes, against the same engine in process.
 
-    Samples a second are new ones, learned and acknowledged; in naps each is learned once more. By default samples
-    are acknowledged as durable, beside a daemon that keeps no journal. The learner alone, without journal and
-    inbox, is timed in the same turns.
+    Samples a second counts new samples, learned and acknowledged; in naps each is learned once more. By default,
+    durable acknowledgements are compared with a daemon that keeps no journal. The learner by itself, without journal
+    and inbox, is timed in the same turns.
 
     ```
     ffstream bench stream --json stream.json --figure stream.png

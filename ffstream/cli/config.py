@@ -1,4 +1,4 @@
-"""``ffstream config``: print a configuration, or check one."""
+"""``ffstream config``: prints a configuration, or checks one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def config(
 ) -> None:
     """Print a configuration, each key under a comment that says what it does.
 
-    The defaults are printed, changed by environment variables and by `--set`. Write them to a file, change what you
-    like, and start the daemon with it:
+    The output is the defaults, changed by environment variables and by `--set`. Write it to a file, edit the file, and
+    start the daemon with it:
 
     ```
     ffstream config --minimal --set 'network.shape=[8,8]' > ffstream.toml

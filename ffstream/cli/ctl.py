@@ -1,4 +1,4 @@
-"""``ffstream ctl``: commands to a running daemon."""
+"""``ffstream ctl``: sends commands to a running daemon."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ffstream import ports
 from ffstream.cli.options import Address
 from ffstream.commands import CommandName, Takes
 
-# How long to wait for those that write a checkpoint, or read one, and for the others.
+# Seconds to wait for commands that write or read a checkpoint, and for the others.
 SAVING_S, OTHERS_S = 60.0, 10.0
 
 
 def _described() -> str:
-    """Return the help of every command, a paragraph each."""
+    """Return the help of all commands, one paragraph each."""
     return "\n\n".join(f"**{name}**: {name.help}" for name in CommandName)
 
 
@@ -27,11 +27,11 @@ def ctl(
     as_json: Annotated[bool, typer.Option("--json", help="Print the daemon's reply as one JSON object.")] = False,
     address: Address = ports.ADDRESS,
 ) -> None:
-    """Tell a running daemon something, and print its status.
+    """Send a command to a running daemon, and print its status.
 
-    **sleep**, **wake**, **sham** and **hold** last until they are taken back, also across a restart. **wake** deprives
-    the network of sleep. Under **sham** it sleeps as scheduled and learns nothing from it: what sleep does is the
-    difference. After a **rollback**, samples that came in since are not learned again.
+    **sleep**, **wake**, **sham** and **hold** last until they are revoked, even across a restart. **wake** deprives
+    the network of sleep. Under **sham** it sleeps as scheduled but learns nothing from it: the difference is the effect
+    of sleep. After a **rollback**, samples that came in after the checkpoint are not learned again.
 
     ```
     ffstream ctl status --json

@@ -1,4 +1,4 @@
-"""``ffstream demo``: all of it, in a minute, on this machine."""
+"""``ffstream demo``: shows everything in a minute, on this machine."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from ffstream.data.datasets import Dataset
 
 MESSAGE_SAMPLES = 64
-# Connections that query all the while.
+# Number of connections that query continuously.
 ASKERS = 4
 DIGITS_STREAM = 60_000
-# It is fed for so long, however long it took to start.
+# Minimum seconds of feeding, however long the start took.
 LEAST_S = 5.0
-# Few, so that there is little left to learn when feeding stops.
+# Small, so that little is left to learn when feeding stops.
 INBOX_SAMPLES = 1_024
-# How long the view waits for a score before it looks whether the feeding is over.
+# Seconds the view waits for a score before it checks whether feeding has ended.
 LOOK_S = 0.5
 
 
@@ -69,7 +69,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the order of the stream.")] = 0,
     json_file: JsonFile = None,
 ) -> None:
-    """Start a daemon, feed it, query it all the while, show what happens, and leave nothing running.
+    """Start a daemon, feed and query it, show what happens, and leave nothing running.
 
     Without options it works offline and ends within a minute: scikit-learn's handwritten digits, shuffled and jittered
     into a stream of 60,000 samples, are learned in one pass, and 360 that are never fed are the test. On a slow machine
@@ -105,7 +105,7 @@ def demo(
 
 @contextlib.contextmanager
 def _step(doing: str) -> Iterator[None]:
-    """Say what is being done; on a terminal, also for how long already."""
+    """Print the current step; on a terminal, also its elapsed time."""
     from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
     from ffstream.cli.output import console
@@ -148,7 +148,7 @@ def _configure(data: Dataset, seed: int, folder: Path) -> Config:
 def _run(
     daemon: Spawned, name: str, data: Dataset, inputs: NDArray[np.uint8], labels: NDArray[np.int64], give_up: float
 ) -> Outcome:
-    """Feed from this thread until the time ``give_up``; query and watch from others, each with its own connection."""
+    """Feed from this thread until ``give_up``; query and watch from other threads, each with its own connection."""
     from rich.console import Group
     from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -179,7 +179,7 @@ def _run(
         finally:
             stop.set()
         if not screen.is_terminal:
-            # There, what is drawn last ends without a line break.
+            # Without a terminal, the last drawing ends without a line break.
             screen.line()
         per_second = client.acknowledged / (time.monotonic() - started)
         for other in others:
@@ -221,7 +221,7 @@ def _outcome(
 
 
 def _query(address: str, images: NDArray[np.uint8], latencies: list[float], stop: threading.Event) -> None:
-    """Ask one query after another, at least one."""
+    """Send one query after another, at least one."""
     from ffstream import Client
 
     with Client(address) as client:

@@ -1,4 +1,4 @@
-"""``ffstream experiment sleep-deprivation``: what a network loses without its sleep, and how it comes back."""
+"""``ffstream experiment sleep-deprivation``: measures what a network loses without sleep, and its recovery."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ffstream.experiments.deprivation.plan import Plan, Recipe
     from ffstream.experiments.deprivation.run import Enrol
 
-# Columns of the table that fit a terminal.
+# Columns of the table that fit on a terminal.
 SHOWN = ("recipe", "arm", "points lost", "false accepts, %", "sleep steps to recover")
 
 
@@ -48,12 +48,12 @@ def sleep_deprivation(
     device: Device = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Keep a network from its sleep, or from waking, and let it go again: dose, response, recovery, oversleep.
+    """Deprive a network of sleep, or of waking, and then release it: dose, response, recovery, oversleep.
 
-    Every recipe of the plan lives a rested life first; a copy of what has come of it begins every arm. Interrupted, the
-    experiment goes on where it was: give the same command again. With --live, each recipe and seed is a daemon of its
-    own, fed, queried and commanded over its sockets, and each arm begins by a rollback. A daemon given by --address
-    keeps the checkpoint that arms went back to.
+    Every recipe of the plan first lives a rested life; every arm starts from a copy of the resulting network. To resume
+    an interrupted experiment, give the same command again. With --live, each recipe and seed is a separate daemon, fed,
+    queried and commanded over its sockets, and each arm starts with a rollback. A daemon given by --address keeps the
+    checkpoint that arms were rolled back to.
 
     ```
     ffstream experiment sleep-deprivation --quick
@@ -93,7 +93,7 @@ def sleep_deprivation(
 
 
 def _subjects(plan: Plan, data: Dataset, device: str, address: str | None, *, live: bool) -> tuple[str, Enrol]:
-    """Return where the subjects live, and what makes them."""
+    """Return the place where the subjects live, and the function that enrolls them."""
     from ffstream.experiments.deprivation import lives
 
     def configure(recipe: Recipe, seed: int) -> Config:
@@ -107,7 +107,7 @@ def _subjects(plan: Plan, data: Dataset, device: str, address: str | None, *, li
 
 
 def _report(plan: Plan, rows: Sequence[Mapping[str, Any]], results: Results, command: str) -> None:
-    """Draw the figures, write the page, and show the table."""
+    """Draw the figures, write the HTML page, and show the table."""
     from ffstream.experiments.deprivation import figures, page, summary
     from ffstream.measuring.environment import environment
 
@@ -124,7 +124,7 @@ def _report(plan: Plan, rows: Sequence[Mapping[str, Any]], results: Results, com
 
 
 class _Watcher:
-    """Shows how lives go on: all of them, and the stretch under way."""
+    """Shows the progress of all lives, and of the current stretch."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self.progress = progress
@@ -132,14 +132,14 @@ class _Watcher:
         self.one = progress.add_task("", error="", visible=False)
 
     def begins(self, what: str, steps: int) -> None:
-        """Show a new stretch."""
+        """Start a new stretch."""
         self.progress.reset(self.one, total=steps, visible=True)
         self.progress.update(self.one, description=what)
 
     def lived(self, steps: int) -> None:
-        """Show that it has gone on."""
+        """Advance the current stretch."""
         self.progress.advance(self.one, steps)
 
     def over(self, lives: int) -> None:
-        """Show how many lives are over."""
+        """Show the number of finished lives."""
         self.progress.update(self.all, completed=lives)

@@ -1,4 +1,4 @@
-"""``ffstream doctor``: whether a daemon would run well here, and what to do where it would not."""
+"""``ffstream doctor``: checks that a daemon would run well here, and advises where it would not."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def doctor(
     ] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Check this machine and a configuration before a daemon runs here; each line is ok, or says what to do.
+    """Check this machine and a configuration before running a daemon; each line is ok, or says what to do.
 
-    It looks at the configuration, the ports, the state directory and its disk, the clock, open files, torch, the
-    device, precision, threads, memory (an estimate of the most that can be taken), and the compiler. Nothing is
-    changed, and what it writes to try the disk is removed.
+    It checks the configuration, the ports, the state directory and its disk, the clock, open files, torch, the
+    device, precision, threads, memory (an estimate of the maximum), and the compiler. It changes nothing, and removes
+    the file that it writes to test the disk.
 
     ```
     ffstream doctor -c ffstream.toml
@@ -40,7 +40,7 @@ def doctor(
     from ffstream.cli.output import console, write_json
     from ffstream.doctor import examine
 
-    # What torch says to itself while it compiles is no finding.
+    # Torch's own messages during compilation are not findings.
     logging.getLogger("torch").setLevel(logging.ERROR)
     found = []
     with console(stderr=True).status("looking"):

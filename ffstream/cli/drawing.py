@@ -1,4 +1,4 @@
-"""What the verbs that draw share."""
+"""Helpers shared by the verbs that draw."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ DOTS_PER_INCH = 200
 
 
 def save(figure: Figure, out: Path) -> None:
-    """Draw a picture to a file, and say so."""
+    """Save a picture to a file, and report it."""
     figure.savefig(out, dpi=DOTS_PER_INCH)
     typer.echo(f"drawn to {out}")

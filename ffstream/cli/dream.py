@@ -1,4 +1,4 @@
-"""``ffstream dream``: what a network dreams."""
+"""``ffstream dream``: draws a network's dreams."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def dream(
     out: Picture = Path("dreams.png"),
     json_file: JsonFile = None,
 ) -> None:
-    """Draw what a network dreams, a row a label.
+    """Draw a network's dreams, one row per label.
 
-    Dreams are learned where dreams.source is "dream" or "hybrid". Of a checkpoint, they are made here, and --sleep
-    makes them again after some more sleep, from the same noise; nothing is written back. What is dreamed is learned
-    awake, so sleep changes what the network makes of a dream more than the dream. Of a live daemon, they come as it
-    publishes them, one every 250 ms, so eight of ten labels take 20 seconds.
+    Dreams are learned if dreams.source is "dream" or "hybrid". For a checkpoint, they are generated here, and --sleep
+    generates them again after more sleep, from the same noise; nothing is written back. The content of a dream is
+    learned awake, so sleep changes the network's response to a dream more than the dream. From a live daemon, they
+    arrive as it publishes them, one every 250 ms, so eight dreams of each of ten labels take 20 seconds.
 
     ```
     ffstream dream ffstream-state
@@ -74,7 +74,7 @@ def _of_checkpoint(directory: Path, each: int, sleep: int, seed: int) -> tuple[s
 
 
 def _live(address: str, each: int) -> tuple[str, list[Dreamt]]:
-    """Collect dreams as a daemon publishes them: of its labels in turn."""
+    """Collect dreams as a daemon publishes them, label by label in turn."""
     from rich.progress import Progress
 
     from ffstream import Client
@@ -85,7 +85,7 @@ def _live(address: str, each: int) -> tuple[str, list[Dreamt]]:
         task = progress.add_task("dreams", total=None)
         for event in events:
             of_label = kept.setdefault(event.fields["label"], [])
-            # Labels come in turn: once one comes again too often, none is missing.
+            # Labels come in turn: once one has more dreams than needed, no label is missing.
             if len(of_label) == each:
                 break
             of_label.append(event)

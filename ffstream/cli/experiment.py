@@ -1,4 +1,4 @@
-"""``ffstream experiment``: what Forward-Forward reaches, beside what was published and beside backprop."""
+"""``ffstream experiment``: measures what Forward-Forward learns, against published results and backprop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ experiment.command(cls=Measuring)(phase_separation)
 experiment.command(cls=Measuring)(dreams)
 experiment.command(cls=Measuring)(steps)
 
-# What `goodness` holds against each other, in [network].
+# Keys of [network] that `goodness` compares.
 KEYS = ("goodness", "activation")
 
 
@@ -48,10 +48,10 @@ def reproduce(
     device: Device = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Reproduce published test errors, row by row, beside backprop and a frozen trunk.
+    """Reproduce published test errors, row by row, along with backprop and a frozen trunk.
 
-    An interrupted reproduction goes on where it was: give the same command again. A row that has changed since starts
-    anew. --quick shows that every row works, on a few bundled digits, offline; its figures mean nothing.
+    To resume an interrupted reproduction, give the same command again; a row that has changed in the meantime starts
+    over. --quick shows that every row works, on a few bundled digits, offline; its figures mean nothing.
 
     ```
     ffstream experiment reproduce --quick
@@ -92,11 +92,11 @@ def prequential(
     device: Device = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Live through a stream once, Forward-Forward beside backprop with Adam: shuffled, sorted by class, and drifting.
+    """Compare Forward-Forward to backprop with Adam in one pass over a stream: shuffled, sorted by class, drifting.
 
-    Each sample is predicted, then learned. Forward-Forward has its defaults, with naps and with both signs in each
-    step. Backprop has the same widths and batches, and of several step sizes the one that does best on the first seed
-    of that stream. Drifting images turn by 90 degrees in all, and are tested as they are at the end.
+    Each sample is predicted, then learned. Forward-Forward has its defaults, once with naps and once with both signs in
+    each step. Backprop has the same widths and batches, and the step size that does best on the first seed of that
+    stream. Drifting images rotate by 90 degrees in total, and are tested in their final orientation.
 
     ```
     ffstream experiment prequential --dataset mnist --data-root data --seeds 5
@@ -143,10 +143,10 @@ def goodness(
     device: Device = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Hold every goodness against every activation: test accuracy after some passes, each cell at a rate that suits it.
+    """Compare every goodness with every activation: test accuracy after some passes, each cell at its own best rate.
 
-    The rate, and the threshold, is the one that does best on training images that are held out while it is chosen.
-    An interrupted table goes on where it was.
+    The rate and the threshold are those that do best on training images held out while they are chosen. To resume an
+    interrupted table, give the same command again.
 
     ```
     ffstream experiment goodness --dataset mnist --data-root data --passes 1 --passes 8
@@ -198,11 +198,11 @@ def recurrent(
     device: Device = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Learn MNIST with the recurrent network, whose layers see the layers above them too.
+    """Learn MNIST with the recurrent network, whose layers also see the layers above them.
 
-    A still image is a video: at every iteration all hidden layers move at once, between the image below and a label
-    above. The label under which iterations 3 to 5 have the most goodness is predicted. What is not given is as the
-    bundled row recurrent says. --quick learns a few bundled digits, offline; its figures mean nothing.
+    A still image is treated as a video: at every iteration all hidden layers move at once, between the image below and
+    a label above. The predicted label is the one with the most goodness in iterations 3 to 5. Options that are not
+    given are as in the bundled row recurrent. --quick learns a few bundled digits, offline; its figures mean nothing.
 
     ```
     ffstream experiment recurrent --quick
@@ -233,7 +233,7 @@ def recurrent(
 
 
 class _Watcher:
-    """Shows how runs go on: all of them, and the one under way with its running test error."""
+    """Shows the progress of all runs, and of the current run with its test error."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self.progress = progress
@@ -242,18 +242,18 @@ class _Watcher:
         self.begun = 0
 
     def begins(self, row: Row, seed: int, batches: int, done: int) -> None:
-        """Show a new run; those before it are over."""
+        """Start a new run; earlier runs are over."""
         self.over()
         self.begun += 1
         self.progress.reset(self.one, total=batches, completed=done, visible=True)
         self.progress.update(self.one, description=f"{row.name}, seed {seed}", error="")
 
     def over(self) -> None:
-        """Show that all runs which have begun are over."""
+        """Show that all runs begun so far are over."""
         self.progress.update(self.all, completed=self.begun)
 
     def learned(self) -> None:
-        """Show one batch more."""
+        """Advance by one batch."""
         self.progress.advance(self.one)
 
     def tested(self, error: float) -> None:
@@ -262,12 +262,12 @@ class _Watcher:
 
 
 def _given(**values: object) -> dict[str, object]:
-    """Return those options that were given."""
+    """Return the options that were given."""
     return {key: value for key, value in values.items() if value is not None}
 
 
 def _number(value: str) -> float | str:
-    """Return a number where it is one, else the name that it is."""
+    """Convert to a number if possible, or else return the name unchanged."""
     try:
         return float(value)
     except ValueError:

@@ -20,10 +20,10 @@ def dreams(
     device: Device = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Live through a stream once, and sleep on 10,000 remembered samples, on dreams alone, or on both.
+    """Learn a stream in one pass, and sleep on 10,000 remembered samples, on dreams only, or on both.
 
-    Where sleep is on dreams alone, no sample is stored. In the end a logistic regression that has learned real images
-    reads 100 dreams of each label: it knows nothing of the network.
+    If sleep is on dreams only, no sample is stored. At the end, a logistic regression trained on real images classifies
+    100 dreams of each label, independently of the network.
 
     ```
     ffstream experiment dreams --dataset mnist --data-root data

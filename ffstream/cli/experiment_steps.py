@@ -19,12 +19,12 @@ def steps(
     quick: Quick = False,
     json_file: JsonFile = None,
 ) -> None:
-    """Try the derived step size on networks of many shapes, beside three step sizes set by hand.
+    """Try the derived step size on networks of many shapes, against three step sizes set by hand.
 
     A shape is a width, a depth, a number of labels, a batch, a scale of the inputs, a label coding and a kind of layer.
     They vary one at a time; --shapes draws more from all combinations. The table begins with the shapes in which the
-    derived step size falls shortest of the best of those set by hand. Half and twice the derived one stand beside.
-    Accuracy is of inputs that were held out of training data; test images play no part.
+    derived step size falls furthest below the best of those set by hand. Half and twice the derived one are also shown.
+    Accuracy is measured on inputs held out of the training data; test images are not used.
 
         ffstream experiment steps --seeds 1
 

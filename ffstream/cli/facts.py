@@ -1,4 +1,4 @@
-"""Where a daemon stands, in words; of what both its status and its ``score`` events tell."""
+"""Describes a daemon's state in words, from its status or its ``score`` events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STEPS = {
     "together_steps": "of both signs",
     "sham_steps": "asleep without effect",
 }
-# What is told in words; other keys of a reply are the command's own.
+# Keys described in words; any other key of a reply is specific to the command.
 _STATUS = {
     *("phase", "override", "holding", "pressure", "debt", "samples_learned", "version", "prequential", *_STEPS),
     *("schedule", "samples_waiting", "memory_samples", "shape", "labels", "hidden", "coding"),
@@ -27,7 +27,7 @@ _STATUS = {
 
 
 def facts(told: Mapping[str, Any]) -> dict[str, Text]:
-    """Return what a status or a ``score`` event says of learning, by heading."""
+    """Return the facts about learning in a status or a ``score`` event, by heading."""
     phase, override = told["phase"], told["override"]
     return {
         "phase": Text(phase, f"bold {_COLOURS[phase]}"),
@@ -42,7 +42,7 @@ def facts(told: Mapping[str, Any]) -> dict[str, Text]:
 
 
 def status(reply: Mapping[str, Any]) -> Table:
-    """Lay out what a command is answered: what is its own, then where the daemon stands."""
+    """Lay out the reply to a command: its own fields, then the daemon's status."""
     steps = ", ".join(f"{reply[key]:,} {said}" for key, said in _STEPS.items() if reply[key])
     shape, hidden = " × ".join(map(str, reply["shape"])), ", ".join(map(str, reply["hidden"]))
     stopping = ", stopping" if reply["stopping"] else ""
@@ -63,14 +63,14 @@ def status(reply: Mapping[str, Any]) -> Table:
 
 
 def _backend(told: Mapping[str, Any]) -> str:
-    """Say what sweeps run on."""
+    """Describe the backend of the sweeps."""
     reason = f" ({told['reason']})" if told["reason"] else ""
     ways = ", ".join(dict.fromkeys(told["products"]))
     return f"{told['loop']}{reason}, {told['precision']}, threads: {told['threads']}, products: {ways}"
 
 
 def grid(rows: Mapping[str, Text | str]) -> Table:
-    """Lay rows out beside their headings."""
+    """Lay out rows beside their headings."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     for heading, said in rows.items():
@@ -79,5 +79,5 @@ def grid(rows: Mapping[str, Text | str]) -> Table:
 
 
 def share(value: float) -> str:
-    """Write a share, 0 … 1, as a percentage; not a number, as a dash."""
+    """Format a share, 0 … 1, as a percentage, and NaN as a dash."""
     return "–" if math.isnan(value) else f"{value:.2%}"

@@ -1,4 +1,4 @@
-"""``ffstream feed``: send samples to a running daemon."""
+"""``ffstream feed``: sends samples to a running daemon."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Ack(StrEnum):
-    """What an acknowledgement promises."""
+    """Promise that an acknowledgement makes."""
 
     RECEIVED = "received"
     DURABLE = "durable"
@@ -53,7 +53,7 @@ def feed(
 ) -> None:
     """Feed samples, each acknowledged once the daemon has it on disk.
 
-    The daemon must take samples of their shape. In one terminal, start one that does; in another, feed it:
+    The daemon must accept samples of this shape. Start one that does in one terminal, and feed it in another:
 
     ```
     ffstream serve --dataset digits --set state.directory=digits-state
@@ -74,8 +74,8 @@ def feed(
     tail -f samples.jsonl | ffstream feed - --batch 1
     ```
 
-    Without labels: .npy alone, a folder of images without subfolders, JSON lines without `label`, and the label -1
-    anywhere. Only a daemon whose network.coding is "none" takes them.
+    Unlabeled samples: .npy without a labels file, a folder of images without subfolders, JSON lines without `label`,
+    and the label -1 anywhere. Only a daemon whose network.coding is "none" takes them.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -111,14 +111,14 @@ def feed(
 
 @dataclass(frozen=True)
 class _Taker:
-    """The daemon at an address, and the samples that it takes."""
+    """The daemon at an address, and the shape and labels of the samples that it takes."""
 
     address: str
     shape: tuple[int, ...]
     labels: int
 
     def check(self, source: str, shape: tuple[int, ...], labels: int, *options: str) -> None:
-        """Refuse samples of another shape, or with more labels; ``options`` start a daemon that takes them."""
+        """Reject samples of another shape or with more labels; ``options`` start a daemon that takes them."""
         if shape != self.shape or labels > self.labels:
             command = ["ffstream", "serve", *options, "--set", f"state.directory={Path(source).stem}-state"]
             raise SourceError(
@@ -130,7 +130,7 @@ class _Taker:
 def _samples(
     source: str, taker: _Taker, root: Path, download: bool, passes: int, seed: int | None, batch: int
 ) -> tuple[int | None, Iterator[Samples]]:
-    """Return how many samples there are, if that is known, and an iterator over batches of them."""
+    """Return the number of samples, if known, and an iterator over batches of them."""
     from ffstream.data import datasets
     from ffstream.data.files import read_lines, read_samples
 
@@ -139,7 +139,7 @@ def _samples(
     path = at_home(Path(source))
     if path.suffix or path.exists():
         inputs, labels = read_samples(path, taker.shape)
-        # As few as a network may have.
+        # A network has at least two labels.
         count = max(2, int(labels.max(initial=-1)) + 1)
         shape = list(inputs.shape[1:])
         taker.check(source, (*shape,), count, "--set", f"network.shape={shape}", "--set", f"network.labels={count}")

@@ -1,4 +1,4 @@
-"""``ffstream inspect``: what a daemon keeps on disk."""
+"""``ffstream inspect``: shows what a daemon keeps on disk."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ def inspect(
     json_file: JsonFile = None,
     figure: FigureFile = None,
 ) -> None:
-    """Show what is in a state directory, in a checkpoint, or between two.
+    """Show the contents of a state directory or a checkpoint, or the change between two checkpoints.
 
-    It only reads, so a running daemon's may be looked at.
+    It only reads, so it is safe on the directory of a running daemon.
 
     Without a NAME: every checkpoint, newest first, with its version (learning steps behind the weights), the samples
-    learned by then, and its accuracy on the whole stream; and what else lies there.
+    learned so far, and its accuracy on the whole stream; and anything else in the directory.
 
     ```
     ffstream inspect ffstream-state
     ```
 
     With a NAME: its configuration and counters, and every tensor with its shape and norm. All of it is verified against
-    its SHA-256; a norm that explodes or a tensor that is not finite tells of a rate that is too high.
+    its SHA-256; an exploding norm or a tensor that is not finite indicates a rate that is too high.
 
     ```
     ffstream inspect ffstream-state checkpoint-000042
     ```
 
-    Against another: how far each layer moved. The change is the norm of the difference, relative to the norm before; a
-    cosine near 1 says that the weights grew more than they turned; movers are the units that made half of the change,
-    few when some units learned something new, half of all when everything drifted. The picture shows what the units of
-    the first layer that moved most respond to.
+    With --against: how far each layer moved. The change is the norm of the difference, relative to the norm before; a
+    cosine near 1 means that the weights grew more than they turned; movers are the units that made half of the change:
+    few if some units learned something new, half of all if everything drifted. The picture shows what the units of the
+    first layer that moved most respond to.
 
     ```
     ffstream inspect ffstream-state checkpoint-000042 --against before-drift --figure change.png
@@ -125,7 +125,7 @@ def _show_change(found: Mapping[str, Any]) -> None:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]) -> None:
-    """Print rows of one shape; numbers in the format of their column."""
+    """Print rows that share columns; numbers are in the format of their column."""
     from rich.table import Table
 
     table = Table(header_style="bold", box=None, pad_edge=False)

@@ -1,4 +1,4 @@
-"""The table of checkpoints, of a running daemon or of a directory."""
+"""Table of the checkpoints of a running daemon or a directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def show(checkpoints: Sequence[Mapping[str, Any]]) -> None:
-    """Print what ``Entry.facts`` says of each checkpoint, in the order given."""
+    """Print ``Entry.facts`` of each checkpoint, in the given order."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for column in ("name", "version", "samples learned", "accuracy", "age", "size", "pinned"):
         table.add_column(column, justify="left" if column in ("name", "pinned") else "right")
@@ -33,6 +33,6 @@ def show(checkpoints: Sequence[Mapping[str, Any]]) -> None:
 
 
 def age(seconds: float) -> str:
-    """Write a time in the largest unit that it fills."""
+    """Format a time in the largest unit that it fills."""
     name, unit = next((pair for pair in _UNITS if seconds >= pair[1]), ("s", 1))
     return f"{max(0, seconds) / unit:.0f} {name}"

@@ -1,4 +1,4 @@
-"""What the verbs that measure share: a sign of life, what options mean, data, progress bar, results."""
+"""Helpers shared by the verbs that measure: a sign of life, option defaults, data, progress bar, results."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ SMOKE_TEST = "smoke test: the figures mean nothing and are not to be compared"
 
 
 class Measuring(TyperCommand):
-    """A verb that says at once that it has begun: loading torch takes seconds, and more on a busy machine."""
+    """A verb that immediately prints a line, because loading torch takes seconds, and more on a busy machine."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the verb, after a line on standard error."""
+        """Print a line on standard error, then run the verb."""
         typer.echo(f"{ctx.command_path}: loading …", err=True)
         return super().invoke(ctx)
 
 
 @dataclass(frozen=True)
 class Results:
-    """Where what an experiment finds is written.
+    """Destination of an experiment's results.
 
     Attributes
     ----------
     out, json_file
         Folder for results.json, table.md and figures, and a second file for the JSON.
     device
-        Where it learns.
+        Device of the experiment.
     quick
-        Whether its figures are a smoke test, which table, JSON and figures then say.
+        True for a smoke test; the table, the JSON and the figures then say so.
     """
 
     out: Path
@@ -52,11 +52,11 @@ class Results:
 
     @property
     def runs(self) -> Path:
-        """Folder of what is kept to go on from; a quick run leaves alone what took a full one hours."""
+        """Folder of the results kept for resuming; a quick run does not touch those of a full run, which took hours."""
         return self.out / ("runs-quick" if self.quick else "runs")
 
     def write(self, rows: Sequence[Mapping[str, Any]], **beside: object) -> None:
-        """Write results.json, and the file that was asked for beside it, as far as they have come."""
+        """Write the results so far to results.json, and to the JSON file if one was given."""
         from ffstream.measuring import report
         from ffstream.measuring.environment import environment
 
@@ -72,7 +72,7 @@ class Results:
         drawn: Mapping[str, Figure],
         columns: Sequence[str] | None = None,
     ) -> None:
-        """Show a table, or some columns of it, and write it and the figures."""
+        """Show a table, or some of its columns, and write the table and the figures."""
         from ffstream.measuring import report
 
         shown = columns or [column for column in table[0] if column not in PROSE]
@@ -89,22 +89,22 @@ class Results:
 
 
 def titled(title: str, *, quick: bool) -> str:
-    """Return the title of a benchmark's table, which says where a run was quick."""
+    """Return the title of a benchmark's table, marked if the run was quick."""
     return f"{title} (quick run: few cases, each timed briefly)" if quick else title
 
 
 def bar() -> Progress:
-    """Make a progress bar with a field for the error so far."""
+    """Create a progress bar with a field for the error so far."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     description, error = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[error]}"))
-    # What counts lives or runs can stand still for minutes; the spinner shows that it goes on.
+    # A bar that counts lives or runs can stand still for minutes; the spinner shows that work continues.
     return Progress(SpinnerColumn(), description, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), error)
 
 
 @contextmanager
 def goes_on() -> Iterator[None]:
-    """Say, when it is interrupted, that nothing is lost."""
+    """On an interrupt, say that the same command resumes."""
     try:
         yield
     except KeyboardInterrupt:
@@ -113,7 +113,7 @@ def goes_on() -> Iterator[None]:
 
 
 def load_data(name: str, root: Path, *, quick: bool) -> tuple[str, Dataset]:
-    """Load a data set, or a few bundled digits for a quick run; return what was loaded, and its name."""
+    """Load a data set, or a few bundled digits for a quick run; return its name and the data."""
     from dataclasses import replace
 
     from ffstream.data import datasets
@@ -125,14 +125,14 @@ def load_data(name: str, root: Path, *, quick: bool) -> tuple[str, Dataset]:
 
 
 def net_of(name: str | None, data: Dataset) -> str:
-    """Return the net that is named, or two layers of 512 above the images."""
+    """Return the given net, or two layers of 512 above the images."""
     import math
 
     return name or f"{math.prod(data.shape)}-512-512"
 
 
 def count_seeds(seeds: int | None, *, quick: bool) -> int:
-    """Return how many seeds are asked for, or else one for a quick run and three for any other."""
+    """Return the given number of seeds, or else one for a quick run and three for any other."""
     return seeds or (1 if quick else 3)
 
 

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what is checked of them before anything else happens."""
+"""Options that several verbs share, and the checks made on them before anything else happens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 def readable_address(written: str | None) -> str | None:
-    """Refuse what is no address, before a connection is tried."""
+    """Reject an invalid address before a connection is tried."""
     try:
         return None if written is None else ports.join(*ports.split(written))
     except ValueError as error:
@@ -25,21 +25,21 @@ def at_home(path: Path) -> Path: ...
 @overload
 def at_home(path: None) -> None: ...
 def at_home(path: Path | None) -> Path | None:
-    """Replace a leading ``~``, which the shell does not do in ``--data-root=~/data``."""
+    """Expand a leading ``~``, which the shell does not do in ``--data-root=~/data``."""
     try:
         return None if path is None else path.expanduser()
     except RuntimeError:
-        # Nobody's home directory: like a shell, take it as it is.
+        # There is no such home directory: like a shell, leave the path unchanged.
         return path
 
 
 def all_at_home(paths: list[Path]) -> list[Path]:
-    """Replace a leading ``~`` of each path."""
+    """Expand a leading ``~`` of each path."""
     return [at_home(path) for path in paths]
 
 
 def to_write(path: Path | None) -> Path | None:
-    """Refuse a file that cannot be written, before there is anything to write to it."""
+    """Reject a file that cannot be written, before there is anything to write."""
     if path is None:
         return None
     path = at_home(path)
@@ -51,14 +51,14 @@ def to_write(path: Path | None) -> Path | None:
 
 
 def to_draw(path: Path | None) -> Path | None:
-    """Refuse a file that no picture can be drawn to, before there is one."""
+    """Reject a file name that is not a picture's, before there is anything to draw."""
     if path is not None and path.suffix not in PICTURES:
         raise typer.BadParameter(f"{path.name!r} is not the name of a .png, .svg or .pdf file")
     return to_write(path)
 
 
 def to_fill(path: Path) -> Path:
-    """Refuse a folder that is a file."""
+    """Reject an output folder that is a file."""
     path = at_home(path)
     if path.exists() and not path.is_dir():
         raise typer.BadParameter(f"{path} is not a folder")

@@ -1,4 +1,4 @@
-"""Output that verbs share: text on the terminal, and JSON."""
+"""Output helpers shared by the verbs: text on the terminal, and JSON."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rich.console import Console
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return the console to print to. Names and messages from outside are text there: no markup, no emoji."""
+    """Return the console to print to. It treats names and messages from outside as plain text: no markup, no emoji."""
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Return a value as JSON, which knows neither NaN nor infinity: they are null."""
+    """Return a value as JSON, with NaN and infinity as null, because JSON has neither."""
     return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
 def write_json(file: Path | None, value: Any) -> None:
-    """Write a value as JSON, where a file is named."""
+    """Write a value as JSON, if a file is given."""
     if file is not None:
         file.write_text(to_json(value, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-"""``ffstream picture``: what a network has learned, to look at."""
+"""``ffstream picture``: draws what a network has learned."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DatasetName = Annotated[
     ),
 ]
 DATA = Path("data")
-# Samples from which the one that is compared is drawn, and with which a mask may mix it.
+# Number of samples from which the compared one is drawn, and with which a mask may mix it.
 COMPANY = 64
 
 
@@ -47,10 +47,10 @@ def activities(
 ) -> None:
     """Compare the activities of one input in every layer with those of a negative version of it.
 
-    The negative is as the network learns it: the same input under a wrong label that it finds likely, or a corrupted
-    copy (network.negatives). Coloured are the units whose activity counts in the goodness that is written above. Where
-    each label owns units (coding assembly), both versions have the same activities, and what counts are the units of
-    the true label, and of the wrong one.
+    The negative is one that the network would learn: the same input under a wrong label that it finds likely, or a
+    corrupted copy (network.negatives). Colored units are those whose activity counts in the goodness shown above. If
+    each label owns units (coding assembly), both versions have the same activities; those of the true label's units and
+    of the wrong label's units count.
 
     ```
     ffstream picture activities ffstream-state --seed 3
@@ -82,11 +82,11 @@ def goodness(
     seed: Annotated[int, typer.Option(min=0, help="Draws the samples, and their negatives.")] = 0,
     json_file: JsonFile = None,
 ) -> None:
-    """Draw how goodness is distributed in each layer, of real samples and of their negatives.
+    """Draw the distribution of goodness in each layer, for real samples and for their negatives.
 
-    The further apart the two, the better the layer knows what is real: ROC area is the chance that a real sample has
-    more goodness than a negative (0.5 if it knows nothing), d′ the difference of the means in standard deviations.
-    Negatives are drawn as in learning; where that is from the network's belief, they get harder as it learns.
+    The further apart the two, the better the layer recognizes real samples: ROC area is the probability that a real
+    sample has more goodness than a negative (0.5 for chance), d′ the difference of the means in standard deviations.
+    Negatives are drawn as in learning; if they come from the network's belief, they get harder as it learns.
 
     ```
     ffstream picture goodness ffstream-state
@@ -125,9 +125,9 @@ def fields(
 ) -> None:
     """Draw the receptive fields of units of the first layer: their weights, as images.
 
-    Red raises a unit's activity, blue lowers it; of colour images, a weight is added to grey. Convolutions show their
-    kernels, receptive fields that share no weights a patch at each place. Where each label owns units, its units stand
-    together.
+    Red raises a unit's activity, blue lowers it; for color images, a weight is added to gray. Convolutions show their
+    kernels; receptive fields without shared weights show a patch at each place. If each label owns units, its units are
+    shown together.
 
     ```
     ffstream picture fields ffstream-state --units 100 --seed 0
@@ -146,7 +146,7 @@ def fields(
 
 
 def _network(directory: Path) -> tuple[str, Snapshot, Network]:
-    """Read a checkpoint; return what to call it in a picture, its content, and its network."""
+    """Read a checkpoint; return its title for a picture, its content, and its network."""
     from ffstream.inspection import contents, probe
 
     name, snapshot = contents.snapshot_at(directory)

@@ -1,4 +1,4 @@
-"""``ffstream predict``: ask a running daemon."""
+"""``ffstream predict``: queries a running daemon."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def predict(
     ] = None,
     address: Address = ports.ADDRESS,
 ) -> None:
-    """Predict with the weights of this moment.
+    """Predict with the daemon's current weights.
 
-    Images are resized to what the network takes. A line of JSON is a list with a number for each value of a sample: 64
-    of them for a daemon that was started with `--dataset digits`.
+    Images are resized to the network's input. A line of JSON is a list with a number for each value of a sample: 64
+    numbers for a daemon that was started with `--dataset digits`.
 
     ```
     ffstream predict seven.png

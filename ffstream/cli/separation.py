@@ -26,14 +26,14 @@ def phase_separation(
     device: Device = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Keep wake and sleep apart for K steps each, and see what is left of what was learned.
+    """Keep wake and sleep apart for K steps each, and measure how much of the learning remains.
 
     Wake raises the goodness of real data, sleep lowers that of negatives: remembered inputs under a wrong label
     (relabel), mixed with each other (masks), or the network's own (dream). Recipes:
 
-    together: both signs in each step. plain: the daemon's defaults. remembered: [optimizer] counter, the other phase's
-    mean move is made too. relative: [network] against = "labels". slow: low rate, high momentum. published: the
-    experiment of arXiv 2310.18647, 50 steps a batch. remembered-…: an ingredient changed.
+    together: both signs in each step. plain: the daemon's defaults. remembered: [optimizer] counter, which also makes
+    the other phase's mean move. relative: [network] against = "labels". slow: low rate, high momentum. published: the
+    experiment of arXiv 2310.18647, 50 steps a batch. remembered-…: one ingredient changed.
 
     ```
     ffstream experiment phase-separation --quick

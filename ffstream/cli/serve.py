@@ -1,4 +1,4 @@
-"""``ffstream serve``: the daemon in the foreground."""
+"""``ffstream serve``: runs the daemon in the foreground."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def serve(
 
     It binds six ports (control, queries, samples, push, events, HTTP), restores the newest checkpoint in
     state.directory, and answers /livez, /readyz and /metrics over HTTP. Stopping finishes the step and saves; a second
-    Ctrl-C does not.
+    Ctrl-C exits at once without saving.
 
     ```
     ffstream serve --dataset digits --set state.directory=digits-state
@@ -67,13 +67,13 @@ def serve(
     except FFStreamError as error:
         if log_format is LogFormat.TEXT:
             raise
-        # Whoever reads JSON gets the reason of the end as JSON, too.
+        # A reader of JSON gets the reason for the exit as JSON, too.
         log.critical("%s", error, extra={"exit_code": error.exit_code})
         raise typer.Exit(error.exit_code) from error
 
 
 def _flags(dataset: str | None, port: int | None) -> Iterator[Source]:
-    """Say which keys the options set that have a name of their own."""
+    """Yield the settings made by ``--dataset`` and ``--port``."""
     from ffstream.config import Source
 
     if dataset is not None:

@@ -14,38 +14,38 @@ from rich.text import Text
 
 from ffstream.cli.facts import facts, grid, share
 
-# As many scores as a daemon keeps for whoever comes late.
+# As many scores as a daemon keeps for late subscribers.
 _HISTORY = 1_024
-# What the frame takes of the width, and a column of the table beyond its text.
+# Width of the frame, and the width that a column of the table needs beyond its text.
 _FRAME, _GAP = 4, 2
 _ROWS = 4
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 class View:
-    """Turns score events into something to look at, as wide as the terminal.
+    """Draws score events, as wide as the terminal.
 
     Parameters
     ----------
     title
-        Stands on the frame.
+        Title on the frame.
     """
 
     def __init__(self, title: str) -> None:
         self._title = title
         self._score: Mapping[str, Any] | None = None
-        # Samples learned, and accuracy over the last of them.
+        # Samples learned, and accuracy over the most recent ones.
         self._history: deque[tuple[int, float]] = deque(maxlen=_HISTORY)
 
     def update(self, score: Mapping[str, Any]) -> None:
-        """Take in a score event's fields."""
+        """Add the fields of a score event."""
         self._score = score
         window = score["prequential_window"]
         if not math.isnan(window):
             self._history.append((score["samples_learned"], window))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw what fits the width that there is."""
+        """Draw what fits into the available width."""
         title, width = Text(self._title), options.max_width - _FRAME
         if self._score is None:
             yield Panel(Text("waiting for the first scores …"), title=title)
@@ -60,9 +60,9 @@ def curve(history: Sequence[tuple[int, float]], width: int) -> Text:
     Parameters
     ----------
     history
-        Samples learned and accuracy, 0 … 1, in order; the last of them are drawn, one a column.
+        Samples learned and accuracy, 0 … 1, in order; the most recent ones are drawn, one per column.
     width
-        Columns of the terminal that may be taken.
+        Number of terminal columns available.
     """
     shown = history[-max(1, width - len("100% ┤")) :]
     if not shown:
@@ -73,7 +73,7 @@ def curve(history: Sequence[tuple[int, float]], width: int) -> Text:
     drawn = Text(no_wrap=True, overflow="crop")
     for row in reversed(range(_ROWS)):
         number = {_ROWS - 1: f"{high}%", 0: f"{low}%"}.get(row, "")
-        # The lowest value shows, too.
+        # The lowest value is also visible.
         filled = (min(8, max(row == 0, round(height - 8 * row))) for height in heights)
         drawn.append(f"{number:>4} ┤").append("".join(_EIGHTHS[eighths] for eighths in filled), "green").append("\n")
     first, last = f"{shown[0][0]:,}", f"{shown[-1][0]:,} samples"
@@ -85,13 +85,13 @@ def curve(history: Sequence[tuple[int, float]], width: int) -> Text:
 def _learning(score: Mapping[str, Any]) -> Table:
     rows: dict[str, Text | str] = {**facts(score)}
     rows["query"], rows["sweep"] = _quantiles(score["query_ms"]), _quantiles(score["sweep_ms"])
-    # The curve below is of the same.
+    # The curve below shows the same quantity.
     rows["prequential"] = f"{rows.pop('prequential')}, {share(score['prequential_window'])} of late"
     return grid(rows)
 
 
 def _layers(score: Mapping[str, Any], width: int) -> Table:
-    """Make the table of the layers, with as many columns as fit; those that say most come first."""
+    """Return the table of the layers, with as many columns as fit; the most informative come first."""
     layers = range(len(score["weight_norm"]))
 
     def scores(key: str, sign: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A client for a running daemon; needs numpy, pyzmq and msgpack, no torch."""
+"""A client for a running daemon; needs numpy, pyzmq and msgpack, but not torch."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Prediction:
     version
         Learning steps behind the weights that answered.
     phase
-        ``wake``, ``sleep`` or ``together``: what the network was doing.
+        ``wake``, ``sleep`` or ``together``: the network's phase at that time.
     catching_up
-        Whether the daemon was replaying its journal after a crash, so that the weights were those of some time before.
+        True if the daemon was replaying its journal after a crash, so that the weights were not up to date.
     """
 
     labels: NDArray[np.int64]
@@ -51,29 +51,29 @@ class Prediction:
 
 
 class Client:
-    """Feeds, queries, watches and controls a daemon. To be used from one thread; make one client a thread.
+    """Feeds, queries, watches and controls a daemon. Not thread-safe; create one client per thread.
 
     Parameters
     ----------
     address
-        ``HOST:PORT`` or ``[IPV6]:PORT``, the first of the daemon's six ports; 5700 where no port is given.
+        ``HOST:PORT`` or ``[IPV6]:PORT``, the first of the daemon's six ports; the port defaults to 5700.
     feeder
-        Name under which the daemon remembers how far this feeder has come; a unique one by default.
+        Name under which the daemon remembers this feeder's progress; unique by default.
     epoch
-        Life of the feeder. Samples are numbered from 0 within it; by default each client begins a new one.
+        Life of the feeder. Samples are numbered from 0 within it; by default each client starts a new one.
     ack
-        What the acknowledgement of a sample promises. ``durable``: it is on the daemon's disk, and will be learned
-        once, whatever dies. ``learned``: it is learned as well. ``received``: the daemon has it in memory.
+        Promise of an acknowledgement. ``durable``: the sample is on the daemon's disk and will be learned once,
+        whatever crashes. ``learned``: the sample is also learned. ``received``: the daemon has it in memory.
     timeout_s
         Seconds without an answer after which the daemon counts as unreachable.
     hold
-        Samples that ``feed`` holds back until there are so many, to send them at once; ``flush`` sends what is held.
-        One by one, a client sends some thousands of samples a second; held 256 at a time, ten times as many.
+        Number of samples that ``feed`` collects before it sends them together; ``flush`` sends any remainder. One by
+        one, a client sends a few thousand samples a second; collected 256 at a time, ten times as many.
 
     Raises
     ------
     ValueError
-        If the address cannot be read, or, by any method but ``close``, if the client is closed.
+        If the address cannot be parsed, or if any method but ``close`` is called on a closed client.
 
     Examples
     --------
@@ -109,26 +109,26 @@ class Client:
     def feed(self, inputs: ArrayLike, labels: ArrayLike | None = None) -> None:
         """Send samples that will be acknowledged.
 
-        Returns as soon as the daemon's credit has let the last of them out, so a full daemon slows the caller
-        down; ``flush`` waits for the acknowledgements. Unacknowledged samples are kept and sent again when the
-        daemon was restarted.
+        Returns once the daemon's credit has allowed the last sample to be sent, so a full daemon slows the caller
+        down; ``flush`` waits for the acknowledgements. Unacknowledged samples are kept, and sent again if the
+        daemon restarts.
 
         Parameters
         ----------
         inputs
             (n, *shape): uint8 (0 … 255, read as 0 … 1) or floats; one sample is a batch of one.
         labels
-            (n,) integers from 0, or -1 for a sample without a label; None if all are without. Only a network whose
-            coding is ``none`` learns from these.
+            (n,) integers from 0, or -1 for a sample without a label; None if no sample has one. Only a network
+            whose coding is ``none`` learns from unlabeled samples.
 
         Raises
         ------
         ValueError
-            If there is not one label a sample.
+            If the labels are not one integer per sample.
         Refused
-            If the daemon refused samples, these or ones fed before, naming the field at fault.
+            If the daemon refused these or earlier samples; the error names the field at fault.
         Unreachable
-            If the daemon is silent.
+            If the daemon does not answer.
         """
         rows, targets = _samples(inputs, labels)
         if self._hold > 1:
@@ -149,16 +149,16 @@ class Client:
 
     @property
     def acknowledged(self) -> int:
-        """Samples acknowledged so far, as of the last ``feed`` or ``flush``."""
+        """Number of samples acknowledged so far, as of the last ``feed`` or ``flush``."""
         return 0 if self._feeding is None else self._feeding.acknowledged
 
     def push(self, inputs: ArrayLike, labels: ArrayLike | None = None) -> None:
-        """Send samples and forget them: what the daemon cannot take it drops and counts. Arguments as of ``feed``.
+        """Send samples unacknowledged; the daemon drops and counts those it cannot take. Arguments as for ``feed``.
 
         Raises
         ------
         Unreachable
-            If no daemon has taken what was pushed before, and no more can be kept for it.
+            If no daemon has taken the samples pushed before, and the send queue is full.
         """
         if self._push is None or self._context.closed:
             self._push = connected(self._context, zmq.PUSH, self._address(ports.PUSH))
@@ -171,21 +171,21 @@ class Client:
             raise Unreachable(f"nobody takes what is pushed to {self._address(ports.PUSH)}") from error
 
     def predict(self, inputs: ArrayLike, *, deadline_ms: float | None = None) -> Prediction:
-        """Ask for predictions; never trains.
+        """Query predictions; never trains.
 
         Parameters
         ----------
         inputs
             (n, *shape): uint8 or floats. The rows are answered together, from one model version.
         deadline_ms
-            Milliseconds from its arrival after which the daemon refuses the query with code ``deadline``.
+            Milliseconds after the query's arrival at which the daemon refuses it with code ``deadline``.
 
         Raises
         ------
         Refused
-            If the daemon refused the query, naming the field at fault.
+            If the daemon refused the query; the error names the field at fault.
         Unreachable
-            If no answer came, although the query was sent again.
+            If no answer came, even after resending the query.
         """
         fields = {} if deadline_ms is None else {"deadline_ms": deadline_ms}
         answer = self._queries.ask("query", fields, {"inputs": _inputs(inputs)})
@@ -200,38 +200,38 @@ class Client:
         )
 
     def events(self, *topics: str, after: int | None = None, timeout_s: float | None = None) -> Subscription:
-        """Listen to events of some topics: ``phase``, ``score``, ``prediction``, ``checkpoint``, ``rollback``.
+        """Subscribe to events of some topics: ``phase``, ``score``, ``prediction``, ``checkpoint``, ``rollback``.
 
         Parameters
         ----------
         topics
-            Which events.
+            Topics to subscribe to.
         after
-            Begin with the kept events numbered above it (0: all that are kept); None begins now.
+            Start with the stored events numbered above it (0: all stored events); None starts with the next event.
         timeout_s
-            End the iteration when nothing comes for so long; None waits forever.
+            Seconds without an event after which the iteration ends; None waits forever.
         """
         return Subscription(self._context, self._address(ports.EVENTS), topics, after, timeout_s)
 
     def status(self) -> dict[str, Any]:
-        """Return where the daemon stands: version, phase, steps, samples learned and waiting, network, device."""
+        """Return the daemon's status: version, phase, steps, samples learned and waiting, network, device."""
         return self.control("status")
 
     def control(self, name: str, *, checkpoint: str | None = None) -> dict[str, Any]:
-        """Give a command and return the daemon's status after it.
+        """Send a command and return the daemon's status after it.
 
-        ``sleep``, ``wake`` and ``auto`` override the schedule or give it back, under ``sham`` it goes on and sleep
-        changes nothing; ``hold`` and ``resume`` stop and restart learning; ``checkpoints`` lists the checkpoints,
-        newest first, under the key of that name; ``checkpoint`` saves, under a name of its own if one is given, and
-        returns when the checkpoint is on disk; ``rollback`` goes back to a checkpoint, ``pin`` keeps one for good,
-        ``unpin`` does so no longer; ``shutdown`` stops.
+        ``sleep`` and ``wake`` override the schedule, ``auto`` returns to it; under ``sham`` the schedule continues but
+        sleep changes nothing; ``hold`` and ``resume`` stop and restart learning; ``checkpoints`` lists the checkpoints,
+        newest first, under the key of that name; ``checkpoint`` saves, under the given name if there is one, and
+        returns when the checkpoint is on disk; ``rollback`` goes back to a checkpoint, ``pin`` keeps one permanently,
+        ``unpin`` undoes that; ``shutdown`` stops the daemon.
 
         Parameters
         ----------
         name
             The command.
         checkpoint
-            The checkpoint that it is about.
+            Name of the checkpoint that the command concerns.
 
         Raises
         ------
@@ -239,12 +239,12 @@ class Client:
             As for ``predict``.
         """
         fields = {"name": name} if checkpoint is None else {"name": name, "checkpoint": checkpoint}
-        # The second time, a name would be taken, and a rollback undo what was learned since the first.
+        # If resent, the name would be taken, and a rollback would undo what was learned since the first one.
         reply = self._control.ask("command", fields, once=checkpoint is not None)
         return {key: value for key, value in reply.fields.items() if key != "id"}
 
     def close(self) -> None:
-        """Drop every connection, unless that is done; what is not acknowledged is forgotten, so ``flush`` first."""
+        """Close all connections; may be called twice. Unacknowledged samples are lost, so call ``flush`` first."""
         if self._context.closed:
             return
         self._queries.close()
@@ -267,7 +267,7 @@ class Client:
 
     def _send_held(self) -> None:
         if self._held:
-            # What is held stays held until there is somebody to send it to.
+            # Held samples stay held until a daemon answers.
             self._line().greet()
             rows, targets = zip(*self._held, strict=True)
             self._held, self._held_samples = [], 0
@@ -277,7 +277,7 @@ class Client:
         return ports.join(self._host, self._port + offset)
 
     def _line(self) -> Feeding:
-        # A closed context refuses the new connection, and says so.
+        # With a closed context, connecting fails with a clear error.
         if self._feeding is None or self._context.closed:
             address = self._address(ports.SAMPLES)
             self._feeding = Feeding(self._context, address, self._feeder, self._epoch, self._ack, self._timeout_s)

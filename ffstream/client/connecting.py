@@ -1,4 +1,4 @@
-"""Connecting a socket to one of the daemon's ports."""
+"""Connects a socket to one of the daemon's ports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import zmq
 
 
 def connected(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str) -> zmq.Socket[bytes]:
-    """Make a socket that connects to ``host:port``; whether somebody is there shows later.
+    """Create a socket and connect it to ``host:port``; a missing daemon shows only later.
 
     Raises
     ------
@@ -16,8 +16,8 @@ def connected(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str) 
     if context.closed:
         raise ValueError("the client is closed")
     made = context.socket(kind)
-    # Only for an address in brackets: where a name has addresses of both kinds, ZeroMQ tries a single one, and a
-    # daemon on 127.0.0.1 could not be reached as localhost any more.
+    # Only for an address in brackets: if a name has both IPv4 and IPv6 addresses, ZeroMQ tries only one of them, and
+    # a daemon on 127.0.0.1 could no longer be reached as localhost.
     made.set(zmq.IPV6, int(address.startswith("[")))
     made.connect(f"tcp://{address}")
     return made

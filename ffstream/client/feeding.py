@@ -1,4 +1,4 @@
-"""Feeding under credit, with every sample kept until it is acknowledged."""
+"""Feeds samples under credit and keeps each one until it is acknowledged."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ class Chunk:
 
     @property
     def end(self) -> int:
-        """Number behind the last sample."""
+        """Number after the last sample."""
         return self.first + len(self.labels)
 
 
 class Feeding:
-    """One feeder's connection: numbers samples, sends what credit allows, sends again what was lost.
+    """One feeder's connection: numbers samples, sends what credit allows, resends what was lost.
 
     Parameters
     ----------
     context
-        Where the socket is made.
+        ZeroMQ context of the socket.
     address
         ``host:port`` of the daemon's samples socket.
     feeder
-        Name under which the daemon remembers how far this feeder has come.
+        Name under which the daemon remembers this feeder's progress.
     epoch
         Life of the feeder; within one, samples are numbered from 0.
     ack
-        What an acknowledgement promises: ``received``, ``durable`` or ``learned``.
+        Promise of an acknowledgement: ``received``, ``durable`` or ``learned``.
     timeout_s
-        Seconds of silence after which the daemon counts as unreachable, and of a full disk after which it is an error.
+        Seconds of silence after which the daemon counts as unreachable, and of a full disk before an error is raised.
     """
 
     def __init__(
@@ -59,39 +59,39 @@ class Feeding:
         self._ack = ack
         self._timeout_s = timeout_s
         self._socket = connected(context, zmq.DEALER, address)
-        # Every chunk that is not acknowledged is in one of the two, in order: first those in flight, then the queued.
+        # Every unacknowledged chunk is in one of the two, in order: first the chunks in flight, then the queued ones.
         self._in_flight: deque[Chunk] = deque()
         self._in_flight_bytes = 0
         self._queued: deque[Chunk] = deque()
-        # Numbers: given so far, and done with according to the daemon.
+        # Sample numbers: the next to assign, and the first that the daemon has not acknowledged.
         self._numbered = self._done = 0
         self._credit = (0, 0)
         self._limits: tuple[int, int] | None = None
         self._spec: tuple[list[int], int] | None = None
-        # Refused samples are kept like the others until the daemon has passed over them: one that was restarted in
-        # between must see their numbers again. The caller is told once.
+        # Refused samples are kept like the others until the daemon has skipped them: a daemon that restarts in between
+        # must see their numbers again. The caller gets one error.
         self._refused: list[Refused] = []
         self._refused_numbers: set[int] = set()
-        # Since when the daemon has had no disk to write to, and what it said.
+        # Time since which the daemon has been unable to write to its disk, and its error.
         self._stalled: tuple[float, Refused] | None = None
         self._heard_at = self._greeted_at = time.monotonic()
         self.acknowledged = 0
 
     @property
     def waiting(self) -> int:
-        """Samples that are not acknowledged yet."""
+        """Number of samples not yet acknowledged."""
         return sum(len(chunk.labels) for chunk in [*self._in_flight, *self._queued])
 
     def feed(self, inputs: Array, labels: Array) -> None:
-        """Send samples (n, *shape) and labels (n,); return when credit has let the last one out.
+        """Send samples (n, *shape) and labels (n,); return once credit has allowed the last one to be sent.
 
         Raises
         ------
         Refused
-            If the daemon refused samples, these or earlier ones; what it took stays taken. With code ``no_disk``, if
-            its disk stays full: everything is kept, and ``flush`` tries again.
+            If the daemon refused these or earlier samples; those it accepted stay accepted. With code ``no_disk``, if
+            its disk stays full; everything is kept, and ``flush`` tries again.
         Unreachable
-            If the daemon is silent; the samples are kept, and ``flush`` tries again.
+            If the daemon does not answer; the samples are kept, and ``flush`` tries again.
         """
         self.greet()
         samples, size = self._limits or (len(labels), 0)
@@ -99,7 +99,7 @@ class Feeding:
         step = max(1, min(samples, (size - wire.HEADER_BYTES) // (inputs[:1].nbytes + 8)))
         for start in range(0, len(labels), step):
             part = slice(start, start + step)
-            # Copied, because it may have to be sent again after the caller has changed the array.
+            # Copied, because the chunk may be resent after the caller has changed the array.
             chunk = Chunk(self._numbered, inputs[part].copy(), labels[part].copy())
             self._queued.append(chunk)
             self._numbered = chunk.end
@@ -107,18 +107,18 @@ class Feeding:
         self._await(lambda: not self._queued)
 
     def flush(self) -> None:
-        """Return when every sample is acknowledged; raises as ``feed`` does."""
+        """Wait until every sample is acknowledged; raises as ``feed`` does."""
         if self._in_flight or self._queued:
             self._await(lambda: not self._in_flight and not self._queued)
 
     def close(self) -> None:
-        """Give the credit back and drop the connection; what is unacknowledged is forgotten."""
+        """Return the credit and close the connection; unacknowledged samples are lost."""
         if self._limits is not None and self._socket.poll(0, zmq.POLLOUT):
             self._socket.send_multipart(wire.encode("bye", self._who))
         self._socket.close(linger=1000)
 
     def greet(self) -> None:
-        """Say hello once, and learn what the daemon takes; Unreachable if it is silent."""
+        """Say hello once and wait for the daemon's limits; raise Unreachable if it does not answer."""
         if self._limits is None:
             self._hello()
             self._await(lambda: self._limits is not None)
@@ -154,12 +154,12 @@ class Feeding:
     def _hello(self) -> None:
         first = next((chunk.first for chunk in (*self._in_flight, *self._queued)), self._numbered)
         self._greeted_at = time.monotonic()
-        # A daemon that is gone leaves the queue full; the greeting is tried again anyhow.
+        # If the daemon is gone, the queue is full; hello is retried anyway.
         if self._socket.poll(0, zmq.POLLOUT):
             self._socket.send_multipart(wire.encode("hello", {**self._who, "first": first, "ack": self._ack}))
 
     def _sendable(self) -> Chunk | None:
-        """Return the next chunk if credit allows it; split it where it is larger than all the credit there is."""
+        """Return the next chunk if credit allows it; split it if it is larger than the whole credit."""
         if not self._queued or not self._socket.poll(0, zmq.POLLOUT):
             return None
         chunk = self._queued[0]
@@ -185,7 +185,7 @@ class Feeding:
             self._in_flight_bytes += chunk.inputs.nbytes
 
     def _rewind(self, expect: int) -> None:
-        """Queue again what lies at or beyond the number that the daemon expects next."""
+        """Requeue the chunks at or beyond the number that the daemon expects next."""
         while self._in_flight and self._in_flight[-1].end > expect:
             chunk = self._in_flight.pop()
             self._in_flight_bytes -= chunk.inputs.nbytes
@@ -214,7 +214,7 @@ class Feeding:
             chunk = self._in_flight.popleft()
             self._in_flight_bytes -= chunk.inputs.nbytes
             self._count(chunk)
-        # A feeder that returns in the same epoch queues what an earlier life of it has fed already.
+        # A feeder that returns in the same epoch queues samples that its earlier process has already fed.
         while self._queued and self._queued[0].end <= self._done:
             self._count(self._queued.popleft())
 
@@ -226,12 +226,12 @@ class Feeding:
 
     def _on_error(self, message: Message) -> None:
         if message.fields.get("code") == "unknown_feeder":
-            # The daemon was restarted, or forgot us: greet it, and it says from where to send again.
+            # The daemon restarted or forgot this feeder: say hello, and the reply says where to resume.
             if time.monotonic() - self._greeted_at > SILENCE_S / 10:
                 self._hello()
             return
         if message.fields.get("code") == "catching_up":
-            # Said in answer to every hello until the daemon has replayed its journal; silence brings the next one.
+            # Every hello gets this answer until the daemon has replayed its journal; after a silence, hello is resent.
             return
         if message.fields.get("code") == "no_disk":
             self._stalled = self._stalled or (time.monotonic(), refusal(message))

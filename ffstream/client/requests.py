@@ -19,16 +19,16 @@ BUSY_PAUSE_S = 0.01
 
 
 class Requests:
-    """A DEALER that sends a request again until it is answered, as far as it is idempotent.
+    """A DEALER socket that resends a request until it is answered, if the request is idempotent.
 
     Parameters
     ----------
     context
-        Where the socket is made.
+        ZeroMQ context of the socket.
     address
         ``host:port`` of the daemon's socket.
     timeout_s
-        Seconds after which a request is given up.
+        Seconds after which a request fails.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, timeout_s: float) -> None:
@@ -41,7 +41,7 @@ class Requests:
     def ask(
         self, kind: str, fields: Mapping[str, Any], tensors: Mapping[str, Array] | None = None, *, once: bool = False
     ) -> Message:
-        """Send a request and return its answer; ``once`` where a second one would not do the same.
+        """Send a request and return its answer; set ``once`` if the request is not idempotent.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class Requests:
             self._connected().send_multipart(wire.encode(kind, {"id": number, **fields}, tensors))
             answer = self._receive(number, left if once else min(left, max(ATTEMPT_S, self._timeout_s / 3)))
             if answer is None:
-                # What is still queued for a daemon that is gone must not reach its successor twice.
+                # A request still queued for a daemon that is gone must not reach its successor twice.
                 self.close()
             elif answer.kind != "error":
                 return answer
@@ -90,7 +90,7 @@ class Requests:
 
 
 def decode(frames: list[bytes]) -> Message:
-    """Decode what a daemon sent; a daemon of another version is Refused, not misread."""
+    """Decode a daemon's message; raise Refused if it cannot be read, as from another version."""
     try:
         return wire.decode(frames, sum(map(len, frames)))
     except WireError as error:

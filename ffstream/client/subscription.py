@@ -1,4 +1,4 @@
-"""Listening to events, from any number on, without a gap."""
+"""Subscription to events, from any number on, without gaps."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _COMMON = ("topic", "number", "time")
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in the daemon; docs/protocol.md lists the topics and their fields.
+    """An event in the daemon; docs/protocol.md lists the topics and their fields.
 
     Attributes
     ----------
     topic
         ``phase``, ``score``, ``prediction``, ``dream``, ``checkpoint``, …
     number
-        Position among the events of its topic, from 1, without gaps; it begins anew when the daemon restarts.
+        Position among the events of its topic, from 1, without gaps; numbering restarts when the daemon restarts.
     time
         Unix time.
     fields
-        What the topic tells.
+        Fields of the topic.
     """
 
     topic: str
@@ -38,20 +38,20 @@ class Event:
 
 
 class Subscription:
-    """Iterates over events; a context manager, closed by hand or by the end of the block.
+    """Iterates over events; a context manager, closed by ``close`` or at the end of the block.
 
     Parameters
     ----------
     context
-        Where the socket is made.
+        ZeroMQ context of the socket.
     address
         ``host:port`` of the daemon's events socket.
     topics
-        Which events.
+        Topics to subscribe to.
     after
-        Begin with the kept events of each topic that are numbered above it; None begins now.
+        Start with the stored events of each topic numbered above it; None starts with the next event.
     timeout_s
-        End the iteration when nothing comes for so long; None waits forever.
+        Seconds without an event after which the iteration ends; None waits forever.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Subscription:
     ) -> None:
         self._socket = connected(context, zmq.SUB, address)
         self._timeout_ms = None if timeout_s is None else round(timeout_s * 1e3)
-        # Until a topic's replay has ended, its live events are in the replay as well.
+        # Topics whose replay has not ended; until then, their live events are in the replay as well.
         self._replaying: set[str] = set()
         for topic in topics:
             self._socket.subscribe(topic)

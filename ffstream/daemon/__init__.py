@@ -1,1 +1,1 @@
-"""The process: sockets, HTTP, signals."""
+"""The daemon process: sockets, HTTP and signals."""

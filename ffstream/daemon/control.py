@@ -1,4 +1,4 @@
-"""The control socket, in a thread of its own: neither a busy stream nor a stuck engine keeps an operator out."""
+"""The control socket, served by its own thread: neither a busy stream nor a stuck engine locks an operator out."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ffstream.wire import Message
 
 log = logging.getLogger(__name__)
 
-# How long the engine may take for a command, counted from when the command came.
+# Seconds the engine may take for a command, counted from the command's arrival.
 ENGINE_S = 60.0
-# Commands that may wait for the engine.
+# Maximum number of commands that may wait for the engine.
 WAITING = 64
 POLL_MS = 100
 MESSAGE_BYTES = wire.HEADER_BYTES
@@ -32,7 +32,7 @@ MESSAGE_BYTES = wire.HEADER_BYTES
 
 @dataclass(frozen=True)
 class _Asked:
-    """A command for the engine, with the message that brought it; it is given up at a time (``time.monotonic()``)."""
+    """A command for the engine, the message that carried it, and the ``time.monotonic()`` at which to give up."""
 
     peer: bytes
     message: Message
@@ -41,18 +41,18 @@ class _Asked:
 
 
 class ControlThread:
-    """Answers commands: ``status`` and ``shutdown`` at once, the engine's one after another, in order.
+    """Answers commands: ``status`` and ``shutdown`` at once, engine commands one at a time and in order.
 
     Parameters
     ----------
     socket
-        A bound ROUTER; this thread alone uses it from ``start`` on, and closes it.
+        A bound ROUTER socket; from ``start`` on, only this thread uses it, and it closes the socket.
     inbox
-        Where commands for the engine go, each when the one before it is answered.
+        Receives the commands for the engine, each after the previous one is answered.
     metrics
-        Refusals are counted here.
+        Counts refusals and lost replies.
     status
-        Returns what ``status`` answers; must not wait for the engine, so that a stuck one can be seen.
+        Returns the reply to ``status``; must not wait for the engine, so that a stuck engine can be seen.
     shutdown
         Asks the daemon to stop.
     """
@@ -70,18 +70,18 @@ class ControlThread:
         self._metrics = metrics
         self._status = status
         self._shutdown = shutdown
-        # The first of them is with the engine.
+        # The first one is with the engine.
         self._asked: deque[_Asked] = deque()
         self._answered = Wake()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start answering commands."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what the engine has carried out, refuse what else waits, close the socket; wait for the thread."""
+        """Answer finished commands, refuse the others, close the socket, and wait for the thread."""
         self._stopping.set()
         self._answered.set()
         self._thread.join(timeout=ENGINE_S)
@@ -102,11 +102,11 @@ class ControlThread:
             stopping = asked.message.error("stopping", "the daemon stops and took no more commands")
             self._refuse(asked.peer, stopping)
         self._answered.close()
-        # Replies that nobody reads must not keep the process from ending.
+        # Unread replies must not keep the process from exiting.
         self._socket.close(linger=1000)
 
     def _take(self, peer: bytes, *frames: bytes) -> None:
-        """Answer a message, or line its command up for the engine."""
+        """Answer a message, or queue its command for the engine."""
         try:
             message = wire.decode(list(frames), MESSAGE_BYTES)
             message.integer("id")
@@ -136,7 +136,7 @@ class ControlThread:
             self._inbox.put_command(command)
 
     def _settle(self) -> None:
-        """Answer the command that is with the engine, if it is carried out or given up, and hand over the next."""
+        """Answer the engine's current command once it is done or has timed out, and hand over the next."""
         while self._asked and (self._asked[0].command.reply.done() or time.monotonic() > self._asked[0].give_up):
             asked = self._asked.popleft()
             try:
@@ -170,7 +170,7 @@ def _name(message: Message) -> CommandName:
 
 
 def _outcome(asked: _Asked) -> dict[str, Any]:
-    """Return what the engine replied; WireError if it could not carry the command out, or has not replied in time."""
+    """Return the engine's reply; raise WireError if the command failed or timed out."""
     command, message = asked.command, asked.message
     try:
         return command.reply.result(timeout=0)

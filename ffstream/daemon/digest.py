@@ -1,4 +1,4 @@
-"""What goes on, told to the log at a bounded rate: counts since the last line, and states that last."""
+"""Rate-limited log lines: counts since the last line, and ongoing states."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ffstream.stream.phases import Override
 
 log = logging.getLogger(__name__)
 
-# How often a count, and a state that lasts, are told at most.
+# Minimum seconds between log lines of a count, and of an ongoing state.
 COUNT_S, STATE_S = 60.0, 600.0
 
 
 class Digest:
-    """Tells the log what the metrics have counted since the last line, and which states last.
+    """Logs what the metrics have counted since the last line, and which states are ongoing.
 
-    A count is told when it first rises, and then once a minute at most, by kind: naps, drops and refusals can come
-    thousands of times a second. A state is told when it begins, every ten minutes while it lasts, and when it ends.
+    A count is logged, by kind, when it first rises and then at most once a minute: naps, drops and refusals can occur
+    thousands of times a second. A state is logged when it begins, every ten minutes while it lasts, and when it ends.
 
     Parameters
     ----------
     metrics
-        Where things are counted.
+        Source of the counts.
     clock
-        Returns seconds that never go back.
+        Returns monotonic seconds.
     """
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,7 +59,7 @@ class Digest:
         ]
 
     def on_report(self, report: Report) -> None:
-        """Tell what is due."""
+        """Log what is due."""
         now = self._clock()
         for count in self._counts:
             count.tell(now)
@@ -69,9 +69,9 @@ class Digest:
 
 @dataclass
 class _Count:
-    """A counter of the metrics, and how much of it was told: its values by their labels.
+    """A counter of the metrics, and the values by label that were already logged.
 
-    ``quiet_at`` is when nothing was left to tell last.
+    ``quiet_at`` is the last time at which nothing was left to log.
     """
 
     counter: Counter
@@ -97,7 +97,7 @@ class _Count:
 
 @dataclass
 class _State:
-    """A state that should not be forgotten: what is told while it lasts and when it ended, and how to see it."""
+    """A state to log: the message while it lasts, the message when it ends, and the test for it."""
 
     level: int
     text: str
@@ -129,7 +129,7 @@ def _overridden(override: Override) -> _State:
 
 
 def _duration(seconds: float) -> str:
-    """Return a duration in the largest unit that it fills."""
+    """Format a duration in the largest unit that it fills."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

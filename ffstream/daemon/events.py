@@ -20,12 +20,12 @@ _REPLAY = re.compile(REPLAY + rb"([a-z]+)/([0-9]{1,18})/[^/]{1,64}")
 
 
 class EventLog:
-    """The last events of each topic.
+    """The latest events of each topic.
 
     Parameters
     ----------
     keep
-        Events of each topic kept for late subscribers.
+        Number of events per topic kept for late subscribers.
     """
 
     def __init__(self, keep: int) -> None:
@@ -33,7 +33,7 @@ class EventLog:
         self._kept: dict[str, deque[tuple[int, dict[str, Any]]]] = {topic: deque(maxlen=keep) for topic in TOPICS}
 
     def add(self, topic: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Number an event, keep it, and return it; numbers of a topic begin at 1 and have no gaps."""
+        """Number an event, store it, and return it; each topic's numbers start at 1 and have no gaps."""
         self._numbers[topic] += 1
         number = self._numbers[topic]
         event = {"topic": topic, "number": number, "time": time.time(), **fields}
@@ -43,8 +43,8 @@ class EventLog:
     def replay(self, subscription: bytes) -> list[Frames]:
         """Answer a subscription to ``replay/TOPIC/AFTER/UNIQUE`` with the kept events numbered above AFTER.
 
-        Each goes out under the subscribed topic, which nobody else has, and a ``replayed`` message ends them with
-        the number of the last event so far. A subscription of another form gets nothing.
+        Each event is sent under the subscribed topic, which is unique to this subscriber. A final ``replayed`` message
+        carries the number of the latest event. A subscription of any other form gets nothing.
         """
         asked = _REPLAY.fullmatch(subscription)
         if asked is None or (topic := asked[1].decode()) not in self._kept:
@@ -55,9 +55,9 @@ class EventLog:
 
 
 def frames_of(event: Mapping[str, Any], topic: bytes) -> Frames:
-    """Encode an event for those who subscribed to ``topic``; only now, since mostly nobody has.
+    """Encode an event for the subscribers of ``topic``; done only on sending, because most events have no subscriber.
 
-    An ``image`` is a tensor of the message; of other arrays, and of what is on the device, the header has the values.
+    An ``image`` becomes a tensor of the message; other arrays and device tensors become plain values in the header.
     """
     tensors = {key: value for key, value in event.items() if key == "image"}
     plain = {
@@ -67,7 +67,7 @@ def frames_of(event: Mapping[str, Any], topic: bytes) -> Frames:
 
 
 def prediction_fields(swept: Swept) -> dict[str, Any]:
-    """Return what a ``prediction`` event tells: labels as served, for samples before learning and for queries."""
+    """Return the fields of a ``prediction`` event: labels served for samples before learning, and for queries."""
     step = swept.step
     return {
         "version": step.version,
@@ -79,7 +79,7 @@ def prediction_fields(swept: Swept) -> dict[str, Any]:
 
 
 def phase_fields(changed: Changed) -> dict[str, Any]:
-    """Return what a ``phase`` event tells."""
+    """Return the fields of a ``phase`` event."""
     change = changed.change
     return {
         "version": changed.version,
@@ -92,7 +92,7 @@ def phase_fields(changed: Changed) -> dict[str, Any]:
 
 
 def score_fields(report: Report, sweeps: deque[float], latencies: deque[float]) -> dict[str, Any]:
-    """Return what a ``score`` event tells; durations of the last sweeps and queries are in seconds."""
+    """Return the fields of a ``score`` event; ``sweeps`` and ``latencies`` are recent durations in seconds."""
     return {
         "version": report.version,
         "phase": report.phase.value,
@@ -113,5 +113,5 @@ def score_fields(report: Report, sweeps: deque[float], latencies: deque[float]) 
 
 
 def _quantiles_ms(seconds: deque[float]) -> list[float]:
-    """Return the median and the 99th percentile in milliseconds, or nothing where nothing was measured."""
+    """Return the median and the 99th percentile in milliseconds, or nothing if nothing was measured."""
     return [float(value) * 1e3 for value in np.quantile(seconds, (0.5, 0.99))] if seconds else []

@@ -1,6 +1,6 @@
-"""Taking samples in: acknowledged ones under credit, and pushed ones as far as there is room.
+"""Intake of samples: acknowledged ones under credit, pushed ones while there is room.
 
-Whatever is taken goes into the journal and into the inbox, in the same order.
+Accepted samples enter the journal and the inbox in the same order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ffstream.wire import Frames, InputSpec, Message
 
 log = logging.getLogger(__name__)
 
-# A feeder is told of new credit when it is this part of the inbox, or when everything is done.
+# A feeder is sent new credit once it differs by 1/NEWS of the inbox, or once nothing is in flight.
 NEWS = 32
 
 
@@ -36,22 +36,22 @@ class Intake:
     Parameters
     ----------
     config
-        Bounds.
+        Limits of the server.
     spec
-        What the network takes.
+        Inputs and labels that the network takes.
     sockets
-        The samples socket is answered on.
+        Replies go out on the samples socket.
     inbox, journal
-        Where samples go.
+        Destinations of the samples.
     metrics
-        What was received, rejected and dropped is counted here.
+        Counts what was received, rejected and dropped.
     send
         Sends frames on a socket without waiting.
 
     Attributes
     ----------
     accepting
-        Whether samples are taken: not before the journal is replayed, and no more once the daemon stops.
+        True while samples are taken: from the end of the journal's replay until the daemon stops.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Intake:
         self._inbox = inbox
         self._journal = journal
         self._feeders = Feeders(config.inbox_samples, config.inbox_bytes, config.feeders)
-        # What is taken and not yet on disk: LSN, feeder, and the number behind its last sample.
+        # Messages taken and not yet on disk: LSN, feeder, and the number after the last sample.
         self._undurable: deque[tuple[int, Feeder, int]] = deque()
         self._trouble = ""
         self._metrics = metrics
@@ -84,7 +84,7 @@ class Intake:
         }
 
     def read_samples(self, frames: list[bytes]) -> None:
-        """Take a message from the samples socket; answer it, or refuse it with an error."""
+        """Handle a message from the samples socket; answer it, or refuse it with an error."""
         peer, *body = frames
         try:
             message = wire.decode(body, self._config.message_bytes)
@@ -97,7 +97,7 @@ class Intake:
             self._refuse(peer, error)
 
     def read_push(self, frames: list[bytes]) -> None:
-        """Take a message from the push socket, or drop it and count why."""
+        """Take a message from the push socket, or drop it and count the reason."""
         count = 1
         try:
             message = wire.decode(frames, self._config.message_bytes)
@@ -121,17 +121,17 @@ class Intake:
             self._metrics.dropped.labels(self._why_not()).inc(count)
 
     def open(self, feeders: Mapping[str, tuple[int, int, int]]) -> None:
-        """Begin to take samples, behind those that are on disk."""
+        """Start taking samples, after those already on disk."""
         self._feeders.restore(feeders)
         self._catching_up, self.accepting = False, True
 
     def acknowledge(self, learned: Mapping[str, tuple[int, int]]) -> None:
-        """Tell feeders how far they are acknowledged, and what credit they have.
+        """Send feeders their acknowledged marks and their credit.
 
         Parameters
         ----------
         learned
-            Marks that moved; feeder to (epoch, next).
+            Learned marks that moved: feeder to (epoch, next).
         """
         found = (self._feeders.advance(name, epoch, upto) for name, (epoch, upto) in learned.items())
         moved = {feeder for feeder in found if feeder is not None}
@@ -152,14 +152,14 @@ class Intake:
             self._resume()
 
     def _resume(self) -> None:
-        """Tell the feeders that were refused for want of credit, once there is room again, to go on."""
+        """Ask the feeders that were refused for lack of credit to resend, once there is room again."""
         if self._taking(1, 0):
             for feeder in self._feeders.starved():
                 feeder.refused = None
                 self._send_marks(feeder, "resend", {"reason": "credit"})
 
     def refresh_gauges(self) -> None:
-        """Show what waits, and what may still come."""
+        """Update the gauges of the inbox, the credit, the feeders and the journal."""
         now = time.monotonic()
         self._metrics.inbox.set(self._inbox.samples)
         self._metrics.inbox_bytes.set(self._inbox.sample_bytes)
@@ -195,8 +195,8 @@ class Intake:
         feeder = self._feeders.get(name, epoch)
         if feeder is None or feeder.peer != peer:
             raise message.error("unknown_feeder", "say hello on this connection first", "feeder")
-        # The order is judged before the content: samples refused for their content are passed over, and only the
-        # ones that are expected next can be.
+        # The order is judged before the content: samples refused for their content are skipped, and only the samples
+        # expected next can be skipped.
         inputs = message.tensors.get("inputs")
         size = 0 if inputs is None else inputs.nbytes
         verdict = self._feeders.judge(feeder, first, count, size, time.monotonic())
@@ -210,7 +210,7 @@ class Intake:
                 self._send_marks(feeder, "resend", {"reason": feeder.refused.value})
 
     def _take(self, feeder: Feeder, message: Message, first: int, count: int) -> None:
-        """Put samples that are expected next into the inbox, or pass over them with an error."""
+        """Put the samples expected next into the inbox, or skip them with an error."""
         try:
             inputs, labels = self._content(message, count)
         except WireError as error:
@@ -219,14 +219,14 @@ class Intake:
             self._send_marks(feeder, "ack")
             return
         if known := feeder.expected - first:
-            # A view would keep the whole message in memory, and only what is new of it is counted.
+            # Copied: a view would keep the whole message in memory, but only the new samples are counted.
             inputs, labels = inputs[known:].copy(), labels[known:]
         self._metrics.received.labels("acknowledged").inc(len(labels))
         name, epoch = message.text("feeder"), message.integer("epoch")
         self._put(feeder, SampleBatch(inputs, labels, name, epoch, first + known))
 
     def _put(self, feeder: Feeder, batch: SampleBatch) -> None:
-        """Write samples into the journal, and let them be learned: learning need not wait for the disk."""
+        """Append samples to the journal and to the inbox; learning need not wait for the disk."""
         upto = batch.first + len(batch.labels)
         feeder.take(upto, batch.inputs.nbytes)
         lsn = self._journal.append(Received(batch))
@@ -234,7 +234,7 @@ class Intake:
         self._inbox.put_samples(batch.at(lsn))
 
     def _taking(self, count: int, size: int) -> bool:
-        """Whether there is room; an empty inbox takes a single message of any size that a message may have."""
+        """Return True if there is room; an empty inbox takes a single message of any permitted size."""
         inbox, config = self._inbox, self._config
         fits = inbox.samples + count <= config.inbox_samples and inbox.sample_bytes + size <= config.inbox_bytes
         return self.accepting and not self._journal.trouble and (fits or not inbox.samples)
@@ -257,7 +257,7 @@ class Intake:
         self._feeders.goodbye(message.text("feeder"), message.integer("epoch"))
 
     def _is_news(self, feeder: Feeder) -> bool:
-        """Whether marks have moved that a feeder should know of: not each sample of credit is worth a message."""
+        """Return True if the marks moved enough to report; a small change of credit is not worth a message."""
         now, told, config = self._marks(feeder), feeder.told, self._config
         if now["next"] != told["next"]:
             return True
@@ -282,7 +282,7 @@ class Intake:
         }
 
     def _content(self, message: Message, count: int) -> tuple[wire.Array, wire.Array]:
-        """Return the inputs and labels of a message; WireError if they are not what the network takes."""
+        """Return the inputs and labels of a message; raise WireError if the network does not take them."""
         inputs = message.inputs(self._spec)
         if len(inputs) != count:
             raise message.error("bad_shape", f"count says {count} samples, got {len(inputs)}", "inputs")

@@ -1,4 +1,4 @@
-"""The daemon's log: lines for people, or JSON for programs, on standard error."""
+"""The daemon's log on standard error: text lines for people, or JSON for programs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from enum import StrEnum
 
 
 class LogFormat(StrEnum):
-    """How a line is written."""
+    """Format of a log line."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """What is left out: everything below."""
+    """Lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -24,7 +24,7 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-# What every record has; the rest was given as ``extra``.
+# Attributes of every record; all others come from ``extra``.
 _COMMON = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -32,7 +32,7 @@ class JsonLines(logging.Formatter):
     """Writes a record as a line of JSON: ``time``, ``level``, ``logger``, ``message``, and the fields of ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; a traceback, where there is one, is its field ``exception``."""
+        """Return the line; a traceback, if any, is in its field ``exception``."""
         line = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -54,14 +54,14 @@ class TextLines(logging.Formatter):
 
 
 def set_up(form: LogFormat = LogFormat.TEXT, level: LogLevel = LogLevel.INFO) -> None:
-    """Send what is logged to standard error, in place of whatever was set up before."""
+    """Log to standard error, replacing any earlier setup."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form is LogFormat.JSON else TextLines("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # It tells of each start and stop of the server for /metrics, which nobody asked for.
+    # Uvicorn would log each start and stop of the /metrics server, which is of no interest.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _time(record: logging.LogRecord) -> str:
-    """Return when a record was made, in UTC, to the millisecond (RFC 3339)."""
+    """Return a record's time in UTC, to the millisecond (RFC 3339)."""
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"

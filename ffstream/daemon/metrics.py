@@ -1,4 +1,4 @@
-"""Prometheus metrics: names, buckets, and how each is fed. Base units, bounded labels."""
+"""Prometheus metrics: names, buckets, and how each is updated. Base units, bounded labels."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _M = TypeVar("_M", bound=MetricWrapperBase)
 
 
 class Metrics:
-    """Every metric of the daemon, in a registry of its own."""
+    """All metrics of the daemon, in their own registry."""
 
     def __init__(self) -> None:
-        # Without the creation time of each counter, which triples the page and which Prometheus does not use.
+        # Omit each counter's creation time: it triples the page, and Prometheus does not use it.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # has no annotations
         self.registry = CollectorRegistry()
         build = self._add(Gauge, "build_info", "Constant 1, labelled with versions.", "version", "python", "torch")
@@ -77,7 +77,7 @@ class Metrics:
         self.journal_bytes = self._add(Gauge, "journal_bytes", "Size of the journal.")
         self.journal_stalled = self._add(Gauge, "journal_stalled", "1 while nothing can be taken in for want of disk.")
         self.undurable = self._add(Gauge, "samples_undurable", "Messages of samples taken in and not yet on disk.")
-        # Looked up once: this is done at every sweep.
+        # Looked up once, because every sweep uses them.
         self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "dreamed", "query")}
         self._steps = {phase: self.phase_steps.labels(phase.value) for phase in Phase}
         self._queries = {outcome: self.queries.labels(outcome) for outcome in ("answered", "expired")}
@@ -85,7 +85,7 @@ class Metrics:
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """Make the counters of all known labels: one that is born at 1 has not risen, as Prometheus sees it."""
+        """Create the counters of all known labels at 0: Prometheus sees no increase in a counter that starts at 1."""
         for counter, labels in (
             (self.dropped, ("inbox_full", "no_disk", "catching_up", "stopping")),
             (self.feeder_connections, tuple(Level)),
@@ -131,7 +131,7 @@ class Metrics:
         """Refresh the gauges."""
         backend = report.backend
         labels = backend.device, backend.precision, backend.threads, backend.loop
-        # Only when it has changed: whoever reads in between would find none.
+        # Only on a change: a scrape between ``clear`` and ``set`` would find no value.
         if labels != self._backend:
             self._backend = labels
             self.backend.clear()

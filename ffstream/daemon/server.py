@@ -1,8 +1,8 @@
-"""The server: it alone touches the sockets for samples, queries and events.
+"""The server, the only user of the sockets for samples, queries and events.
 
-It decodes and checks what comes, hands it to the engine's inbox, and sends what the outbox brings. It never waits for a
-peer. It has its turns between two sweeps, in the thread that makes them: in one of its own it would ask for the
-interpreter in the middle of a sweep, and each would hold the other up.
+It decodes and checks incoming messages, hands them to the engine's inbox, and sends what is in the outbox. It never
+waits for a peer. It runs between sweeps, in the thread that runs them: in its own thread, it would compete for the
+interpreter in the middle of a sweep, and each would delay the other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ffstream.wire import Frames, InputSpec
 
 log = logging.getLogger(__name__)
 
-# How long one socket is read before the others, and the engine's answers, get their turn.
+# Seconds one socket is read before the other sockets and the engine's answers get their turn.
 TURN_S = 0.0005
 LATENCIES = 1_000
 
@@ -42,19 +42,19 @@ class Server:
     Parameters
     ----------
     config
-        Bounds.
+        Limits of the server.
     spec
-        What the network takes.
+        Inputs and labels that the network takes.
     sockets
-        Bound; nobody else uses them from now on, but for the control socket.
+        Bound sockets; from now on only the server uses them, except for the control and HTTP sockets.
     step
-        Samples that the engine takes at once while somebody waits for an answer.
+        Number of samples that the engine takes at once while a query or a command is waiting.
     inbox, outbox
-        The two queues, to the engine and from it.
+        Queues to and from the engine.
     journal
-        What is taken in is written there.
+        Incoming samples are written to it.
     metrics
-        Fed here.
+        Updated by the server.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Server:
         self._sweeps: deque[float] = deque(maxlen=LATENCIES)
 
     def read(self, wait_s: float) -> None:
-        """Read some of what has come; where nothing has, wait for it, or for another thread's news, at most so long."""
+        """Read pending messages; if there are none, wait up to ``wait_s`` for one, or for another thread's wake-up."""
         wake = self.sockets.wake
         if wait_s and not wake.pending:
             self._poller.poll(math.ceil(wait_s * 1e3))
@@ -103,21 +103,21 @@ class Server:
             wake.clear()
             self._woken = True
         for socket, read in self._readers.items():
-            # Whoever waits for an answer is not to wait for samples that the next sweep does not take.
+            # A waiting query or command must not be delayed by reading samples that the next sweep does not take.
             if not (socket in self._feeding and self.inbox.urgent and self.inbox.samples >= self.step):
                 _read_some(socket, read)
 
     @property
     def has_news(self) -> bool:
-        """Whether there is something to send: of the engine's, or because the disk has come further."""
+        """True if there is something to send: engine output, or acknowledgements after the journal has advanced."""
         return self._woken or self.outbox.due
 
     def drain(self) -> None:
-        """Send what the engine has said so far, and how far the disk has come."""
+        """Send the engine's output so far, and acknowledgements for what the journal has written."""
         self._woken = False
         learned: dict[str, tuple[int, int]] = {}
         outputs = self.outbox.drain()
-        # Answers first: what else was said may be of several sweeps.
+        # Answers first: the other output may span several sweeps.
         for output in outputs:
             if isinstance(output, Swept):
                 self._answer(output)
@@ -173,7 +173,7 @@ class Server:
             error = WireError("deadline", late, "deadline_ms", {"id": request})
             self._send(self.sockets.queries, [peer, *wire.encode_error(error, "id")])
 
-    # --- what the engine says ---
+    # --- engine output ---
 
     def _on_output(self, output: Output) -> None:
         match output:
@@ -214,7 +214,7 @@ class Server:
             self._send(self.sockets.events, frames_of(event, name))
 
     def _read_subscription(self, frames: list[bytes]) -> None:
-        # XPUB tells of the first subscription to a prefix (1) and of the end of the last one (0).
+        # XPUB reports the first subscription to a prefix (1) and the end of the last one (0).
         begins, prefix = frames[0][:1] == b"\x01", frames[0][1:]
         if begins and prefix.startswith(REPLAY):
             for event in self.events.replay(prefix):
@@ -228,21 +228,21 @@ class Server:
         try:
             socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.ZMQError as error:
-            # The peer is gone (EHOSTUNREACH) or does not read (EAGAIN): it will ask again, or nobody will.
+            # The peer is gone (EHOSTUNREACH) or does not read (EAGAIN): it will ask again, or needs no reply.
             self.metrics.lost.labels(self.sockets.name(socket)).inc()
             log.debug("a reply was lost: %s", error)
 
 
 def _read_some(socket: zmq.Socket[bytes], read: Callable[[list[bytes]], None]) -> None:
     ends = time.monotonic() + TURN_S
-    # Asked beforehand: this is done at every turn, and an exception takes longer.
+    # Checked first: this runs in every turn, and an exception takes longer.
     while int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
         try:
             frames = socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
-            # XPUB loses frames of a stranger's multipart message, which is no subscription.
+            # XPUB drops the frames of a foreign multipart message, which is not a subscription.
             return
         read(frames)
-        # Looked at after a message, so that a turn has one even where the thread itself had to wait.
+        # Checked after a message, so that a turn reads one even if the thread itself had to wait.
         if time.monotonic() >= ends:
             return

@@ -1,7 +1,7 @@
-"""The process: startup, main loop, shutdown.
+"""The daemon process: startup, main loop, shutdown.
 
-Startup does what is cheap and may fail first: lock the state directory, bind the sockets. Only then is torch
-loaded.
+Startup first takes the cheap steps that may fail: it locks the state directory and binds the sockets. Only then does it
+load torch.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ log = logging.getLogger(__name__)
 
 SWITCH_S = 0.0005
 STUCK_S = 30.0
-# How long the loop waits at most before it looks whether it is to stop.
+# Maximum seconds the loop waits before it checks whether to stop.
 WAIT_S = 0.1
 
 
 def run(config: Config) -> None:
-    """Run the daemon until a signal or a command stops it; a signal that comes while it starts ends the process.
+    """Run the daemon until a signal or a command stops it; a signal during startup ends the process.
 
     Raises
     ------
     StateError
-        If the state directory cannot be used, or the newest checkpoint is of another network.
+        If the state directory cannot be used, or the newest checkpoint belongs to another network.
     BindError
-        If a port is taken.
+        If a port is in use.
     """
     signals = StopSignals()
     signals.catch()
     failpoints.arm()
     with StateLock(config.state.directory):
         sockets = bind(config.server)
-        # Torch takes seconds to load, and there is nothing more to say until the daemon is ready.
+        # Torch takes seconds to load, and nothing more is logged until the daemon is ready.
         where = ports.join(config.server.host, config.server.port)
         log.info("starting on %s, state in %s", where, config.state.directory)
         _Daemon(config, sockets, signals).run()
@@ -68,7 +68,7 @@ class StateLock:
     Parameters
     ----------
     directory
-        Made if missing.
+        Created if missing.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -101,7 +101,7 @@ class StateLock:
 
 @dataclass(frozen=True)
 class _Running:
-    """The parts of a daemon that serves; the last two have threads of their own."""
+    """The parts of a running daemon; the last two have their own threads."""
 
     server: Server
     engine: Engine
@@ -110,10 +110,10 @@ class _Running:
 
 
 class _Daemon:
-    """Starts the parts, turns the loop, and stops them.
+    """Starts the parts, runs the main loop, and stops the parts.
 
-    The loop reads the sockets, sweeps, and answers. While something waits to be learned, and asleep, it goes round
-    without waiting.
+    The loop reads the sockets, sweeps, and answers. It does not wait while samples are waiting to be learned or while
+    the network is asleep.
     """
 
     def __init__(self, config: Config, sockets: Sockets, signals: StopSignals) -> None:
@@ -126,7 +126,7 @@ class _Daemon:
         self._watchdog_at = 0.0
 
     def run(self) -> None:
-        # Threads hand the interpreter over sooner than by default (5 ms), so that no sweep need wait that long.
+        # Threads release the interpreter sooner than by default (5 ms), so that no sweep has to wait that long.
         sys.setswitchinterval(SWITCH_S)
         running = self._startup()
         try:
@@ -136,11 +136,11 @@ class _Daemon:
                 if running.server.has_news:
                     running.server.drain()
         finally:
-            # Whatever ends the loop, what was learned is saved, unless the engine's own turn broke.
+            # However the loop ends, what was learned is saved, unless the engine's own turn failed.
             self._shutdown(running)
 
     def _startup(self) -> _Running:
-        # Loaded here and not at the top: a port in use or a locked state directory is reported before this.
+        # Imported here and not at the top, so that a port in use or a locked state directory is reported first.
         from ffstream.daemon.control import ControlThread
         from ffstream.daemon.metrics import Metrics
         from ffstream.daemon.server import Server
@@ -169,7 +169,7 @@ class _Daemon:
         control.start()
         self.engine = engine
         self.signals.started = True
-        # What was loaded stays. To look through all of it for garbage takes a quarter of a second, in a sweep's midst.
+        # Loaded objects stay. Scanning all of them for garbage takes a quarter of a second, in the middle of a sweep.
         gc.collect()
         gc.freeze()
         _notify("READY=1")
@@ -193,7 +193,7 @@ class _Daemon:
         log.info("stopped at version %d", running.engine.learner.version)
 
     def _finished(self) -> bool:
-        """Feed the watchdog as long as the engine makes progress; whether the daemon should stop."""
+        """Feed the watchdog while the engine makes progress; return True if the daemon should stop."""
         now = time.monotonic()
         if now - self._watchdog_at > 1 and not self._trouble():
             self._watchdog_at = now
@@ -215,7 +215,7 @@ class _Daemon:
         if self.signals.stopping:
             return "stopping"
         if self.engine.report is not None and (layers := self.engine.report.not_finite):
-            # No trouble that a restart mends: the journal leads to the same weights.
+            # A restart does not help: the journal leads to the same weights.
             return (
                 f"weights or goodness are not finite in layer {', '.join(map(str, layers))}, so answers mean nothing; "
                 "find a checkpoint with `ffstream ctl checkpoints`, and go back with `ffstream ctl rollback NAME`"
@@ -239,7 +239,7 @@ class _Daemon:
 
 
 def _notify(state: str) -> None:
-    """Tell systemd, where it started us with ``Type=notify`` (sd_notify(3))."""
+    """Notify systemd, if it started the daemon with ``Type=notify`` (sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -11,19 +11,19 @@ log = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is closed): each stops the daemon.
+    """Stops the daemon on SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal was closed).
 
-    While the daemon starts there is nothing to save, so the process ends at once, with exit code 0: loading can take
-    longer than an orchestrator waits. Later the first signal sets ``stopping``. A second SIGTERM or SIGINT ends the
-    process at once, unsaved, with exit code 128 plus the number of the signal. SIGHUP never counts as the second: a
-    terminal that closes sends it twice, and systemd can send it along with SIGTERM.
+    During startup there is nothing to save, so a signal ends the process at once with exit code 0: loading can take
+    longer than an orchestrator waits. After startup, the first signal sets ``stopping``. A second SIGTERM or SIGINT
+    ends the process at once, without saving, with exit code 128 plus the signal number. SIGHUP never counts as the
+    second signal: a closing terminal sends it twice, and systemd can send it along with SIGTERM.
 
     Attributes
     ----------
     started
-        Whether there may be something to save; set when the daemon is ready.
+        True if there may be something to save; set when the daemon is ready.
     stopping
-        Whether the daemon is to finish its step, save and end.
+        True if the daemon should finish its step, save and exit.
     """
 
     def __init__(self) -> None:
@@ -32,20 +32,20 @@ class StopSignals:
         self._impatient = False
 
     def catch(self) -> None:
-        """Begin to listen, from the main thread."""
+        """Install the handlers; call this from the main thread."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        # Under nohup it is ignored from the beginning, and stays so.
+        # Under nohup, SIGHUP is ignored from the start and stays ignored.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._on_signal)
 
     def stop(self) -> None:
-        """Let the daemon stop as a first signal does; from any thread."""
+        """Stop the daemon as a first signal does; safe from any thread."""
         self.stopping = True
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self.started:
-            # Nothing that a library holds on to, such as a compiler that it waits for, keeps the process from ending.
+            # Nothing that a library waits for, such as a compiler, keeps the process from exiting.
             try:
                 log.info("stopped while starting: there was nothing to save")
             finally:

@@ -1,4 +1,4 @@
-"""Binding: every socket of the daemon, bound before anything heavy is loaded."""
+"""Sockets of the daemon, all bound before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ffstream import ports, wire
 from ffstream.config import ServerConfig
 from ffstream.errors import BindError
 
-# Messages that ZeroMQ itself may hold for one peer, coming and going: with the bound on a frame they bound memory.
+# Messages that ZeroMQ may queue for one peer, in and out; together with the limit on a frame, they bound memory.
 INCOMING = 64
 REPLIES = 1_024
 EVENTS = 10_000
@@ -26,7 +26,7 @@ class Wake:
     Attributes
     ----------
     pending
-        Whether it was set since it was last cleared; to be looked at before a poll, which need not return for that.
+        True if it was set since it was last cleared; check it before a poll, which may not return for it.
     """
 
     def __init__(self) -> None:
@@ -40,18 +40,18 @@ class Wake:
         return self._read.fileno()
 
     def set(self) -> None:
-        """Make the poll return; from any thread."""
+        """Make the poll return; safe from any thread."""
         if self.pending:
             return
-        # A full pipe means that the poll will return anyhow; a closed one, that nobody polls any more.
+        # If the pipe is full, the poll will return anyway; if it is closed, nobody polls any more.
         with contextlib.suppress(OSError):
             self._write.send(b"\0")
-        # Only now: cleared in between, what is sent would lie there unseen, and no poll would wait any more.
+        # Set last: with a clear in between, the byte would stay in the pipe unnoticed, and no poll would wait any more.
         self.pending = True
 
     def clear(self) -> None:
-        """Swallow what was set so far."""
-        # In this order: whoever sets it in between is seen in ``pending``, though not by a poll.
+        """Reset the flag and drain the pipe."""
+        # In this order, a set in between shows in ``pending``, though not to a poll.
         self.pending = False
         with contextlib.suppress(BlockingIOError):
             self._read.recv(4096)
@@ -95,7 +95,7 @@ def bind(config: ServerConfig) -> Sockets:
     Raises
     ------
     BindError
-        Naming the address that is taken or not ours; nothing stays bound.
+        If an address is in use or not local; the error names it, and nothing stays bound.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with contextlib.ExitStack() as undo:
@@ -109,7 +109,7 @@ def bind(config: ServerConfig) -> Sockets:
             made.set(zmq.SNDHWM, EVENTS if kind == zmq.XPUB else REPLIES)
             made.set(zmq.IPV6, 1 if ":" in config.host else 0)
             if kind == zmq.ROUTER:
-                # Without it a reply to a peer that is gone vanishes in silence; with it, it is counted.
+                # Without this, a reply to a peer that is gone vanishes silently; with it, the loss is counted.
                 made.set(zmq.ROUTER_MANDATORY, 1)
             _bind(config, offset, lambda address: made.bind(f"tcp://{address}"))
             return made

@@ -1,4 +1,4 @@
-"""A daemon as a process of its own, for whoever needs one for a while: the demo, experiments, benchmarks, tests."""
+"""Temporary daemons in separate processes, for the demo, experiments, benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ffstream import ports
 from ffstream.config import Config, is_setting, to_toml
 from ffstream.errors import FFStreamError, Unreachable
 
-# Below the ports that connections begin at (ip_local_port_range(7): 32768 on Linux).
+# Below the ephemeral ports (ip_local_port_range in ip(7): from 32768 on Linux).
 PORTS = range(10_000, 32_000)
-# A busy machine may take minutes to load and compile; a daemon that cannot start ends sooner.
+# A busy machine may take minutes to load and compile; a daemon that cannot start exits sooner.
 START_S = 600.0
 STOP_S = 60.0
 LAST_WORDS = 40
@@ -31,24 +31,24 @@ COMPILED_S = 900.0
 
 
 class Process(Protocol):
-    """What is asked of a daemon's process, as ``subprocess.Popen`` has it."""
+    """Interface of a daemon's process, as in ``subprocess.Popen``."""
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Process ID."""
 
     @property
     def returncode(self) -> int | None:
-        """How it ended, the negative of a signal that ended it; ``None`` while it is not known to have."""
+        """Exit code, negative for the signal that ended the process; ``None`` until its end is known."""
 
     def poll(self) -> int | None:
-        """Look whether it has ended; return ``returncode``."""
+        """Check whether the process has ended; return ``returncode``."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return ``returncode`` once it has ended; ``subprocess.TimeoutExpired`` if that takes longer."""
+        """Return ``returncode`` once the process has ended; raise ``subprocess.TimeoutExpired`` on timeout."""
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -59,7 +59,7 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Spawned:
-    """A daemon that runs.
+    """A running daemon.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Spawned:
     config
         Its configuration.
     log
-        The file that holds what it wrote to standard error.
+        File with its standard output and standard error.
     """
 
     process: Process
@@ -95,12 +95,12 @@ class Spawned:
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
     def wait_ready(self) -> None:
-        """Return when the daemon is ready; FFStreamError with its last words if it ends instead."""
+        """Wait until the daemon is ready; raise FFStreamError with its last log lines if it ends instead."""
         give_up = time.monotonic() + START_S
         while time.monotonic() < give_up:
             if self.process.poll() is not None:
                 raise FFStreamError(f"the daemon ended with code {self.process.returncode}:\n{self._last_words()}")
-            # While nobody listens yet, a connection within the machine can meet itself and read its own request.
+            # Before the daemon listens, a local connection can connect to itself and read its own request.
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if self.get("/readyz")[0] == 200:
                     return
@@ -108,12 +108,12 @@ class Spawned:
         raise Unreachable(f"the daemon was not ready within {START_S:g} s; its log:\n{self._last_words()}")
 
     def wait_compiled(self) -> None:
-        """Return when its sweeps are compiled, or run uncompiled for good: what is to be timed begins here.
+        """Wait until its sweeps are compiled, or run uncompiled for good; timing may start then.
 
         Raises
         ------
         Unreachable
-            If that is not so within a quarter of an hour.
+            If it still compiles after a quarter of an hour.
         """
         give_up = time.monotonic() + COMPILED_S
         while time.monotonic() < give_up:
@@ -124,7 +124,7 @@ class Spawned:
         raise Unreachable(f"the daemon still compiled after {COMPILED_S:g} s; its log:\n{self._last_words()}")
 
     def stop(self) -> int:
-        """Ask the daemon to finish its step, save and end; return its exit code."""
+        """Ask the daemon to finish its step, save and exit; return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_S)
@@ -134,10 +134,10 @@ class Spawned:
 
 
 def serve(config: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start ``ffstream serve`` on a TOML file; what it writes is added to ``log``."""
+    """Start ``ffstream serve`` on a TOML file; its output is appended to ``log``."""
     command = [sys.executable, "-m", "ffstream", "serve", "-c", str(config)]
     keep_kernels()
-    # The file says all: a setting in the environment is for a daemon of the user's own.
+    # The file is complete; settings in the environment are for the user's own daemon.
     environment = {name: value for name, value in os.environ.items() if not is_setting(name)}
     with log.open("ab") as output:
         # S603: the command is our own.
@@ -145,7 +145,7 @@ def serve(config: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def keep_kernels() -> None:
-    """Have what this process and its daemons compile outlive them: they would lie in state directories that do not."""
+    """Cache compiled kernels outside the state directories, so that they outlive this process and its daemons."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "ffstream"))
 
@@ -154,18 +154,18 @@ def keep_kernels() -> None:
 def spawn(
     config: Config, folder: Path, *, wait: bool = True, start: Callable[[Path, Path], Process] = serve
 ) -> Iterator[Spawned]:
-    """Start a daemon; whatever happens, none is left at the end.
+    """Start a daemon, and leave none running at the end, whatever happens.
 
     Parameters
     ----------
     config
         Its configuration.
     folder
-        Where its TOML file and its log go.
+        Folder for its TOML file and its log.
     wait
-        Go on only when it is ready.
+        True to wait until it is ready.
     start
-        Starts it, given the TOML file and the log.
+        Function that starts it, given the TOML file and the log.
     """
     path, log = folder / f"{config.server.port}.toml", folder / f"{config.server.port}.log"
     path.write_text(to_toml(config))
@@ -182,9 +182,9 @@ def spawn(
 
 
 def free_port(host: str = ports.HOST) -> int:
-    """Find a port of an IPv4 or IPv6 address from which on six are free.
+    """Find the first of six consecutive free ports on an IPv4 or IPv6 address.
 
-    Not among those that the system gives to whoever connects: while a daemon is down, one of its ports would be taken.
+    Ephemeral ports are avoided: while a daemon is down, the system could give one of its ports to a connection.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:

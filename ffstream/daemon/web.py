@@ -1,4 +1,4 @@
-"""HTTP: ``/metrics`` for Prometheus, ``/livez`` and ``/readyz`` for whoever restarts the daemon."""
+"""HTTP: ``/metrics`` for Prometheus, ``/livez`` and ``/readyz`` for the daemon's supervisor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def application(registry: CollectorRegistry, trouble: Check, unready: Check) -> 
     Parameters
     ----------
     registry
-        Metrics to show.
+        Metrics to serve.
     trouble
         Returns why the daemon should be restarted, or ``""``.
     unready
@@ -51,7 +51,7 @@ def application(registry: CollectorRegistry, trouble: Check, unready: Check) -> 
 
 
 class WebThread:
-    """Serves the application from a thread of its own, on a socket that is bound already."""
+    """Serves the application in its own thread, on a socket that is already bound."""
 
     def __init__(self, app: Starlette, listener: socket.socket) -> None:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
@@ -61,7 +61,7 @@ class WebThread:
         )
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Checks of a machine and a configuration before a daemon is started there."""
+"""Checks of a machine and a configuration before a daemon starts there."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Finding", "examine"]
 
 
 def examine(path: Path | None) -> Iterator[Finding]:
-    """Check one thing after another, the quick ones first; torch is loaded only when those are told.
+    """Run the checks one by one, quick ones first; torch is loaded only after those are reported.
 
     Parameters
     ----------
     path
-        The TOML file; ``None`` checks the defaults. Where it is not valid, everything else is checked for the defaults.
+        The TOML file; ``None`` checks the defaults. If it is not valid, the other checks use the defaults.
     """
     config, found = check_config(path)
     yield found

@@ -1,4 +1,4 @@
-"""Checks of what computes: torch, the device, the way of multiplying, threads, the compiler."""
+"""Checks of computation: torch, device, precision and matrix products, threads, compiler."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from ffstream.stream.device import device_of, threads_of
 
 # The oldest torch that works, and the newest that was tested.
 OLDEST, NEWEST = (2, 11), (2, 14)
-# Rows of the sample that is compiled.
+# Rows, and columns, of the input to the function that is compiled as a test.
 ROWS = 64
 
 
 class Way(NamedTuple):
-    """How a daemon would compute.
+    """Device, precision and matrix products of a daemon.
 
     Attributes
     ----------
     device
-        Where the weights live.
+        Device of the weights.
     precision
-        Their type.
+        Data type of the weights.
     product
-        How each layer is multiplied: a way, or three by the number of rows.
+        Method of each layer's matrix product: one method, or three by number of rows.
     """
 
     device: torch.device
@@ -47,12 +47,12 @@ class Way(NamedTuple):
 
 
 def way(config: Config) -> Way:
-    """Return how a daemon of this configuration computes on this machine.
+    """Return the device, precision and matrix products of a daemon with this configuration on this machine.
 
     Raises
     ------
     ConfigError
-        If its device cannot be used here.
+        If the configured device cannot be used here.
     """
     device = device_of(config.engine.device)
     torch.set_num_threads(threads_of(config.engine.threads))
@@ -62,7 +62,7 @@ def way(config: Config) -> Way:
 
 
 def check_torch() -> Finding:
-    """Compare torch's version with those that were tested."""
+    """Compare torch's version with the tested versions."""
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
     tested = f"tested are {_dotted(OLDEST)} to {_dotted(NEWEST)}"
     if version < OLDEST:
@@ -74,7 +74,7 @@ def check_torch() -> Finding:
 
 
 def check_device(config: Config) -> Finding:
-    """See whether the configured device can be used."""
+    """Check that the configured device can be used."""
     try:
         device = way(config).device
     except ConfigError as error:
@@ -87,7 +87,7 @@ def check_device(config: Config) -> Finding:
 
 
 def check_precision(config: Config) -> Finding:
-    """Say in which precision and by what weights are multiplied."""
+    """Report the precision and the method of the matrix products."""
     try:
         device, precision, product = way(config)
     except ConfigError:
@@ -100,7 +100,7 @@ def check_precision(config: Config) -> Finding:
 
 
 def check_threads(engine: EngineConfig) -> Finding:
-    """Compare the threads of a product with the cores."""
+    """Compare the threads of a matrix product with the available cores."""
     threads, cores = threads_of(engine.threads), available_cores()
     found = f"a product takes {threads} of {cores:g} cores"
     if threads > cores:
@@ -111,7 +111,7 @@ def check_threads(engine: EngineConfig) -> Finding:
 
 
 def check_cache(config: Config) -> Finding:
-    """See whether what is compiled can be kept for the next start."""
+    """Check that compiled code can be kept for the next start."""
     folder = Path(os.environ.get(CACHE) or config.state.directory / FOLDER).expanduser()
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
@@ -125,14 +125,14 @@ def check_cache(config: Config) -> Finding:
 
 
 def check_compiler(config: Config) -> Finding:
-    """Compile a small function on the device, and see that it is right."""
+    """Compile a small function on the device and check its result."""
     if not config.engine.compile:
         return Finding("compiler", "ok", "not needed: engine.compile is false")
     try:
         device = way(config).device
     except ConfigError:
         return Finding("compiler", "fail", "not known without a device", "see the line about the device")
-    # A number of its own, so that it is not found in the cache.
+    # A random constant, so that the function is not found in the cache.
     term = random.random()  # noqa: S311  no secret
 
     def sample(x: torch.Tensor) -> torch.Tensor:

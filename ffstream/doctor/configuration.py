@@ -1,4 +1,4 @@
-"""The configuration: whether it is valid, and what it changes."""
+"""Check of the configuration: its validity, and the keys that it changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ffstream.errors import ConfigError
 
 
 def check_config(path: Path | None) -> tuple[Config, Finding]:
-    """Read the file and the environment; return the configuration, or the defaults where they are not valid."""
+    """Read the file and the environment; return the configuration, or the defaults if they are not valid."""
     try:
         config = configure(path, os.environ)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The state directory: whether it can be written, how fast that lasts, and how much fits."""
+"""Checks of the state directory: write access, speed of durable writes, and free space."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from ffstream.config import StateConfig
 from ffstream.doctor.finding import Finding, size
 
-# How often a write is made to last, and how much is written: a page of the journal.
+# Number of durable writes to time, and bytes of each: a page of the journal.
 FLUSHES, PAGE_BYTES = 20, 64 * 2**10
-# A median above which acknowledgements as durable are slow.
+# Median seconds above which durable acknowledgements are slow.
 SLOW_S = 0.02
-# File systems of which a state directory should not be, and why.
+# File systems unfit for a state directory, and why.
 UNFIT = {
     "tmpfs": "it lies in memory and is gone when the machine restarts",
     "ramfs": "it lies in memory and is gone when the machine restarts",
@@ -29,12 +29,12 @@ UNFIT = {
 
 
 def check_state(state: StateConfig) -> Finding:
-    """See whether the state directory can be used, and by nobody else; it is not made if it is missing."""
+    """Check that the state directory can be used and is not in use; it is not created if missing."""
     directory, there = state.directory, _nearest(state.directory)
     name = str(directory.absolute())
     if not there.is_dir():
         return Finding("state", "fail", f"{there} is not a directory", "remove it, or set state.directory")
-    # To make files in a folder takes the right to write and to enter.
+    # Creating files in a folder takes permission to write and to enter it.
     if not _can_write(there):
         whose = f"{name} cannot be written" if there == directory else f"{name} cannot be made, {there} not be written"
         return Finding("state", "fail", whose, "make it writable for this user, or set state.directory")
@@ -49,7 +49,7 @@ def check_state(state: StateConfig) -> Finding:
 
 
 def check_speed(directory: Path) -> Finding:
-    """Measure how long a small write takes until it is on the disk (fsync)."""
+    """Measure the time until a small write is on the disk (fsync)."""
     times = []
     try:
         with tempfile.TemporaryFile(dir=_nearest(directory)) as file:
@@ -70,18 +70,18 @@ def check_speed(directory: Path) -> Finding:
 
 
 def check_space(state: StateConfig, checkpoint_bytes: int) -> Finding:
-    """Compare what is free with what the journal and the checkpoints take at most.
+    """Compare the free space with the maximum size of the journal and the checkpoints.
 
     Parameters
     ----------
     state
-        Its sizes.
+        Size of the journal, and number of checkpoints.
     checkpoint_bytes
         Size of one checkpoint.
     """
     free = shutil.disk_usage(_nearest(state.directory)).free
     used = sum(path.stat().st_size for path in state.directory.rglob("*") if path.is_file())
-    # One checkpoint is written before the oldest is removed.
+    # A new checkpoint is written before the oldest is removed.
     checkpoints = (state.keep + 1) * checkpoint_bytes
     needed = checkpoints + (state.journal_bytes if state.journal else 0)
     takes = f"the journal and {state.keep} checkpoints take up to {size(needed)}"
@@ -109,7 +109,7 @@ def _can_write(folder: Path) -> bool:
 
 
 def _locked(lock: Path) -> bool:
-    """Whether a daemon holds the lock of a state directory."""
+    """Return True if a daemon holds the lock of a state directory."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -121,7 +121,7 @@ def _locked(lock: Path) -> bool:
 
 
 def _file_system(folder: Path) -> str:
-    """Return the type of the file system that a folder is on; empty where it cannot be told."""
+    """Return the type of a folder's file system; empty if it is not known."""
     mounts = Path("/proc/self/mounts")
     found = (Path("/"), "")
     for line in mounts.read_text().splitlines() if mounts.exists() else []:

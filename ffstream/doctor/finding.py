@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""Result of a check."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Finding:
     Attributes
     ----------
     name
-        What was checked.
+        Name of the check.
     verdict
         ``ok``; ``warn``: the daemon runs, but slower, or with a risk; ``fail``: it does not run, or will not for long.
     found
-        What is the case.
+        Facts that the check found.
     advice
-        What to do about it; empty where all is well.
+        What to do about it; empty if all is well.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Finding:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes for people: ``1.5 GiB``."""
+    """Format a number of bytes for people: ``1.5 GiB``."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""What the operating system gives a daemon beside its disk: ports, a clock, file descriptors."""
+"""Checks of the operating system's resources besides the disk: ports, clock, file descriptors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ffstream.daemon.sockets import bind
 from ffstream.doctor.finding import Finding
 from ffstream.errors import BindError, FFStreamError
 
-# How long whoever holds a port may take to say that it is a daemon.
+# Seconds that the process on a port may take to identify itself as a daemon.
 ANSWER_S = 1.0
-# File descriptors of a daemon without peers, and of each peer: one connection to each of the sockets that it may use.
+# File descriptors of a daemon without peers, and of each peer: one connection to each socket that it may use.
 OWN_FILES, PEER_FILES = 128, 3
-# adjtimex(2) returns it where no program keeps the clock right; and room for what it writes.
+# Return value of adjtimex(2) if the clock is not synchronized, and the size of its buffer.
 TIME_ERROR, TIMEX_BYTES = 5, 512
 
 
 def check_ports(server: ServerConfig) -> Finding:
-    """Bind all six ports for a moment."""
+    """Check that all six ports can be bound."""
     last = server.port + ports.HTTP
     try:
         sockets = bind(server)
@@ -43,7 +43,7 @@ def check_ports(server: ServerConfig) -> Finding:
 
 
 def check_clock(phases: PhasesConfig) -> Finding:
-    """See whether the wall clock can be right, and whether something keeps it so."""
+    """Check that the wall clock is plausible and synchronized."""
     resolution = time.get_clock_info("monotonic").resolution
     installed = Path(ffstream.__file__).stat().st_mtime
     now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
@@ -58,7 +58,7 @@ def check_clock(phases: PhasesConfig) -> Finding:
 
 
 def check_files(server: ServerConfig) -> Finding:
-    """Compare the limit of open files with what all feeders take at once."""
+    """Compare the limit on open files with the number that all feeders need together."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = OWN_FILES + PEER_FILES * server.feeders
     found = f"the process may open {limit} files; {server.feeders} feeders (server.feeders) take about {needed}"
@@ -69,7 +69,7 @@ def check_files(server: ServerConfig) -> Finding:
 
 
 def _daemon(server: ServerConfig) -> int | None:
-    """Return the process of the daemon that answers there, or ``None``."""
+    """Return the process ID of the daemon that answers there, or ``None``."""
     try:
         with Client(f"{server.host}:{server.port}", timeout_s=ANSWER_S) as client:
             return int(client.status()["pid"])
@@ -78,11 +78,11 @@ def _daemon(server: ServerConfig) -> int | None:
 
 
 def _holders(wanted: range) -> Iterator[tuple[int, str]]:
-    """Find the processes that listen on ports, by number and name; those of other users are seen by root alone."""
+    """Find the processes that listen on ports, by ID and name; only root sees those of other users."""
     inodes = set(_listening(wanted))
     found = set()
     for descriptor in Path("/proc").glob("[0-9]*/fd/*") if inodes else ():
-        # Of another user, or gone meanwhile.
+        # The process belongs to another user, or has ended.
         with contextlib.suppress(OSError):
             if str(descriptor.readlink()) in inodes:
                 found.add(descriptor.parents[1])
@@ -92,7 +92,7 @@ def _holders(wanted: range) -> Iterator[tuple[int, str]]:
 
 
 def _listening(wanted: range) -> Iterator[str]:
-    """Find the sockets that listen on ports, as the links of their descriptors name them (proc(5), /proc/net/tcp)."""
+    """Find the sockets that listen on ports, named as in the links of their descriptors (proc(5), /proc/net/tcp)."""
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         for line in table.read_text().splitlines()[1:] if table.exists() else []:
             fields = line.split()
@@ -102,10 +102,10 @@ def _listening(wanted: range) -> Iterator[str]:
 
 
 def _synchronised() -> bool | None:
-    """Whether the kernel says that the clock is kept right; ``None`` where it does not tell."""
+    """Return True if the kernel reports a synchronized clock; ``None`` if it does not say."""
     adjust = getattr(ctypes.CDLL(None), "adjtimex", None)
     if adjust is None:
         return None
-    # Zeros ask, and change nothing.
+    # A buffer of zeros reads the state and changes nothing.
     state = int(adjust(ctypes.create_string_buffer(TIMEX_BYTES)))
     return None if state < 0 else state != TIME_ERROR

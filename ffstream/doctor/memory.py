@@ -1,4 +1,4 @@
-"""How much memory a configuration takes at most, as an estimate, beside what there is."""
+"""Estimate of the maximum memory of a configuration, compared with the memory available."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ffstream.doctor.finding import Finding, size
 from ffstream.errors import ConfigError
 from ffstream.ff.building import weight_shapes
 
-# Numbers that a rule keeps for each weight (``ffstream.ff.optim``), and bytes that a way of rounding does
-# (``ffstream.ff.rounding``); and the float32 numbers of the other phase's mean move (``ffstream.ff.counter``).
+# For each weight: numbers kept by an optimizer rule (``ffstream.ff.optim``), bytes kept by a rounding mode
+# (``ffstream.ff.rounding``), and float32 numbers kept for the other phase's mean move (``ffstream.ff.counter``).
 OF_RULE = {"in_place": 0, "unit": 0, "factored": 0, "momentum": 1, "adam": 3}
 OF_ROUNDING = {"nearest": 0, "stochastic": 8, "master": 4}
 OF_COUNTER = 3
-# Arrays of the widest layer that a sweep has at once, of float32.
+# Number of float32 arrays, each as wide as the widest layer, that a sweep holds at once.
 ACTIVATIONS = 6
-# Above this share of what there is, others have too little left.
+# Above this share of the available memory, too little is left for others.
 MOST = 0.8
 
 
 def check_memory(config: Config) -> Finding:
-    """Estimate what a daemon takes when everything is full, and compare it with what the machine has."""
+    """Estimate a daemon's memory with all buffers full, and compare it with the machine's."""
     try:
         on_gpu = way(config).device.type == "cuda"
     except ConfigError:
@@ -68,7 +68,7 @@ _ADVICE = {
 
 
 def _network(config: Config) -> dict[str, int]:
-    """Estimate what lives on the device."""
+    """Estimate the bytes on the device, by part."""
     try:
         precision = way(config).precision
     except ConfigError:
@@ -89,15 +89,15 @@ def _network(config: Config) -> dict[str, int]:
 
 
 def _rest(config: Config) -> Iterator[tuple[str, int]]:
-    """Estimate what the host holds beside the network."""
+    """Estimate the bytes on the host besides the network, by part."""
     server, row = config.server, 4 * config.network.width
     yield "Python and torch", _resident()
     yield "remembered samples", _remembered(config)
-    # The keeper holds a snapshot, and safetensors makes bytes of it.
+    # The keeper holds a snapshot, and safetensors serializes it.
     yield "copies for a checkpoint", 2 * checkpoint_bytes(config)
-    # Samples and queries; and of the samples what the journal has not written yet.
+    # Samples and queries, and the samples that the journal has not written yet.
     yield "inboxes", (3 if config.state.journal else 2) * server.inbox_bytes
-    # Of one peer that sends faster than it is read, on one socket.
+    # One peer that sends faster than the daemon reads, on one socket.
     yield "messages", INCOMING * min(server.message_bytes, server.message_samples * row)
 
 
@@ -106,18 +106,18 @@ def _remembered(config: Config) -> int:
 
 
 def _resident() -> int:
-    """Return the memory of this process, which has loaded what a daemon loads."""
+    """Return the memory of this process, which has loaded the same libraries as a daemon."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _limit() -> int:
-    """Return the bytes that this process may have: the machine's, or a control group's where that has less."""
+    """Return the memory limit of this process in bytes: the machine's memory, or a control group's lower limit."""
     return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_of_groups())
 
 
 def _of_groups(root: Path = Path("/")) -> Iterator[int]:
-    """Find the limits of the control groups that this process is in, and of those above them."""
+    """Find the memory limits of this process's control groups and of their ancestors."""
     groups = root / "proc/self/cgroup"
     for line in groups.read_text().splitlines() if groups.exists() else []:
         _, controllers, path = line.split(":", 2)

@@ -1,1 +1,1 @@
-"""What the crash test and the power-cut test share: who feeds, the processes, the course of a test, the checker."""
+"""Parts shared by the crash test and the power-cut test: feeders, processes, the course of a test, the checker."""

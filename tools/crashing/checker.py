@@ -1,7 +1,7 @@
-"""Compares what feeders were told with what the journal holds and what the weights have become. No daemon runs.
+"""Compares acknowledgements with the journal and with the final weights, without a daemon.
 
-The journal is replayed from its very first record by a learner that never crashed, in code of its own and not that
-of the daemon's recovery.
+The journal is replayed from its first record by a learner that never crashed, with separate code, not that of the
+daemon's recovery.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ffstream.stream.learner import Learner
 from ffstream.stream.records import Advanced, Commanded, Quarantined, Received, Record, Stepped
 from ffstream.stream.snapshot import Snapshot
 
-# Problems told of one kind at most.
+# Maximum number of problems reported of each kind.
 TOLD = 5
 
 Sample = tuple[str, int]
@@ -36,25 +36,25 @@ Sample = tuple[str, int]
 
 @dataclass
 class Findings:
-    """What the checker found.
+    """Findings of the checker.
 
     Attributes
     ----------
     acknowledged
-        Samples that feeders were told are safe.
+        Number of samples acknowledged to feeders.
     learned_once
-        Those of them that the journal holds as they were sent, and that exactly one learning step took.
+        Number of acknowledged samples that the journal holds as sent, and that exactly one learning step took.
     lost
-        Those of them that the journal does not hold as they were sent, or that no step took.
+        Number of acknowledged samples that the journal does not hold as sent, or that no step took.
     duplicated
-        Samples, acknowledged or not, that came into the journal twice.
+        Number of samples, acknowledged or not, that entered the journal twice.
     quarantined
-        Samples that the daemon set aside.
+        Number of samples that the daemon quarantined.
     weights_equal
-        Whether weights, centres, memory, schedule, counters and scores of the last checkpoint are bit for bit those
-        of a run without a crash.
+        True if weights, centers, memory, schedule, counters and scores of the last checkpoint are bit for bit those of
+        a run without a crash.
     problems
-        What is wrong, in words.
+        Descriptions of the problems.
     """
 
     acknowledged: int = 0
@@ -67,23 +67,23 @@ class Findings:
 
     @property
     def passed(self) -> bool:
-        """Whether the promise was kept, and put to the test."""
+        """True if the promise was tested and kept."""
         return not self.problems and self.weights_equal and 0 < self.acknowledged == self.learned_once
 
 
 class UncrashedRun:
-    """Does over again, from the beginning and without a crash, what the journal says, and counts what each step took.
+    """Replays the journal from the beginning, without a crash, and counts the samples that each step took.
 
     Attributes
     ----------
     learner
-        What it has become.
+        The replayed learner.
     received, consumed
-        How often each sample, by feeder and number, came into the journal, and into a learning step.
+        Number of times each sample, by feeder and number, entered the journal, and a learning step.
     altered
-        Samples that are not what their feeder sends under their number.
+        Samples that differ from what their feeder sends under their number.
     quarantined
-        Samples set aside.
+        Quarantined samples.
     """
 
     def __init__(self, config: Config) -> None:
@@ -97,7 +97,7 @@ class UncrashedRun:
         self._feeders = {feeder.name: feeder for feeder in FEEDERS}
 
     def follow(self, record: Record) -> None:
-        """Do what a record says; ValueError if it does not follow from those before it."""
+        """Apply a record; raise ValueError if it is inconsistent with the earlier ones."""
         match record:
             case Received():
                 self._receive(record)
@@ -134,9 +134,9 @@ class UncrashedRun:
             raise ValueError(f"a step takes {record.samples} samples, {len(self._line)} are in line")
         taken = [self._line.popleft() for _ in range(record.samples)]
         self.consumed.update(sample for sample, _, _ in taken)
-        # By the loop that the daemon had then.
+        # Use the loop that the daemon used then.
         self.learner.network.run(compiled=record.ran_compiled(self.learner.config.engine.compile))
-        # A sweep of as many rows: what stands in those of queries does not matter.
+        # A sweep with the same number of rows; the content of query rows does not matter.
         queries = np.zeros((record.queries, *self.learner.config.network.shape), np.uint8)
         labels = np.array([label for _, _, label in taken], np.int64)
         self.learner.step([row for _, row, _ in taken], labels, [queries] if record.queries else [])
@@ -219,7 +219,7 @@ def _compare_weights(findings: Findings, learner: Learner, config: Config) -> No
 
 
 def _differences(expected: Snapshot, saved: Snapshot) -> Iterator[str]:
-    """Name what is not the same, bit for bit, in a checkpoint."""
+    """Name everything in a checkpoint that is not bit for bit as expected."""
     if expected.version != saved.version:
         yield f"version {saved.version} (it had {expected.version})"
     for key, value in expected.manifest.items():

@@ -1,4 +1,4 @@
-"""The course of a test: feeders feed, the daemon is ended again and again, and in the end all is compared."""
+"""The course of a test: feeders feed, the daemon dies repeatedly, and at the end everything is compared."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ console = Console(stderr=True)
 
 
 class Course:
-    """One test, in a folder of its own that is kept only if it fails.
+    """One test, in its own folder, which is kept only if the test fails.
 
     Parameters
     ----------
     name
-        Of the test.
+        Name of the test.
     seed
-        Decides on samples, messages, and when and how the daemon is ended; not on what the clock does.
+        Determines samples, messages, and when and how the daemon dies, but not the effects of timing.
     state_directory
-        Where the daemon keeps its state; by default in the test's folder.
+        State directory of the daemon; by default in the test's folder.
 
     Attributes
     ----------
     folder
         Holds ``ledgers/``, ``daemon.toml``, ``daemon.log`` and, unless it is elsewhere, ``state/``.
     draws
-        What the test draws from.
+        Random generator of the test.
     daemon
         The daemon, not started yet.
     """
@@ -66,14 +66,14 @@ class Course:
         self._began = time.monotonic()
 
     def run(self, lives: int, live: Callable[[], str]) -> Findings:
-        """Let the daemon live and die, then stop it, and compare.
+        """Let the daemon live and die repeatedly, then stop it and compare.
 
         Parameters
         ----------
         lives
-            How often it dies.
+            Number of times it dies.
         live
-            Starts the daemon and ends it; returns what it died of.
+            Starts and ends the daemon; returns the cause of its end.
         """
         problems: list[str] = []
         finish = self._context.Event()
@@ -111,7 +111,7 @@ class Course:
         return findings
 
     def conclude(self, findings: Findings, json_file: Path | None, more: Mapping[str, Any]) -> int:
-        """Say what was found, write it, keep the folder if the test failed; return the exit status."""
+        """Print and write the findings, keep the folder if the test failed, and return the exit status."""
         facts = {
             **more,
             **asdict(findings),
@@ -137,7 +137,7 @@ class Course:
         return 1
 
     def _wait_learned(self) -> None:
-        """Return when nothing that was taken in waits to be learned any more."""
+        """Wait until all samples taken in are learned."""
         give_up = time.monotonic() + START_S
         with Client(self.daemon.address) as client:
             while client.status()["samples_waiting"]:
@@ -147,12 +147,12 @@ class Course:
 
 
 def configuration(state_directory: Path) -> Config:
-    """Return the daemon's: a small network that starts at once, and every record of its life kept."""
+    """Return the daemon's configuration: a small network that starts quickly, and a journal that keeps every record."""
     values = {
         "network": {"shape": SHAPE, "labels": LABELS, "hidden": (64, 64), "precision": "float32"},
         "engine": {"device": "cpu", "compile": False, "threads": 1, "max_batch": 32, "memory_samples": 300},
         "server": {"port": free_port()},
-        # Nothing is pruned, so that all can be done over again from the first record.
+        # Nothing is pruned, so that everything can be replayed from the first record.
         "state": {"directory": state_directory, "checkpoint_s": 0.4, "keep": 10_000, "journal_bytes": 2**40},
     }
     return parse(values, "test")

@@ -1,4 +1,4 @@
-"""Who feeds during a test, and what: a sample's content is a function of its feeder and its number."""
+"""The feeders of a test and their samples; a sample's content is a function of its feeder and its number."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Feeder:
     Attributes
     ----------
     dtype
-        Of the samples that it sends.
+        Data type of the samples that it sends.
     ack
-        What it wants an acknowledgement to promise.
+        Promise that it requests of an acknowledgement.
     """
 
     dtype: Literal["uint8", "float32"]
@@ -33,7 +33,7 @@ class Feeder:
 
     @property
     def name(self) -> str:
-        """Name under which the daemon, and its ledger, know it."""
+        """Name of the feeder, for the daemon and for its ledger."""
         return f"{self.dtype}-{self.ack}"
 
     def samples(self, first: int, count: int) -> tuple[Array, NDArray[np.int64]]:
@@ -56,16 +56,16 @@ FEEDERS = (
 
 
 class LedgerError(Exception):
-    """A ledger does not say what was acknowledged."""
+    """Raised if a ledger is not a valid record of acknowledgements."""
 
 
 def read_ledger(path: Path) -> int:
-    """Return the number up to which a feeder's samples were acknowledged; its last line, 0 in an empty ledger.
+    """Return the number up to which a feeder's samples were acknowledged: its last line, or 0 in an empty ledger.
 
     Raises
     ------
     LedgerError
-        If a line is not a number, or less than the one before it: an acknowledgement was taken back.
+        If a line is not a number, or is less than the one before it: an acknowledgement was revoked.
     """
     upto = 0
     for number, line in enumerate(path.read_text("ascii", errors="replace").splitlines(), 1):

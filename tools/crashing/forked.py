@@ -1,7 +1,7 @@
 """``ffstream serve``, forked from a server that has loaded torch already, so that it starts in a fraction of a second.
 
-Each is a process of its own, with its own environment, log, exit code and end, and runs the command line as a person
-would start it.
+Each daemon is a separate process, with its own environment, log and exit code, and runs the command line as a user
+would.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ffstream.cli import main
 
-# Loaded once, before the fork. Importing them starts no thread, which a fork would lose.
+# Imported once, before the fork. Importing them starts no thread; a fork would lose one.
 PRELOADED = [
     *("ffstream.cli", "ffstream.client"),
     *("ffstream.daemon.control", "ffstream.daemon.server", "ffstream.daemon.web", "ffstream.daemon.metrics"),
@@ -27,27 +27,27 @@ PRELOADED = [
 
 
 def forking() -> ForkServerContext:
-    """Return the context that forks from a process with torch in it."""
+    """Return the context that forks from a process with torch loaded."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
 
 
 class Forked:
-    """A daemon's process, with what ``subprocess.Popen`` has for it.
+    """A daemon's process, with the interface of ``subprocess.Popen``.
 
     Parameters
     ----------
     config
         Its TOML file.
     log
-        The file that what it writes to standard output and error is added to.
+        File to which its standard output and error are appended.
     environment
-        Its environment variables; by default those of this process.
+        Environment variables; by default those of this process.
     """
 
     def __init__(self, config: Path, log: Path, environment: dict[str, str] | None = None) -> None:
-        log.touch()  # It is there from the start on, as it is where a shell makes it.
+        log.touch()  # It exists from the start, as when a shell creates it.
         arguments = ["serve", "-c", str(config)]
         environment = dict(os.environ) if environment is None else environment
         self._process = forking().Process(target=_serve, args=(arguments, log, environment))
@@ -55,14 +55,14 @@ class Forked:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Process ID."""
         if self._process.pid is None:
             raise RuntimeError("a process that was started has a number")
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """How it ended, the negative of a signal that ended it; ``None`` while it runs."""
+        """Exit code, negative for the signal that ended the process; ``None`` while it runs."""
         return self._process.exitcode
 
     def poll(self) -> int | None:
@@ -70,14 +70,14 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return ``returncode`` once it has ended; ``subprocess.TimeoutExpired`` if that takes too long."""
+        """Return ``returncode`` once the process has ended; raise ``subprocess.TimeoutExpired`` on timeout."""
         self._process.join(timeout)
         if self.returncode is None:
             raise subprocess.TimeoutExpired(["ffstream", "serve"], timeout or 0)
         return self.returncode
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, sig)
 
@@ -91,7 +91,7 @@ class Forked:
 
 
 def _serve(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
-    """Run the command line; what was started with ``multiprocessing`` ends with the code that it exits with."""
+    """Run the command line; the ``multiprocessing`` process exits with its exit code."""
     end_with_parent()
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
@@ -103,7 +103,7 @@ def _serve(arguments: list[str], log: Path, environment: dict[str, str]) -> None
 
 
 def end_with_parent() -> None:
-    """End this process when the one that wanted it ends, however that ends."""
+    """End this process when its parent ends, however the parent ends."""
     parent = multiprocessing.parent_process()
     if parent is None:
         raise RuntimeError("not started by multiprocessing")

@@ -1,4 +1,4 @@
-"""The processes of a test: the daemon, the feeders, and one that asks; all are forked."""
+"""The processes of a test, all forked: the daemon, the feeders, and one that sends queries."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from ffstream.errors import FFStreamError, Refused, Unreachable
 
 START_S = 60.0
 STOP_S = 60.0
-# Samples in a message, drawn alike: single ones, less and more than a step takes, and a long one.
+# Samples in a message, drawn uniformly: single ones, fewer and more than a step takes, and a long one.
 MESSAGES = (1, 1, 3, 17, 40, 150)
-# Seconds between messages of a feeder on average, and between queries: often enough that some ride along with a step of
-# few samples, where it shows in the last bits whether a replay has as many rows.
+# Mean seconds between messages of a feeder, and seconds between queries: short enough that some queries share a sweep
+# with few samples, where a replay with another number of rows would differ in the last bits.
 FEED_S, ASK_S = 0.04, 0.01
 
 
 class Daemon:
-    """One daemon, started and killed again and again on one state directory.
+    """One daemon, started and killed repeatedly on one state directory.
 
     Parameters
     ----------
     config
         Its configuration.
     folder
-        Where its TOML file is written, and ``daemon.log``, to which every life adds.
+        Folder for its TOML file and ``daemon.log``, to which every run of the daemon appends.
     """
 
     def __init__(self, config: Config, folder: Path) -> None:
@@ -55,41 +55,41 @@ class Daemon:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended, the negative of a signal that ended it; ``None`` while it runs."""
+        """Exit code, negative for the signal that ended the daemon; ``None`` while it runs."""
         return self._running.process.returncode
 
     def start(self, failpoint: str = "") -> None:
-        """Start it with ``FFSTREAM_FAILPOINT`` set so; return before it is ready."""
+        """Start it with ``FFSTREAM_FAILPOINT`` set to ``failpoint``; return before it is ready."""
         self.starts += 1
         process = Forked(self._path, self.log, {**os.environ, failpoints.VARIABLE: failpoint})
         self._spawned = Spawned(process, self.config, self.log)
 
     def wait_ready(self) -> None:
-        """Return when it is ready; FFStreamError if it ends, or does not get there."""
+        """Wait until it is ready; raise FFStreamError if it ends first or does not become ready."""
         self._running.wait_ready()
 
     def wait_ended(self, seconds: float) -> bool:
-        """Wait at most so long for its end; whether it has ended."""
+        """Wait up to ``seconds`` for its end; return True if it has ended."""
         with suppress(subprocess.TimeoutExpired):
             self._running.process.wait(seconds)
         return self.exit_code is not None
 
     def kill(self) -> None:
-        """SIGKILL it, if it runs, and return when it is gone."""
+        """Send it SIGKILL, if it runs, and wait until it is gone."""
         if self._spawned is not None:
             self._spawned.process.kill()
             self._spawned.process.wait()
 
     def freeze(self) -> None:
-        """Stop every thread of it where it is; return when none can say anything more."""
+        """Stop all its threads where they are; return when none can send anything more."""
         process = self._running.process
         process.send_signal(signal.SIGSTOP)
-        # A thread that waits for the disk (D) stops as soon as it comes back from there.
+        # A thread that waits for the disk (D) stops as soon as the wait is over.
         while any(state not in "TD" for state in _thread_states(process.pid)):
             time.sleep(0.001)
 
     def stop(self) -> None:
-        """Ask it to finish its step, save and end; FFStreamError if it does not end well."""
+        """Ask it to finish its step, save and exit; raise FFStreamError if it does not exit cleanly."""
         self._running.process.terminate()
         if not self.wait_ended(STOP_S) or self.exit_code != 0:
             raise FFStreamError(f"the daemon did not stop, exit code {self.exit_code}; its log: {self.log}")
@@ -102,13 +102,13 @@ class Daemon:
 
 
 def _thread_states(pid: int) -> list[str]:
-    """Return the state of each thread of a process, a letter each (proc_pid_stat(5))."""
+    """Return the state of each thread of a process, one letter per thread (proc_pid_stat(5))."""
     stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
     return [stat.rpartition(")")[2].split()[0] for stat in stats]
 
 
 def feed(feeder: Feeder, address: str, ledger: Path, seed: int, finish: Event) -> None:
-    """Feed until told to finish; log how far the samples are acknowledged, a line whenever it has grown."""
+    """Feed until ``finish`` is set; log the number of acknowledged samples, one line per increase."""
     end_with_parent()
     draws = random.Random(f"{seed} {feeder.name}")
     client = Client(address, feeder=feeder.name, epoch=EPOCH, ack=feeder.ack, timeout_s=START_S)
@@ -129,7 +129,7 @@ def feed(feeder: Feeder, address: str, ledger: Path, seed: int, finish: Event) -
 
 
 def ask(address: str, finish: Event) -> None:
-    """Ask for predictions until told to finish; whether they are answered is not the matter of this test."""
+    """Query predictions until ``finish`` is set; this test does not check the answers."""
     end_with_parent()
     draws = np.random.default_rng()
     with Client(address, timeout_s=1) as client:

@@ -1,1 +1,1 @@
-"""Everything that a GPU must show, in one call that fits the minutes for which one is lent."""
+"""All checks that need a GPU, in one call that fits into a limited number of minutes."""

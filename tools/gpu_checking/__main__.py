@@ -12,7 +12,7 @@ PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 if __name__ == "__main__":
     if unmet := requirements.missing(PROJECT):
         sys.exit(requirements.advice(unmet))
-    # Only now: these need what was just looked for.
+    # Imported only now: these need the packages just checked.
     import typer
 
     from gpu_checking.course import main

@@ -1,4 +1,4 @@
-"""The course of a check: one stage after another, each in a process of its own and within its share of the time."""
+"""The course of a check: one stage after another, each in its own process and within its share of the time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ffstream.errors import ConfigError
 from gpu_checking.report import Outcome, Report, Row, told
 from gpu_checking.stages import STAGES, Site, Stage
 
-# A stage that does not look at the clock between two cases is ended after this many times its budget.
+# A stage that does not check the clock between two cases is killed after this many times its budget.
 PATIENCE = 1.5
-# Lines of a daemon's log that are kept where a stage fails.
+# Lines of a daemon's log that are kept if a stage fails.
 LAST_WORDS = 40
 
 
@@ -39,12 +39,12 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="A stage to run; may be repeated. All by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tiny sizes, on the CPU; no figure counts.")] = False,
 ) -> None:
-    """Run everything that a GPU must show, the most telling first, within some minutes.
+    """Run all checks that need a GPU, the most informative first, within some minutes.
 
     The stages are environment, smoke (a daemon that learns, sleeps, is killed and replays), limits (a sweep against the
-    bandwidth and the rate of this card), throughput, profile, graphs (CUDA graphs against none), stream, latency,
-    memory, and the tests marked gpu. Time that a stage leaves over goes to those after it. A stage that fails, or is
-    out of time, says so, and the others go on. Each figure is in results.json and table.md as soon as it is there.
+    bandwidth and the compute rate of this card), throughput, profile, graphs (with and without CUDA graphs), stream,
+    latency, memory, and the tests marked gpu. Time left over by a stage goes to later stages. A stage that fails or
+    runs out of time says so, and the others continue. Each figure is written to results.json and table.md at once.
 
     Exits with 0 if every stage ran, with 1 if one failed.
 
@@ -75,7 +75,7 @@ def _chosen(only: Sequence[str]) -> list[Stage]:
 
 
 def _run(stage: Stage, site: Site, report: Report, budget_s: float, left_s: float) -> None:
-    """Run a stage in a process of its own, and write down each row as it comes."""
+    """Run a stage in its own process, and record each row as it arrives."""
     outcome = report.outcomes[stage.name]
     outcome.status, outcome.budget_s = "running", budget_s
     report.write()
@@ -99,7 +99,7 @@ def _run(stage: Stage, site: Site, report: Report, budget_s: float, left_s: floa
             outcome.status, outcome.error = "failed", f"its process ended with code {process.exitcode}; see log.txt"
     finally:
         with contextlib.suppress(ProcessLookupError):
-            # With the daemons and compilers that it started.
+            # Also kills the daemons and compilers that it started.
             os.killpg(process.pid or 0, signal.SIGKILL)
         process.join()
     outcome.seconds = time.monotonic() - began
@@ -108,7 +108,7 @@ def _run(stage: Stage, site: Site, report: Report, budget_s: float, left_s: floa
 
 
 def _take(outcome: Outcome, message: Row | str) -> None:
-    """Take what a stage's process says: a row, or how it ended."""
+    """Handle a message from a stage's process: a row, or its final status."""
     if isinstance(message, Row):
         outcome.rows.append(message)
         typer.echo(f"  {outcome.stage}, {message.case}: {told(message.figures)}")
@@ -119,7 +119,7 @@ def _take(outcome: Outcome, message: Row | str) -> None:
 
 
 def _live(name: str, site: Site, budget_s: float, sender: Connection[Row | str, None]) -> None:
-    """Run a stage in this process, as long as there is time for another case."""
+    """Run a stage in this process, while time remains for another case."""
     ends = time.monotonic() + budget_s
     os.setsid()
     _end_with_parent()
@@ -136,7 +136,7 @@ def _live(name: str, site: Site, budget_s: float, sender: Connection[Row | str, 
                 if time.monotonic() > ends:
                     status = "short"
                     break
-    except Exception as error:  # noqa: BLE001  whatever ends a stage is what it reports, and no other stage's matter
+    except Exception as error:  # noqa: BLE001  any error is the stage's result and must not stop the others
         traceback.print_exc()
         for daemon in site.folder.rglob("*.log"):
             print(f"--- {daemon.name}", *daemon.read_text().splitlines()[-LAST_WORDS:], sep="\n")
@@ -145,7 +145,7 @@ def _live(name: str, site: Site, budget_s: float, sender: Connection[Row | str, 
 
 
 def _end_with_parent() -> None:
-    """End this process, and those that it started, when the one that runs the stages ends, however that ends."""
+    """End this process and those that it started when its parent, which runs the stages, ends for any reason."""
     parent = parent_process()
     if parent is None:
         raise ConfigError("a stage runs in a process that multiprocessing started")

@@ -1,4 +1,4 @@
-"""A daemon on the device, over its sockets: a life with a death in it, its stream, its queries."""
+"""Stages that use a daemon on the device over its sockets: a life with a kill and a replay, streaming, queries."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ffstream.stream.checkpoint import CheckpointStore
 from gpu_checking.report import Figure, Row
 from gpu_checking.site import Site
 
-# Steps of sleep that are waited for, and how long at most.
+# Sleep steps to wait for, and the maximum seconds to wait.
 NAP_STEPS, PATIENCE_S = 50, 60.0
 
 
 def smoke(site: Site) -> Generator[Row]:
-    """Let a daemon learn, answer, sleep and save; kill it, and see what its replay makes of the journal."""
+    """Let a daemon learn, answer, sleep and save; kill it, and compare the result of its replay."""
     digits = load("digits", site.folder)
     config = _configuration(site)
     began = time.monotonic()
@@ -39,7 +39,7 @@ def smoke(site: Site) -> Generator[Row]:
         asleep = client.status()["sleep_steps"]
         _until(lambda: client.status()["sleep_steps"] >= asleep + NAP_STEPS)
         client.control("auto")
-        # The replay begins at the first of these; the second, which it must come back to, is taken away below.
+        # The replay begins at the first checkpoint; the second, whose state it must reach, is moved away below.
         began = time.monotonic()
         client.control("checkpoint")
         yield Row("sleep and checkpoint", {"checkpoint_s": time.monotonic() - began, **_state(client)})
@@ -88,7 +88,7 @@ def stream(site: Site) -> Generator[Row]:
 
 
 def latency(site: Site) -> Generator[Row]:
-    """Ask a daemon that is saturated, then half so, then idle, as ``ffstream bench latency`` does."""
+    """Query a daemon that is saturated, then at half load, then idle, as ``ffstream bench latency`` does."""
     folder = site.folder / "latency"
     folder.mkdir()
     rows = queries.measure(folder, widths(site.net), 1.0 if site.dry else 3.0)
@@ -113,7 +113,7 @@ def _configuration(site: Site) -> Config:
             "network": {"shape": [8, 8], "hidden": hidden},
             "engine": {"device": site.device.type, "compile": not site.dry},
             "server": {"port": free_port()},
-            # No checkpoint but those that are asked for.
+            # No checkpoints except the requested ones.
             "state": {"directory": str(site.folder / "state"), "checkpoint_s": 1e6},
         },
         "gpu-check",
@@ -144,7 +144,7 @@ def _state(client: Client) -> dict[str, Figure]:
 
 
 def _compared(expected: Path, state: Path) -> dict[str, Figure]:
-    """Return how far the tensors of a replay are from those before the kill."""
+    """Return the differences between the tensors after a replay and before the kill."""
     before = CheckpointStore(expected, 1).read("expected").tensors["network"]
     after = CheckpointStore(state, 1).read("replayed").tensors["network"]
     apart = {name: _apart(tensor, after[name]) for name, tensor in before.items()}

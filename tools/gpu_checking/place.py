@@ -1,4 +1,4 @@
-"""The machine: its card, its versions, its clocks."""
+"""The machine: its card, versions and clocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ffstream.stream.device import threads_of
 from gpu_checking.report import Row
 from gpu_checking.site import Site
 
-# As nvidia-smi names them, which reads them and changes nothing.
+# Names of nvidia-smi queries, which only read values.
 ASKED = (
     *("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "clocks.max.mem"),
     *("power.limit", "temperature.gpu", "mig.mode.current", "ecc.mode.current", "pcie.link.gen.current"),
@@ -23,7 +23,7 @@ ASKED = (
 
 
 def environment(site: Site) -> Generator[Row]:
-    """Say on what everything else is measured."""
+    """Report the environment of all other measurements."""
     yield Row(
         "versions",
         {

@@ -1,4 +1,4 @@
-"""A few sweeps under torch's profiler: kernels, launches, gaps."""
+"""Profiles a few sweeps with torch's profiler: kernels, launches, gaps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from gpu_checking.report import Row
 from gpu_checking.site import Case, Site
 
 CASES = (Case("784-512-512", 16, "float32"), Case("784-4x2000", 512, "bfloat16"))
-# Sweeps under the profiler, and kernels that are told.
+# Number of profiled sweeps, and of kernels reported.
 SWEEPS, TOP = 10, 8
 
 
 def profile(site: Site) -> Generator[Row]:
-    """Profile sweeps compiled and as they are written; the traces open in Perfetto or chrome://tracing."""
+    """Profile compiled and eager sweeps; the traces open in Perfetto or chrome://tracing."""
     for case in site.cases if site.dry else CASES:
         torch._dynamo.reset()  # noqa: SLF001  has no public name
         sweeper = Sweeper(*case, "in_place", (Phase.WAKE, Phase.SLEEP), site.device)
@@ -35,7 +35,7 @@ def profile(site: Site) -> Generator[Row]:
 
 
 def _events(site: Site, sweeper: Sweeper, name: str) -> list[FunctionEvent]:
-    """Return what the profiler saw of some sweeps, and write it as a trace."""
+    """Profile some sweeps, write the trace, and return its events."""
     on_gpu = site.device.type == "cuda"
     for _ in range(SWEEPS):
         sweeper.sweep()
@@ -52,9 +52,9 @@ def _events(site: Site, sweeper: Sweeper, name: str) -> list[FunctionEvent]:
 
 
 def _rows(case: str, events: Sequence[FunctionEvent]) -> Generator[Row]:
-    """Tell how the device's time was spent, and which kernels took the most of it.
+    """Report how the device's time was spent, and the kernels that took the most of it.
 
-    On a CPU the outermost operators stand for kernels.
+    On a CPU, the outermost operators are used in place of kernels.
     """
     kernels = [e for e in events if e.device_type.name == "CUDA" and not e.is_user_annotation]
     if not kernels:
@@ -82,7 +82,7 @@ def _rows(case: str, events: Sequence[FunctionEvent]) -> Generator[Row]:
 
 
 def _busy_and_gaps(kernels: Sequence[FunctionEvent]) -> tuple[float, list[float]]:
-    """Return the microseconds in which any kernel ran, and those between them."""
+    """Return the microseconds during which any kernel ran, and the gaps between kernels."""
     ranges = sorted((kernel.time_range.start, kernel.time_range.end) for kernel in kernels)
     busy, gaps, until = 0.0, [], ranges[0][0]
     for start, end in ranges:

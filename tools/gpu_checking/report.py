@@ -1,4 +1,4 @@
-"""The results of all stages, written anew after each figure; whoever is killed leaves valid files."""
+"""The results of all stages, rewritten after each figure, so that a killed run leaves valid files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Figure = float | int | str | bool | None
 
 
 class Row(NamedTuple):
-    """What a stage found in one case.
+    """Result of a stage in one case.
 
     Attributes
     ----------
     case
         The case: a net, rows and precision, or a part of the daemon.
     figures
-        What was found, by name; a name ends with its unit.
+        Results by name; a name ends with its unit.
     """
 
     case: str
@@ -31,14 +31,14 @@ class Row(NamedTuple):
 
 @dataclass
 class Outcome:
-    """How far a stage has come.
+    """Progress and outcome of a stage.
 
     Attributes
     ----------
     status
-        ``short``: out of time before its last case, with whole rows for the cases before; ``failed``: see ``error``.
+        ``short``: out of time before its last case, with whole rows for the earlier cases; ``failed``: see ``error``.
     budget_s, seconds
-        What it was given, and what it took.
+        Seconds allotted, and seconds taken.
     """
 
     stage: str
@@ -55,11 +55,11 @@ class Report:
     Parameters
     ----------
     folder
-        Where they go; made if missing.
+        Output folder; created if missing.
     stages
         Names of all stages, in their order.
     facts
-        What else belongs into the JSON.
+        Other entries of the JSON.
     """
 
     def __init__(self, folder: Path, stages: list[str], facts: Mapping[str, Any]) -> None:
@@ -70,7 +70,7 @@ class Report:
         self.write()
 
     def write(self) -> None:
-        """Write both files, each as a whole or not at all."""
+        """Write both files, each atomically."""
         stages = [
             {**asdict(outcome), "rows": [{"case": row.case, **row.figures} for row in outcome.rows]}
             for outcome in self.outcomes.values()

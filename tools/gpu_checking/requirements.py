@@ -1,4 +1,4 @@
-"""What must be installed before anything else is tried; needs the standard library alone."""
+"""Checks the installed packages before anything else runs; needs only the standard library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# Of the packages for tests, those that running one needs.
+# The packages in the ``test`` extra that are needed to run a test.
 TESTING = ("hypothesis", "pytest", "pytest-timeout")
 
 
@@ -27,7 +27,7 @@ def missing(project: Path) -> list[str]:
 
 
 def advice(unmet: list[str]) -> str:
-    """Return what to do about unmet requirements, on a machine that may reach no package index."""
+    """Return advice on unmet requirements, for a machine that may not reach a package index."""
     names = " ".join(f"'{wanted}'" for wanted in unmet)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (
@@ -52,5 +52,5 @@ def _name(wanted: str) -> str:
 
 
 def _numbers(text: str) -> list[int]:
-    # Up to what is no release any more: 2.11.0+cu130 is 2, 11, 0.
+    # Only the release part counts: 2.11.0+cu130 is 2, 11, 0.
     return [int(part) for part in re.split(r"[.]", re.split(r"[^\d.]", text)[0]) if part]

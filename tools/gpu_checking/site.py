@@ -1,4 +1,4 @@
-"""Where a stage runs, and the sizes that it runs at."""
+"""Device, folders and sizes of a stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 class Case(NamedTuple):
-    """A net, rows of a sweep, and a precision."""
+    """A net, a number of rows per sweep, and a precision."""
 
     net: str
     batch: int
@@ -38,18 +38,18 @@ DRY_CASES = (Case("20-30-30", 4, "float32"),)
 
 @dataclass(frozen=True)
 class Site:
-    """Where a stage runs.
+    """Device and folders of a stage.
 
     Attributes
     ----------
     device
         The device that is measured.
     out
-        Folder of the results, for traces.
+        Results folder, for traces.
     folder
-        Folder for daemons, gone at the end.
+        Folder for daemons, removed at the end.
     dry
-        Whether the sizes are tiny, since nothing is measured.
+        True for tiny sizes, because nothing is measured.
     """
 
     device: torch.device
@@ -59,7 +59,7 @@ class Site:
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """The cases, the most telling first."""
+        """The cases, the most informative first."""
         return DRY_CASES if self.dry else CASES
 
     @property

@@ -1,4 +1,4 @@
-"""Sweeps in process: against the limits of the card, against backprop, as CUDA graphs; and their memory."""
+"""Sweeps in process: against the limits of the card, against backprop, with CUDA graphs; and their memory."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from gpu_checking.report import Row
 from gpu_checking.site import Case, Site
 
 PHASES = (Phase.WAKE, Phase.SLEEP)
-# Sweeps that are waited for one by one.
+# Number of sweeps timed one by one.
 ALONE = 50
 
 
 def limits(site: Site) -> Generator[Row]:
-    """Hold a sweep against the time that its bytes or its products take at the rates of this card.
+    """Compare a sweep with the time that its bytes or its products take at the rates of this card.
 
-    A sweep reads every weight once and writes it once, and multiplies each with each row twice. Rows and activations
-    are left out: beside the weights they are few, or stay in a cache.
+    A sweep reads and writes every weight once, and multiplies each weight with each row twice. Rows and activations are
+    ignored: they are few compared with the weights, or stay in a cache.
     """
     bandwidth = _bandwidth(site)
     yield Row("copy", {"gb_per_s": bandwidth / 1e9})
@@ -56,7 +56,7 @@ def limits(site: Site) -> Generator[Row]:
 
 
 def throughput(site: Site) -> Generator[Row]:
-    """Time sweeps beside backprop with Adam, as ``ffstream bench throughput`` does."""
+    """Time sweeps against backprop with Adam, as ``ffstream bench throughput`` does."""
     for case in site.cases:
         (row,) = sweeps.measure(*case, ["in_place"], site.device)
         yield Row(
@@ -72,7 +72,7 @@ def throughput(site: Site) -> Generator[Row]:
 
 
 def graphs(site: Site) -> Generator[Row]:
-    """Time sweeps with and without CUDA graphs, and see whether both find the same."""
+    """Time sweeps with and without CUDA graphs, and compare their weights."""
     for case in sorted(site.cases, key=lambda case: case.batch):
         if case.batch > FEW:
             continue
@@ -93,7 +93,7 @@ def graphs(site: Site) -> Generator[Row]:
 
 
 def memory(site: Site) -> Generator[Row]:
-    """Measure the peak memory of a step over the depth, as ``ffstream bench memory`` does."""
+    """Measure the peak memory of a step by depth, as ``ffstream bench memory`` does."""
     for layers in (2,) if site.dry else (4, 16):
         for method in peaks.METHODS:
             row = peaks.measure(method, layers, site.device)
@@ -102,12 +102,12 @@ def memory(site: Site) -> Generator[Row]:
 
 def _sweeper(site: Site, case: Case, *, graphs: bool = False) -> Sweeper:
     if not graphs:
-        torch._dynamo.reset()  # noqa: SLF001  has no public name; graphs of the last case would only be in the way
+        torch._dynamo.reset()  # noqa: SLF001  has no public name; drops the compiled graphs of the last case
     return Sweeper(*case, "in_place", PHASES, site.device, graphs=graphs)
 
 
 def _difference(one: Sweeper, other: Sweeper) -> float:
-    """Return how far the weights of two networks differ after the same few sweeps, relative to the largest weight."""
+    """Return the largest difference in weights after the same few sweeps, relative to the largest weight."""
     for _ in range(6):
         one.sweep()
         other.sweep()
@@ -116,7 +116,7 @@ def _difference(one: Sweeper, other: Sweeper) -> float:
 
 
 def _alone(site: Site, sweep: Callable[[], object]) -> float:
-    """Return the seconds that a sweep takes when each is waited for, as a query waits; median."""
+    """Return the median seconds of a sweep when the host waits for each one, as for a query."""
     times = []
     for _ in range(ALONE):
         began = time.perf_counter()
@@ -128,7 +128,7 @@ def _alone(site: Site, sweep: Callable[[], object]) -> float:
 
 
 def _bandwidth(site: Site) -> float:
-    """Return the bytes that a copy within the device's memory reads and writes a second."""
+    """Return the bytes per second that a copy within the device's memory reads and writes."""
     size = 2**20 if site.dry else 2**30
     source = torch.randn(size, device=site.device)
     target = torch.empty_like(source)
@@ -137,7 +137,7 @@ def _bandwidth(site: Site) -> float:
 
 
 def _rate(site: Site, dtype: torch.dtype) -> float:
-    """Return the operations that a large product takes a second; two an element, on random values."""
+    """Return the operations per second of a large matrix product of random values; a multiply-add counts as two."""
     size = 256 if site.dry else 8192
     left, right = (torch.randn(size, size, device=site.device).to(dtype) for _ in range(2))
     made = torch.empty_like(left)

@@ -1,4 +1,4 @@
-"""The stages in their order, the most telling first, and where they run."""
+"""The stages in order, the most informative first."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["STAGES", "Site", "Stage"]
 
 @dataclass(frozen=True)
 class Stage:
-    """Something that a GPU must show.
+    """A GPU check.
 
     Attributes
     ----------
     share
-        Of the time, beside the other stages' shares.
+        Share of the time, relative to the other stages' shares.
     run
-        Yields a row a case, the most telling case first.
+        Yields one row per case, the most informative case first.
     """
 
     name: str

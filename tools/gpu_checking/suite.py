@@ -1,4 +1,4 @@
-"""The tests that are marked ``gpu``."""
+"""Runs the tests that are marked ``gpu``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINE = re.compile(r"^(tests/\S+?)::(.+?) (PASSED|FAILED|ERROR|SKIPPED)")
 
 
 def tests(site: Site) -> Generator[Row]:
-    """Run the tests marked gpu, those that compile last; on a CPU they skip themselves."""
+    """Run the tests marked gpu, compiling ones last; on a CPU they skip themselves."""
     files = [file for file in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in file.read_text("utf-8")]
     compiling = [file for file in files if "fuse(" in file.read_text("utf-8")]
     failed = skipped = 0
@@ -35,7 +35,7 @@ def tests(site: Site) -> Generator[Row]:
 
 
 def _run(files: list[Path]) -> list[tuple[str, Counter[str], list[str]]]:
-    """Run the tests of some files in one process; of each file the outcomes by name, and which tests went wrong."""
+    """Run some test files in one process; return each file with its counts by outcome and its failed tests."""
     command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider", *map(str, files)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr, sep="\n")
