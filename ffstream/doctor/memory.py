@@ -113,7 +113,7 @@ def _resident() -> int:
 
 def _limit() -> int:
     """Return the memory limit of this process in bytes: the machine's memory, or a control group's lower limit."""
-    return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_of_groups())
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_of_groups()])
 
 
 def _of_groups(root: Path = Path("/")) -> Iterator[int]:
