@@ -173,7 +173,7 @@ class NetworkConfig(Section):
 
     @property
     def placed(self) -> bool:
-        """True if the units of the first layer have places in the image, which a dense layer's have not."""
+        """True if the units of the first layer have places in the image, unlike those of a dense layer."""
         return bool(self.layers) and self.layers[0].kind != "dense"
 
     @property

@@ -71,7 +71,7 @@ def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     for part in parts:
         if isinstance(part, str):
             annotation: Any = known.model_fields[part].annotation
-            # A list of tables holds tables of one kind, and so does a dict of tables, whose name is the next part.
+            # A list of tables holds tables of one kind, and so does a dict of tables, whose key is the next part.
             held = [inner for inner in get_args(annotation) if isinstance(inner, type) and issubclass(inner, BaseModel)]
             known = held[0] if held else annotation
             if get_origin(annotation) is dict:
