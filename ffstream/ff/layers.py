@@ -55,7 +55,7 @@ class Layer:
 
     @property
     def weight(self) -> Tensor:
-        """W, (u, i)."""
+        """Weights W, (u, i)."""
         return self.connection.weight
 
     @property
