@@ -1,7 +1,7 @@
 """The configuration, as one validated model.
 
-``configure`` reads it from wherever it is given, ``load`` from a TOML file alone, and ``to_toml`` writes it. Every key
-has a default, so nothing need be given.
+``configure`` reads it from all sources, ``load`` from a TOML file only, and ``to_toml`` writes it. Every key has a
+default, so no source is required.
 """
 
 from __future__ import annotations

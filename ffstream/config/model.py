@@ -1,4 +1,4 @@
-"""The whole configuration: every section, and what they must agree on."""
+"""The whole configuration: all sections, and the checks across them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ffstream.config.sections import (
 
 
 class Learning(Section):
-    """What a network is, and how it learns: the sections that are not the daemon's own."""
+    """Sections that define a network and its learning, without those of the daemon."""
 
     network: NetworkConfig = NetworkConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -43,7 +43,7 @@ class Learning(Section):
 
 
 class Config(Learning):
-    """The whole file."""
+    """The whole configuration file."""
 
     server: ServerConfig = ServerConfig()
     state: StateConfig = StateConfig()

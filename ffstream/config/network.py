@@ -21,20 +21,20 @@ Threshold = Annotated[float, Field(allow_inf_nan=False)] | Literal["width", "run
 Temperature = Positive | Literal["width"]
 Share = Annotated[float, Field(gt=0, le=1)]
 
-# Ways of predicting that need no read-out.
+# Prediction rules that need no read-out.
 BY_GOODNESS: tuple[ByGoodness, ...] = get_args(ByGoodness)
-# What says how a layer's places lie.
+# Keys that define the places of a layer.
 PLACED = ("kernel", "stride", "padding", "pool", "regions")
-# What a layer may state for itself; elsewhere it is as the network says.
+# Keys that a layer may set for itself; otherwise the network's value applies.
 STATED = ("activation", "goodness", "top_share", "against", "threshold", "temperature")
 
 
 class LayerConfig(Section):
-    """One layer of an image network; what it leaves out is as ``[network]`` says.
+    """One layer of an image network; keys left out take their values from ``[network]``.
 
-    ``dense``: ``units`` units that see all of the layer below. ``local``: ``units`` units at each place, each with
-    weights of its own for its receptive field of ``kernel`` by ``kernel`` places (the paper, section 3.2).
-    ``convolution``: ``units`` channels, whose weights all places share.
+    ``dense``: ``units`` units that see all of the layer below. ``local``: ``units`` units at each place, each with its
+    own weights for its receptive field of ``kernel`` by ``kernel`` places (the paper, section 3.2). ``convolution``:
+    ``units`` channels, whose weights all places share.
     """
 
     kind: Literal["dense", "local", "convolution"] = "dense"
@@ -166,24 +166,24 @@ class NetworkConfig(Section):
 
     @property
     def image(self) -> tuple[int, int, int]:
-        """Channels, height and width of a sample; one that is no image has all its values as channels of one place."""
+        """Channels, height and width of a sample; a sample that is no image has one place, its values as channels."""
         if len(self.shape) == 2:
             return (1, *self.shape)
         return self.shape if len(self.shape) == 3 else (self.width, 1, 1)
 
     @property
     def placed(self) -> bool:
-        """Whether the units of the first layer have places in the image; a dense layer's have none."""
+        """True if the units of the first layer have places in the image, unlike those of a dense layer."""
         return bool(self.layers) and self.layers[0].kind != "dense"
 
     @property
     def corruption(self) -> Corruption | None:
-        """What is done to inputs to make negatives of them; ``None`` where those are other labels of the same input."""
+        """Corruption that turns inputs into negatives; ``None`` if negatives are other labels of the same input."""
         return None if self.negatives == "belief" or self.negatives == "uniform" else self.negatives  # noqa: PLR1714  narrows the type
 
     @property
     def stack(self) -> tuple[LayerConfig, ...]:
-        """The layers from the first to the last, each with everything that it leaves to the network filled in."""
+        """Layers from the first to the last, with the network's values for the keys that they leave out."""
         layers = self.layers or tuple(LayerConfig(units=units) for units in self.hidden)
         ours = {key: getattr(self, key) for key in STATED}
         return tuple(layer.model_copy(update=_unless_stated(ours, layer)) for layer in layers)

@@ -1,4 +1,4 @@
-"""Reading TOML and validating it: every error names the place, the key, what it holds and what was expected."""
+"""Reading and validation of TOML; every error names the source, the key, its value and what was expected."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pydantic import BaseModel, ValidationError
 from ffstream.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
-# Where a key lies in nested values: ("server", "port").
+# Position of a key in nested values: ("server", "port").
 Place: TypeAlias = tuple[int | str, ...]
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a TOML file, whatever it says.
+    """Read a TOML file without validating its keys.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, or is not TOML.
+        If the file cannot be read or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text("utf-8"))
@@ -34,18 +34,18 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def validate(model: type[Model], values: Mapping[str, Any], name: str) -> Model:
-    """Validate nested values as one of the models of a TOML file; ``name`` says in errors where they came from.
+    """Validate nested values as one of the models of a TOML file; ``name`` is their source in errors.
 
     Raises
     ------
     ConfigError
-        With a line for each error: ``name``, the key, what it holds and what was expected.
+        With one line per error: ``name``, the key, its value and what was expected.
     """
     return validate_from(model, values, lambda _: name)
 
 
 def validate_from(model: type[Model], values: Mapping[str, Any], origin: Callable[[Place], str]) -> Model:
-    """Validate nested values that came from several places; ``origin`` names the one that a key came from.
+    """Validate nested values from several sources; ``origin`` returns the name of a key's source.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
         said, held = error["msg"].removeprefix("Value error, "), error["input"]
-        # What is wrong with a whole table names the keys; the table need not be shown.
+        # An error of a whole table names the keys, so the table need not be shown.
         shown = said if isinstance(held, Mapping) else f"{said}, not {held!r}"
         return f"{where}: {shown}" if where else said
     *section, key = error["loc"]
@@ -71,7 +71,7 @@ def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     for part in parts:
         if isinstance(part, str):
             annotation: Any = known.model_fields[part].annotation
-            # A list of tables holds tables of one kind, and so does a table of them, which has a name of its own.
+            # A list of tables holds tables of one kind, and so does a dict of tables, whose key is the next part.
             held = [inner for inner in get_args(annotation) if isinstance(inner, type) and issubclass(inner, BaseModel)]
             known = held[0] if held else annotation
             if get_origin(annotation) is dict:

@@ -1,4 +1,4 @@
-"""What every section of the TOML file has in common."""
+"""Base class and types of the sections of the TOML file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# No more rows than a header may list labels of (docs/protocol.md, "Limits").
+# At most as many rows as a header may list labels for (docs/protocol.md, "Limits").
 Rows = Annotated[int, Field(ge=1, le=1_024)]
 
 
 class Section(BaseModel):
-    """A table of the file: unknown keys are refused, values do not change."""
+    """A table of the TOML file: unknown keys are refused, and values cannot change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

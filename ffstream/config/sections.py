@@ -1,4 +1,4 @@
-"""The sections of the TOML file beside the network's."""
+"""Sections of the TOML file other than the network's."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class PhasesConfig(Section):
 
 
 class DreamsConfig(Section):
-    """What sleep takes its negatives from."""
+    """Source of the negatives for sleep."""
 
     source: Literal["memory", "dream", "hybrid"] = Field(
         "memory",
@@ -146,7 +146,7 @@ class EngineConfig(Section):
 
 
 class ServerConfig(Section):
-    """Sockets and their bounds."""
+    """Sockets and their limits."""
 
     host: str = Field(
         ports.HOST,
@@ -169,12 +169,12 @@ class ServerConfig(Section):
     @field_validator("host")
     @classmethod
     def _without_brackets(cls, host: str) -> str:
-        """Take an IPv6 address as it stands in an address with a port, too."""
+        """Accept an IPv6 address in brackets too, as it appears in front of a port."""
         return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 class StateConfig(Section):
-    """What survives a restart."""
+    """State that survives a restart."""
 
     directory: Path = Field(
         Path("ffstream-state"),
@@ -201,5 +201,5 @@ class StateConfig(Section):
 
     @property
     def journal_file(self) -> Path | None:
-        """Where the journal lies, or ``None`` where none is kept."""
+        """Path of the journal, or ``None`` if none is kept."""
         return self.directory / "journal.sqlite" if self.journal else None

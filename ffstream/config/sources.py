@@ -1,7 +1,7 @@
-"""The places that a configuration comes from, and which of them wins.
+"""Sources of a configuration, and their precedence.
 
-Each place overrides those before it: the defaults, a TOML file, environment variables, flags of the command line, and
-its ``--set`` options. docs/configuration.md describes them for users.
+Each source overrides those before it: the defaults, a TOML file, environment variables, command-line flags, and
+``--set`` options. docs/configuration.md describes them for users.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ffstream.config.reading import Place, read, validate_from
 from ffstream.errors import ConfigError
 
 PREFIX = "FFSTREAM_"
-# Between section and key in the name of a variable; keys have single underscores.
+# Separates section and key in the name of a variable; keys have single underscores.
 BETWEEN = "__"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Values from one place.
+    """Values from one source.
 
     Attributes
     ----------
     name
-        What errors call the place: ``ffstream.toml``, ``FFSTREAM_SERVER__PORT``, ``--port 5710``.
+        Name of the source in errors: ``ffstream.toml``, ``FFSTREAM_SERVER__PORT``, ``--port 5710``.
     values
         The values, nested by section and key.
     """
@@ -45,23 +45,23 @@ def configure(
     flags: Iterable[Source] = (),
     assignments: Sequence[str] = (),
 ) -> Config:
-    """Read a configuration from every place that it may come from; a later parameter overrides the earlier ones.
+    """Read a configuration from all sources; later parameters override earlier ones.
 
     Parameters
     ----------
     file
         A TOML file.
     environment
-        Variables; those of the form ``FFSTREAM_SECTION__KEY`` are settings, others are left alone.
+        Environment variables; those of the form ``FFSTREAM_SECTION__KEY`` are settings, others are ignored.
     flags
-        What options of their own say, as ``--port 5710``.
+        Values of dedicated options, such as ``--port 5710``.
     assignments
-        What ``--set`` says: ``SECTION.KEY=VALUE`` each.
+        Values of ``--set``, each ``SECTION.KEY=VALUE``.
 
     Raises
     ------
     ConfigError
-        With a line for each error: the place, the key, what it holds and what was expected.
+        With one line per error: the source, the key, its value and what was expected.
     """
     files = [] if file is None else [Source(str(file), read(file))]
     variables = [_variable(name, text) for name, text in environment.items() if is_setting(name)]
@@ -69,17 +69,17 @@ def configure(
 
 
 def load(path: Path) -> Config:
-    """Read and validate a TOML file, and nothing else; ConfigError as ``configure``."""
+    """Read and validate a TOML file only; raises ConfigError as ``configure`` does."""
     return configure(path)
 
 
 def parse(values: dict[str, Any], name: str) -> Config:
-    """Validate nested values; ``name`` says in errors where they came from."""
+    """Validate nested values; ``name`` is their source in errors."""
     return _resolve([Source(name, values)])
 
 
 def is_setting(variable: str) -> bool:
-    """Whether an environment variable of this name sets a key of the configuration."""
+    """Return True if an environment variable of this name sets a key of the configuration."""
     return variable.startswith(PREFIX) and BETWEEN in variable.removeprefix(PREFIX)
 
 
@@ -98,12 +98,12 @@ def _assignment(text: str) -> Source:
 
 
 def _value(text: str) -> Any:
-    """Read a TOML value; what is none is a string, so that strings need no quotes."""
+    """Parse a TOML value; any other text is a string, so that strings need no quotes."""
     try:
         held = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
-    # No key holds a date or a time; phases.sleep_from, say, is a string.
+    # No key holds a date or a time; phases.sleep_from, for example, is a string.
     if len(held) > 1 or isinstance(held["value"], dt.date | dt.time):
         return text
     return held["value"]

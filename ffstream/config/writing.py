@@ -8,7 +8,7 @@ from typing import Any
 from ffstream.config.model import Config
 from ffstream.config.section import Section
 
-# The keys that most people change: all that `ffstream config --minimal` prints of the defaults.
+# Keys that most people change; of the defaults, `ffstream config --minimal` prints only these.
 MINIMAL = {
     ("network", "shape"),
     ("network", "labels"),
@@ -24,7 +24,7 @@ MINIMAL = {
 
 
 def default_toml() -> str:
-    """Return the default configuration as TOML, each key under a comment that says what it does."""
+    """Return the default configuration as TOML, each key under a comment that describes it."""
     return to_toml(Config())
 
 
@@ -34,7 +34,7 @@ def to_toml(config: Config, *, minimal: bool = False) -> str:
     Parameters
     ----------
     config
-        What to write.
+        Configuration to write.
     minimal
         Write only the keys that most people change, and those that differ from their defaults.
     """
@@ -55,10 +55,10 @@ def to_toml(config: Config, *, minimal: bool = False) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Write a value as TOML; of a table only the keys that say something."""
+    """Return a value as TOML, leaving out the keys of a table that are ``None``."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_toml(held)}" for key, held in value.items() if held is not None) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    # JSON's scalars are TOML's, but for one control character that TOML wants escaped.
+    # JSON scalars are valid TOML, except for one control character that TOML wants escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,1 +1,1 @@
-"""The algorithm: torch only; no sockets, threads or clocks."""
+"""The Forward-Forward algorithm, on torch only: no sockets, threads or clocks."""

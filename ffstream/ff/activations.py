@@ -1,4 +1,4 @@
-"""Activations and their derivatives, both as functions of what a unit's weights make of its inputs."""
+"""Activation functions and their derivatives, both as functions of the weighted sum of a unit's inputs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NEVER_NEGATIVE: tuple[Name, ...] = ("relu", "softplus", "squared_relu")
 
 
 class Activation(NamedTuple):
-    """A function of each value, and its derivative there; any shape to the same shape.
+    """An elementwise function and its derivative; both keep the shape.
 
     Attributes
     ----------
     value, slope
         The function and its derivative.
     degree
-        Power of the value with which the function grows, at most.
+        Highest power of the value with which the function grows.
     """
 
     value: Callable[[Tensor], Tensor]
@@ -45,7 +45,7 @@ def _leaky_relu_slope(a: Tensor) -> Tensor:
 
 
 def _gelu_slope(a: Tensor) -> Tensor:
-    """``Phi(a) + a phi(a)``, with the normal distribution and its density (Hendrycks & Gimpel, arXiv 1606.08415)."""
+    """Return ``Phi(a) + a phi(a)``, with the normal CDF and its density (Hendrycks & Gimpel, arXiv 1606.08415)."""
     density = torch.exp(-0.5 * a.square()) / math.sqrt(2 * math.pi)
     return 0.5 * (1 + torch.erf(a / math.sqrt(2))) + a * density
 

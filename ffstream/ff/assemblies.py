@@ -1,4 +1,4 @@
-"""Which units count for which label, before anything is learned."""
+"""Initial assignment of units to labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def disjoint_assemblies(labels: int, units: int) -> Tensor:
-    """Give each label a run of ``units // labels`` units; the units left over are nobody's. G (C, u), rows sum to 1."""
+    """Give each label a run of ``units // labels`` units; units left over belong to none. G (C, u), rows sum to 1."""
     run = units // labels
     owned = torch.eye(labels).repeat_interleave(run, 1) / run
     return functional.pad(owned, (0, units - labels * run))
@@ -22,6 +22,6 @@ def random_assemblies(labels: int, units: int, share: float, generator: torch.Ge
 
 
 def whole(units: int, *, half: bool) -> tuple[Tensor, int]:
-    """Return the share (1, u) of each unit in a mean over all, or over the first half, and how many have one."""
+    """Return each unit's share (1, u) in a mean over all units or the first half, and the number of units in it."""
     size = max(1, units // 2) if half else units
     return functional.pad(torch.full((1, size), 1 / size), (0, units - size)), size

@@ -1,4 +1,4 @@
-"""Layers as a configuration describes them."""
+"""Construction of layers from a configuration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ffstream.ff.stepsize import EARLY_GAIN, Bound, step_size
 def make_layers(
     network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device, dtype: torch.dtype, products: Products
 ) -> list[Layer]:
-    """Make the layers that a configuration describes, their first weights drawn from its seed."""
+    """Make the layers that a configuration describes, with initial weights drawn from its seed."""
     generator = torch.Generator().manual_seed(network.seed)
     return [
         _layer(network, optimizer, layer, below, generator, device, dtype, products)
@@ -43,7 +43,7 @@ def weight_shapes(network: NetworkConfig) -> list[tuple[int, int]]:
 
 
 def make_dreams(network: NetworkConfig, dreams: DreamsConfig, device: torch.device) -> Dreams:
-    """Make the dreams of a network, which has learned nothing to dream of yet."""
+    """Make the dreams of a network, which have learned nothing yet."""
     first = network.stack[0]
     return Dreams(
         network.width,
@@ -57,7 +57,7 @@ def make_dreams(network: NetworkConfig, dreams: DreamsConfig, device: torch.devi
 
 
 def _levels(network: NetworkConfig) -> Iterator[tuple[LayerConfig, tuple[int, int, int]]]:
-    """Go through the layers, each with the channels, height and width of what lies below it."""
+    """Yield each layer with the channels, height and width of its input."""
     below = network.image
     for layer in network.stack:
         yield layer, below
@@ -102,7 +102,7 @@ def _layer(
     )
     activation = ACTIVATIONS[layer.activation or network.activation]
     degree = goodness.degree * activation.degree
-    # What is a higher power of the activations curves more, at an activity of 1 already.
+    # Goodness that is a higher power of the activations has more curvature, even at an activity of 1.
     steepness = goodness.steepness(coding.pool().counted()) * max(1.0, degree * (degree - 1) / 2)
     rate, crowd = step_size(network, optimizer, steepness, fan_in)
     early = EARLY_GAIN if optimizer.rate == "auto" else 1.0
@@ -121,7 +121,7 @@ def _layer(
 
 
 def _running(form: Form, threshold: float, device: torch.device) -> Running:
-    """Make the running statistics of a layer; a running threshold begins where the mean that goodness takes is 1."""
+    """Make the running statistics of a layer; a running threshold begins at the goodness of a mean of 1."""
     grid = form.grid
     onward = (grid.height // form.pool) * (grid.width // form.pool) * grid.units
     return Running(
@@ -158,7 +158,7 @@ def _form(
 
 
 def _counted(layer: LayerConfig, coding: Coding, grid: Grid) -> float:
-    """Return the temperature of a layer: goodness where the mean that it is taken of is 1."""
+    """Return the temperature of a layer, which is its goodness at a mean of 1."""
     if isinstance(layer.temperature, float):
         return layer.temperature
     return float(coding.pool().size * grid.region[0])
@@ -177,7 +177,7 @@ def _coding(
     labels, (_, units) = network.labels, grid.region
     if network.coding == "assembly":
         return _assembly(network, grid, generator, device)
-    # Under ratio the first half of the units are those whose share is to rise with real data.
+    # Under ratio, the first half of the units are those whose share should rise with real data.
     share, size = whole(units, half=layer.goodness == "ratio")
     if network.coding == "context":
         return Context(torch.randn(labels, units, generator=generator).to(device), share.to(device), size)
@@ -186,7 +186,7 @@ def _coding(
 
 def _assembly(network: NetworkConfig, grid: Grid, generator: torch.Generator, device: torch.device) -> Coding:
     labels, (_, units) = network.labels, grid.region
-    # More labels than units cannot each own one.
+    # With more labels than units, not every label can own a unit.
     run = 0 if network.assemblies == "random" or labels > units else units // labels
     if run:
         membership = disjoint_assemblies(labels, units)
@@ -199,6 +199,6 @@ def _assembly(network: NetworkConfig, grid: Grid, generator: torch.Generator, de
         return Assembly(membership.to(device), int((membership[0] > 0).sum()))
     if grid.alike:
         return Assembly(membership.to(device), run, run)
-    # Units of an image's places are dealt, so that no label owns a part of the image.
+    # Assign the units of an image's places at random, so that no label owns one part of the image.
     dealt = membership[:, torch.randperm(units, generator=generator)]
     return Assembly(dealt.to(device), run)

@@ -1,8 +1,8 @@
 """Sweeps of few rows on a GPU, recorded as CUDA graphs and replayed.
 
-A GPU is done with a kernel on a few rows before its host has launched the next one. A graph launches all kernels of a
-sweep at once. It repeats what was recorded, so what Python decides while a sweep runs is part of a graph's kind:
-the number of rows, the lesson's phase, the step sizes.
+On few rows, a GPU finishes a kernel before its host has launched the next one. A graph launches all kernels of a sweep
+at once. It repeats what was recorded, so everything that Python decides during a sweep is part of a graph's kind: the
+number of rows, the lesson's phase, the step sizes.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from ffstream.ff.scores import Scores
 
 log = logging.getLogger(__name__)
 
-# Rows beyond which the kernels take longer than their launches, and graphs kept at most.
+# Number of rows beyond which kernels take longer than their launches, and maximum number of graphs.
 FEW, GRAPHS = 128, 128
 
 
 class Captured:
-    """A network whose sweeps over few rows are replayed from the third of a kind on.
+    """A network whose sweeps over few rows are replayed from the second of a kind on.
 
     Parameters
     ----------
     network
-        The network. On a CPU, or where a sweep needs the host while it runs, every sweep runs as without.
+        The network. On a CPU, or if a sweep needs the host while it runs, nothing is captured.
     """
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self._seen: set[object] = set()
         self._graphs: dict[object, _Graph] = {}
-        # One for all graphs: they are replayed one at a time, and what one found is copied before the next.
+        # Shared by all graphs: they are replayed one at a time, and the result of one is copied before the next.
         self._pool: Any = None
         self._captures = network.device.type == "cuda" and _stays_on_the_device(network)
         if network.device.type == "cuda" and not self._captures:
             log.warning("sweeps are not captured: a read-out, dreams, a counter or stochastic rounding needs the host")
 
     def sweep(self, rows: Tensor, lesson: Lesson | None = None, generator: torch.Generator | None = None) -> Scores:
-        """Make a ``Network.sweep``, by a graph where there is one."""
+        """Run ``Network.sweep``, through a graph if there is one."""
         if not self._captures or len(rows) > FEW:
             return self.network.sweep(rows, lesson, generator)
         kind = self._kind(rows, lesson, generator)
         graph = self._graphs.get(kind)
         if graph is None:
-            # The first of a kind runs as it is, which loads kernels and makes the handles of libraries.
+            # The first of a kind runs uncaptured, which loads kernels and creates the handles of libraries.
             if kind not in self._seen or len(self._graphs) >= GRAPHS:
                 self._seen.add(kind)
                 return self.network.sweep(rows, lesson, generator)
@@ -69,7 +69,7 @@ class Captured:
 
 
 class _Graph:
-    """One kind of sweep, recorded; recording it computes nothing and changes nothing."""
+    """One recorded kind of sweep; recording it computes nothing and changes nothing."""
 
     def __init__(
         self, network: Network, rows: Tensor, lesson: Lesson | None, generator: torch.Generator | None, pool: Any
@@ -80,9 +80,9 @@ class _Graph:
             lesson = replace(lesson, labels=self._labels)
         self._graph = torch.cuda.CUDAGraph()
         if generator is not None:
-            # A replay draws from where the generator stands then.
+            # Each replay draws from the generator's state at that time.
             self._graph.register_generator_state(generator)
-        # Other threads of the process may use the device meanwhile.
+        # Other threads of the process may use the device during capture.
         with torch.cuda.graph(self._graph, pool, capture_error_mode="thread_local"):
             self._scores = network.sweep(self._rows, lesson, generator)
 
@@ -92,7 +92,7 @@ class _Graph:
         if lesson is not None and self._labels is not None:
             self._labels.copy_(lesson.labels)
         self._graph.replay()
-        # The next replay writes over what this one found.
+        # The next replay overwrites these scores.
         found = [getattr(self._scores, field.name) for field in fields(Scores)]
         copies = [torch.empty_like(tensor) for tensor in found]
         torch._foreach_copy_(copies, found)
@@ -100,7 +100,7 @@ class _Graph:
 
 
 def _stays_on_the_device(network: Network) -> bool:
-    """Whether nothing in a sweep is decided by the host from what the device found, or changes with every step."""
+    """True if the host decides nothing from the device's results in a sweep, and nothing changes with every step."""
     return (
         network.readout is None
         and network.dreams is None

@@ -1,7 +1,7 @@
-"""How a layer's weights meet its inputs: all of them, a receptive field at each place, or one kernel for all places.
+"""Connections from inputs to units: dense, a receptive field at each place, or one kernel for all places.
 
-Rows between layers are flat and carry paths, (n, p, i), place by place (``ffstream.ff.grid``). Whatever the
-connection, its weights are one matrix, a row for each set of weights (u, i), so rules and homeostasis need not know.
+Rows between layers are flat and carry paths, (n, p, i), place by place (``ffstream.ff.grid``). The weights of every
+connection are one matrix (u, i), a row for each set of weights, so rules and homeostasis need not know its kind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ffstream.ff.products import PLAIN, Plan, multiply
 
 
 class Connection(Protocol):
-    """The weights of one layer, and what they do to its inputs."""
+    """Weights of one layer, and their product with its inputs."""
 
     weight: Tensor
 
@@ -26,7 +26,7 @@ class Connection(Protocol):
         """Turn inputs (n, p, i) into activations (n, p, places * units)."""
 
     def energy(self, x: Tensor) -> Tensor | None:
-        """Return the largest mean square of what a unit sees of inputs (n, p, i), (n,); ``None`` where it is 1."""
+        """Return the largest mean square of any unit's view of inputs (n, p, i), (n,); ``None`` if it is always 1."""
 
     def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
         """Return the gradient for slopes (m, q, places * units) at the activations of inputs (m, q, i)."""
@@ -38,22 +38,22 @@ class Dense:
     Parameters
     ----------
     weight
-        (u, i), lying in memory as the plan wants it.
+        (u, i), in the memory layout that the plan needs.
     plan
-        How it is multiplied.
+        Ways to multiply it, by number of rows.
     """
 
     def __init__(self, weight: Tensor, plan: Plan = PLAIN) -> None:
         self.weight = weight
         self.plan = plan
-        # For a compiler, which would guard each way.
+        # Stored for the compiler, which would otherwise guard each way.
         self.plain = plan.plain
 
     def forward(self, x: Tensor) -> Tensor:
         return multiply(x, self.weight, self.plan)
 
     def energy(self, x: Tensor) -> None:
-        # Rows are normalised, and a unit sees all of them.
+        # Rows are normalized, and a unit sees all of a row.
         del x
 
     def gradient(self, delta: Tensor, x: Tensor, blocks: Blocks | None) -> LocalGradient:
@@ -61,14 +61,14 @@ class Dense:
 
 
 class Field:
-    """Square windows on the places of the layer below.
+    """Square windows over the places of the layer below.
 
     Parameters
     ----------
     below
         Channels, height and width of the layer below.
     kernel, stride, padding
-        Of the windows, in places.
+        Size, stride and padding of the windows, in places.
     """
 
     def __init__(self, below: tuple[int, int, int], kernel: int, stride: int, padding: int) -> None:
@@ -77,19 +77,19 @@ class Field:
 
     @property
     def inputs(self) -> int:
-        """Values in one window."""
+        """Number of values in one window."""
         return self.channels * self.kernel**2
 
     @property
     def places(self) -> tuple[int, int]:
-        """Height and width of what the windows make."""
+        """Height and width of the output, in places."""
         rows, columns = (
             (side + 2 * self.padding - self.kernel) // self.stride + 1 for side in (self.height, self.width)
         )
         return rows, columns
 
     def images(self, x: Tensor) -> Tensor:
-        """See flat rows (n, p, i) as images (n * p, channels, height, width)."""
+        """Reshape flat rows (n, p, i) into images (n * p, channels, height, width)."""
         return x.reshape(-1, self.height, self.width, self.channels).permute(0, 3, 1, 2)
 
     def energy(self, x: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class Field:
 
 
 class Local:
-    """Each place has weights of its own for its receptive field (the paper, section 3.2).
+    """Each place has its own weights for its receptive field (the paper, section 3.2).
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class Local:
         return Formed(torch.bmm(slopes, windows).flatten(0, 1))
 
     def _windows(self, x: Tensor) -> Tensor:
-        """Cut the windows of all places out of inputs (n, p, i); (places, n * p, window)."""
+        """Extract the windows of all places from inputs (n, p, i); (places, n * p, window)."""
         field = self.field
         images = functional.pad(field.images(x), (field.padding,) * 4)
         windows = images.unfold(2, field.kernel, field.stride).unfold(3, field.kernel, field.stride)
@@ -139,14 +139,14 @@ class Local:
 
 
 class Convolution:
-    """All places share one kernel a channel.
+    """All places share one kernel per channel.
 
     Parameters
     ----------
     weight
         (channels, i).
     field
-        Where the kernel is laid.
+        The windows that the kernels cover.
     """
 
     def __init__(self, weight: Tensor, field: Field) -> None:

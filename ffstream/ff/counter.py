@@ -1,19 +1,19 @@
-"""Long phases: while one phase lasts, the network remembers what the other one does to its weights.
+"""Long phases: each step of a phase also repeats the mean change that the other phase makes to the weights.
 
-Wake alone raises goodness, sleep alone lowers it. Where both are learned in each step their pulls cancel, but for what
-tells real data from negatives; where each lasts for a thousand steps, the weights follow one pull until the other takes
-over, and what was learned is lost on the way (arXiv 2310.18647). So each phase also makes, at each of its steps, the
-mean move of the other: the other sign is there all the time, as it was when it was last felt. It is the remembered
-gradient of stochastic average gradient (Le Roux et al. 2012, arXiv 1202.6258) for a sum of two losses, one a phase::
+Wake only raises goodness, sleep only lowers it. If each step learns both, their pulls cancel except for what tells real
+data from negatives. If each phase lasts a thousand steps, the weights follow one pull until the other takes over, and
+what was learned is lost on the way (arXiv 2310.18647). Therefore each step of a phase also makes the mean move of the
+other phase, so that the other sign is always present, as it was when that phase last ran. This is the remembered
+gradient of stochastic average gradient (Le Roux et al. 2012, arXiv 1202.6258) for a sum of two losses, one per phase::
 
     W += move of this step  +  mean move of the other phase, when it last ran
 
-Nothing is summed up for it. In a phase of K steps the weights go from W0 to W1 = W0 + K (own + other), own being the
-mean move sought and other the one that was remembered; so ``own = (W1 - W0) / K - other``. The move of a few steps is
-mostly chance, so short phases are averaged until they come to about ``STEADY`` steps.
+This needs no running sum. In a phase of K steps the weights go from W0 to W1 = W0 + K (own + other), where ``own`` is
+the mean move to find and ``other`` the remembered one; so ``own = (W1 - W0) / K - other``. The move of a few steps is
+mostly noise, so short phases are averaged until they add up to about ``STEADY`` steps.
 
-And the longer the phases, the smaller the steps, for a remembered move is true only as long as the weights stay near
-where it was made.
+The longer the phases, the smaller the steps, because a remembered move is valid only while the weights stay near the
+point where it was made.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from torch import Tensor
 from ffstream.ff.lesson import Phase
 from ffstream.ff.rounding import Adder
 
-# Steps of a phase from which on they grow smaller.
+# Length of a phase, in steps, beyond which step sizes shrink.
 BRIEF = 40
-# Steps over which the move of a phase is averaged at least.
+# Minimum number of steps over which the move of a phase is averaged.
 STEADY = 100
 _PHASES = (Phase.WAKE, Phase.SLEEP)
 
@@ -40,24 +40,24 @@ class Counter:
     Parameters
     ----------
     weights
-        What adds to each matrix of a network that learns.
+        Adders of every learned matrix of the network.
     """
 
     def __init__(self, weights: Sequence[Adder]) -> None:
         self._weights = weights
         self._start = [adder.exact.clone() for adder in weights]
         self._moves = {phase: [torch.zeros_like(start) for start in self._start] for phase in _PHASES}
-        # The phase that runs (1 and 2; 0 where none does), its steps so far, and the steps that each phase lasted last.
+        # The current phase (1 or 2; 0 for none), its steps so far, and the steps of the last run of each phase.
         self._counts = torch.zeros(4, dtype=torch.int64)
 
     @property
     def share(self) -> float:
-        """Share of the configured step size to take: ``sqrt(BRIEF / K)`` where phases last K > ``BRIEF`` steps."""
+        """Share of the configured step size to take: ``sqrt(BRIEF / K)`` if phases last K > ``BRIEF`` steps."""
         longest = max(int(steps) for steps in self._counts[1:])
         return min(1.0, math.sqrt(BRIEF / max(longest, 1)))
 
     def step(self, phase: Phase) -> None:
-        """Count a step of a phase, and make the other one's move; learning both at once makes and remembers none."""
+        """Count a step of a phase and make the other phase's move; a step of both phases makes and remembers none."""
         number = 0 if phase is Phase.TOGETHER else 1 + _PHASES.index(phase)
         if number != self._counts[0]:
             self._remember()
@@ -75,7 +75,7 @@ class Counter:
         return {"counts": self._counts, **moves, **{f"start.{i}": start for i, start in enumerate(self._start)}}
 
     def _remember(self) -> None:
-        """Keep the mean move of the phase that ends."""
+        """Update the mean move of the phase that ends."""
         number, steps = int(self._counts[0]), int(self._counts[1])
         if not number or not steps:
             return

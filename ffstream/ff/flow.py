@@ -1,6 +1,6 @@
-"""The one loop that predicts and learns, as it goes through some layers; and the shorter one of queries alone.
+"""The loop through a span of layers that predicts and learns, and a shorter one for queries only.
 
-``flow`` and ``read`` run as they are written, or compiled (``ffstream.ff.fused``).
+``flow`` and ``read`` run uncompiled or compiled (``ffstream.ff.fused``).
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from ffstream.ff.judging import enter
 from ffstream.ff.layers import Layer
 from ffstream.ff.lesson import Teaching
 
-# Layers that are compiled together. Each call of a compiled function has a price, but so has compiling many layers; and
-# what one call gives to the next stays in memory for as long as that takes, so that a deep network takes more.
+# Number of layers that are compiled together. Each call of a compiled function has a cost, but so has compiling many
+# layers; and what one call passes to the next stays in memory during that call, so a deep network takes more memory.
 TOGETHER = 2
 
 
 class Entry(NamedTuple):
-    """How rows enter the first layer.
+    """Preprocessing of rows for the first layer.
 
     Attributes
     ----------
     centre
-        (i,): running mean of the normalised rows, which those learned from move; ``None`` where none is taken off.
+        (i,): running mean of the normalized rows, moved by learned rows; ``None`` if it is not subtracted.
     dtype
-        Of the weights.
+        Type of the weights.
     """
 
     centre: Tensor | None
     dtype: torch.dtype
 
     def open(self, paths: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Make of paths (n, p, i) the first layer's inputs; ``weight`` (n, 1): how much each row moves their mean."""
+        """Turn paths (n, p, i) into the first layer's inputs; ``weight`` (n, 1) weighs the rows in the running mean."""
         rows = normalise(paths) if self.centre is None else enter(paths, self.centre, weight)
         return rows.to(self.dtype)
 
 
 class Span(NamedTuple):
-    """Some layers, one on top of another.
+    """Consecutive layers that are compiled as a whole or not at all.
 
     Attributes
     ----------
     layers
-        From below.
+        The layers, the lowest first.
     trust
-        What each layer's negative labels make of the goodness summed so far: its mean, or nothing.
+        One factor per layer, see ``Network.trust``.
     reads
-        Whether a read-out reads each layer.
+        True for each layer that a read-out reads.
     entry
-        Where they are the first: how rows enter.
+        Preprocessing of rows, if the span holds the first layer; else ``None``.
     """
 
     layers: tuple[Layer, ...]
@@ -63,21 +63,21 @@ class Span(NamedTuple):
 
     @property
     def compiles(self) -> bool:
-        """Whether they are faster compiled."""
+        """True if the span is faster compiled."""
         return self.layers[0].compiles
 
 
 def part(
     layers: Sequence[Layer], trust: Sequence[Tensor], reads: Sequence[bool], entry: Entry, *, first_alone: bool
 ) -> list[Span]:
-    """Part layers into spans, of which each is compiled as a whole or not at all.
+    """Split layers into spans, each of which is compiled as a whole or not at all.
 
     Parameters
     ----------
     layers, trust, reads, entry
         See ``Span``.
     first_alone
-        Whether the first layer is a span of its own, since somebody wants to see what it sends on.
+        True if the first layer must be its own span, because the caller needs its output.
     """
     starts = [0]
     for depth in range(1, len(layers)):
@@ -92,7 +92,7 @@ def part(
 
 
 class Passed(NamedTuple):
-    """What layers leave behind: scores, and nothing as wide as a layer but what goes on or a read-out reads.
+    """Result of a span: scores, and as wide as a layer only what goes on or what a read-out reads.
 
     Attributes
     ----------
@@ -101,9 +101,9 @@ class Passed(NamedTuple):
     believed
         (n, C): goodness summed over all layers so far.
     goodness, shown, real
-        (n, layers, C), and twice (n, layers, t): as a layer's ``Verdict`` has them; empty where rows were only read.
+        (n, layers, C), and twice (n, layers, t): as in a layer's ``Verdict``; ``read`` leaves the last two empty.
     activities
-        What a read-out reads; (n, w) of each layer that it reads.
+        Inputs of a read-out: (n, w) of each layer that it reads.
     """
 
     onward: Tensor
@@ -115,7 +115,7 @@ class Passed(NamedTuple):
 
 
 def flow(span: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teaching: Teaching, taught: Tensor) -> Passed:
-    """Send rows through layers once: each scores all of them, then learns from the first ones.
+    """Send rows through the layers once: each layer scores all rows, then learns from the first ones.
 
     A layer scores with the weights that it had when the rows reached it. No row's scores depend on whether another row
     is learned from.
@@ -123,15 +123,15 @@ def flow(span: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teaching
     Parameters
     ----------
     x
-        (n, p, i): rows as they were sent where the layers are the first ones, else what the layer below sent on.
+        (n, p, i): paths of the rows if the span holds the first layer, else the output of the layer below.
     believed
-        (n, C): goodness summed over the layers below, where there are any.
+        (n, C): goodness summed over the layers below; ``None`` if there are none.
     noise
-        (layers, n, C): what negative labels are drawn with.
+        (layers, n, C): noise that negative labels are drawn with.
     teaching
-        What is to be learned.
+        The lesson.
     taught
-        How many of the rows are learned from; a scalar on the host, so that a compiler takes no number for a constant.
+        Number of rows to learn from; a scalar on the host, so that a compiler does not treat it as a constant.
     """
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     activities = []
@@ -151,7 +151,7 @@ def flow(span: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teaching
 
 
 def read(span: Span, x: Tensor, believed: Tensor | None) -> Passed:
-    """Send rows through layers once and learn nothing: ``flow`` of queries alone, with all left out that teaches.
+    """Send queries through the layers once: ``flow`` without anything that learns.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def read(span: Span, x: Tensor, believed: Tensor | None) -> Passed:
         believed = torch.zeros((), device=x.device)
     for layer, reads in zip(span.layers, span.reads, strict=True):
         goodness, _, x = layer.read(x)
-        # The path of a read-out, which comes last, is no label's.
+        # The path of a read-out comes last and belongs to no label.
         goodness = goodness[:, : layer.form.labels]
         believed = believed + goodness
         found.append(goodness)

@@ -1,8 +1,8 @@
-"""The loop through the layers, compiled: one call for some layers, and about two passes over each one's activations.
+"""Compiled loops through the layers: one call per span, and about two passes over each layer's activations.
 
-What is compiled is ``ffstream.ff.flow`` itself, so the readable path and the fast one are one text. Rows are a dynamic
-dimension: one row and several rows are compiled once each, before the loop is used, and nothing is compiled
-again whatever rows a sweep brings.
+The compiled code is ``ffstream.ff.flow`` itself, so the readable path and the fast one share their source. Rows are a
+dynamic dimension: one row and several rows are compiled once each, before the loop is used, and no number of rows up to
+``MOST`` compiles anything again.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ from ffstream.ff.lesson import Phase, Teaching
 if TYPE_CHECKING:
     from ffstream.ff.network import Network
 
-# Rows to which a graph of several rows serves: torch compiles some other graph beyond 2048 or 4096, by network.
+# Number of rows up to which one graph serves: beyond 2048 or 4096, depending on the network, torch compiles another.
 MOST = 2048
-# Characters of a cause that are told: what torch raises goes on for pages.
+# Number of characters of a cause to report: torch's messages go on for pages.
 TOLD = 100
 
 
 class Compiled:
-    """Both loops compiled, for the layers of one network.
+    """Both loops, compiled for the layers of one network.
 
-    torch looks for the graph of a call by checking some 400 things, from the types of the layers to the number of
-    threads: a tenth of a sweep over a few rows. Almost none of them can change once the layers are made. Graphs that
-    were found once, in a rehearsal, are called without, for calls of the same kind (``_kind``); others have them asked.
+    torch finds the graph of a call by checking some 400 guards, from the types of the layers to the number of threads,
+    which takes a tenth of a sweep over a few rows. Almost none of them can change once the layers are made. Graphs
+    found in a rehearsal are therefore called without guards for calls of the same kind (``_kind``); other calls check
+    them.
     """
 
     def __init__(self) -> None:
-        # What one layer sends on in bfloat16 the next would take unrounded, and its update rounded.
+        # Otherwise the next layer's forward pass would use a bfloat16 output unrounded, and its update rounded.
         options: dict[str, str | int | bool | Callable[..., object]] = {"emulate_precision_casts": True}
         with _telling():
             self._flow, self._read = (torch.compile(loop, fullgraph=True, options=options) for loop in (flow, read))
@@ -48,18 +49,18 @@ class Compiled:
     def flow(
         self, span: Span, x: Tensor, believed: Tensor | None, noise: Tensor, teaching: Teaching, taught: Tensor
     ) -> Passed:
-        """``ffstream.ff.flow.flow``, compiled."""
+        """Run the compiled ``ffstream.ff.flow.flow``."""
         return self._found.get(_kind(span, x, teaching), self._flow)(span, x, believed, noise, teaching, taught)
 
     def read(self, span: Span, x: Tensor, believed: Tensor | None) -> Passed:
-        """``ffstream.ff.flow.read``, compiled."""
+        """Run the compiled ``ffstream.ff.flow.read``."""
         return self._found.get(_kind(span, x), self._read)(span, x, believed)
 
     def rehearse(self, network: Network, rows: int, phases: Iterable[Phase]) -> Iterator[None]:
-        """Compile for lessons of some phases and sweeps of about so many rows, piece by piece, for whoever iterates.
+        """Compile for lessons of some phases and sweeps of about ``rows`` rows, and yield after each piece.
 
-        What is compiled for one network serves another of the same configuration, which finds it by a rehearsal of its
-        own. Rows of zeros that teach nothing are sent through; no state of the network changes.
+        Graphs compiled for one network serve another of the same configuration, which finds them by its own rehearsal.
+        The rehearsal sends rows of zeros that teach nothing; no state of the network changes.
 
         Raises
         ------
@@ -73,7 +74,7 @@ class Compiled:
             yield
 
     def _rehearse(self, network: Network, phase: Phase | None, n: int) -> None:
-        """Send n rows of zeros through all that is compiled, as a lesson or as queries."""
+        """Send n rows of zeros through every span that compiles, as a lesson or as queries."""
 
         def blank(*shape: int, rows: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
             shape = (*shape[:rows], n, *shape[rows:])
@@ -98,15 +99,15 @@ class Compiled:
             width = span.layers[-1].onward
 
     def _keep(self, kind: object, loop: Callable[..., Passed]) -> None:
-        """Keep the graph that torch called last for calls of a kind; without one they go through torch's checks."""
+        """Keep the graph that torch called last, for calls of a kind; without one, they go through torch's checks."""
         graph = internals.last_graph(loop)
         if graph is not None:
             self._found[kind] = graph
 
 
 def _kind(span: Span, x: Tensor, teaching: Teaching | None = None) -> tuple[object, ...]:
-    """What may differ between two calls, so that one graph serves the one and another the other."""
-    # So many rows as the others of their kind, or a number that was not rehearsed.
+    """Return the properties of a call that decide which graph serves it."""
+    # One row, several rows, or a number of rows that was not rehearsed.
     rows = min(len(x), 2) if len(x) <= MOST else len(x)
     kind = span.layers[0], rows, x.shape[1], x.dtype, x.device, x.is_contiguous()
     if teaching is None:
@@ -117,7 +118,7 @@ def _kind(span: Span, x: Tensor, teaching: Teaching | None = None) -> tuple[obje
 
 @contextlib.contextmanager
 def _telling() -> Iterator[None]:
-    """Make one line of whatever torch's compiler raises: what is wrong, and what to do about it."""
+    """Turn whatever torch's compiler raises into one line: what is wrong, and what to do about it."""
     try:
         yield
     except OSError as error:
@@ -128,12 +129,12 @@ def _telling() -> Iterator[None]:
 
 
 def _cause(error: Exception) -> str:
-    """Say in one line what torch's compiler did not get over, and what to do."""
+    """Say in one line why torch's compiler failed, and what to do."""
     while (inner := getattr(error, "inner_exception", None)) is not None:
         error = inner
     if type(error).__name__ == "InvalidCxxCompiler":
         return "no C++ compiler works here; install g++, or name one in CXX"
-    # What a C++ compiler says comes after the command that it was given, which is long.
+    # A C++ compiler's message comes after its command line, which is long.
     said = " ".join((str(getattr(error, "output", "")) or str(error)).split())
     told = said[max(0, said.find("error: ")) :][:TOLD]
     return f"{type(error).__name__}: {told}; engine.compile = false does not try"

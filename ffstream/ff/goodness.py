@@ -1,12 +1,12 @@
-"""Goodness: how real a layer finds what it sees (Hinton 2022, arXiv 2212.13345, section 2).
+"""Goodness: a layer's measure of how real its input is (Hinton 2022, arXiv 2212.13345, section 2).
 
 ============  =====================================================================  =================================
 goodness      of the units S that count for a label                                  source
 ============  =====================================================================  =================================
 squares       temperature times the mean of h²                                       the paper, section 2
-minimised     the same, the sign turned: low for real data                           the paper, section 2, footnote
+minimised     the same with the sign flipped: low for real data                      the paper, section 2, footnote
 mean          temperature times the mean of h                                        the paper, section 8
-ratio         temperature times P / (P + N): mean squares of S, and of the others    SFFA, arXiv 2409.07387, section 3
+ratio         temperature times P / (P + N): mean squares of S and of the others     SFFA, arXiv 2409.07387, section 3
 topk          temperature times the mean of the largest h² of S                      arXiv 2212.13345, section 8
 ============  =====================================================================  =================================
 
@@ -14,9 +14,9 @@ The layer calls a row real with probability ``sigmoid(goodness - threshold)``, o
 (``ffstream.ff.criteria``). Between layers a row is divided by its root mean square, so that a layer cannot read the
 goodness of the layer below off the length of its output.
 
-Shapes: rows n, paths p, regions r, places of a region l, units of a place u, labels C, labels that are moved t (see
-``ffstream.ff.labels``). Each goodness function reads activities into goodness, and turns the slope of the loss at
-goodness back into the slope at the activities, written out.
+Shapes: rows n, paths p, regions r, places of a region l, units of a place u, labels C, moved labels t (see
+``ffstream.ff.labels``). Each goodness function computes goodness from activities, and the slope of the loss at the
+activities from its slope at goodness, in closed form.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Far below the mean square of the faintest sensible row, so that only a row of zeros is left as it is.
+# Far below the mean square of any sensible row, so that only a row of zeros stays unnormalized.
 EPSILON = 1e-20
-# By how much a goodness that learns from few of its samples may take larger steps.
+# Factor by which the steps of a goodness that learns from few of its samples are larger.
 SLOW = 3
 
 
@@ -44,17 +44,17 @@ def normalise(rows: Tensor) -> Tensor:
 
 
 class Pool(NamedTuple):
-    """Which units count for which label, and the mean over them.
+    """Assignment of units to labels, and the mean over a label's units.
 
     Attributes
     ----------
     share
-        (C, u), rows summing to 1, where a label has units of its own; (1, u) where a label has a path of its own.
+        (C, u), rows summing to 1, where each label has its own units; (1, u) where each label has its own path.
     size
-        Units at a place that count for a label.
+        Number of units per place that count for a label.
     run
-        Where each label owns a run of so many units, one run after another, the mean over them fuses with the rest
-        of the layer; 0 where units are shared, and a product is needed.
+        Length of the labels' runs of consecutive units, whose means fuse with the rest of the layer; 0 where units
+        are shared and a matrix product is needed.
     """
 
     share: Tensor
@@ -62,7 +62,7 @@ class Pool(NamedTuple):
     run: int = 0
 
     def read(self, values: Tensor) -> Tensor:
-        """Average values (n, p, r, l, u) over each label's units, and over the places; (n, r, C)."""
+        """Average values (n, p, r, l, u) over each label's units and over places; (n, r, C)."""
         values = values.mean(3)
         if self.run:
             labels = len(self.share)
@@ -74,11 +74,11 @@ class Pool(NamedTuple):
         return self.by_label(means)
 
     def by_label(self, means: Tensor) -> Tensor:
-        """Lay means (n, p, r, C or 1) out by label, whether it is a label's path or its units; (n, r, C)."""
+        """Arrange means (n, p, r, C or 1) by label, from units or from paths; (n, r, C)."""
         return means.transpose(1, 2).flatten(2)
 
     def spread(self, moved: Tensor | None, slope: Tensor) -> Tensor:
-        """Hand slopes (n, r, t) at the means of labels ``moved`` (n, t) on to units; (n, 1 or t, r, 1, u).
+        """Distribute slopes (n, r, t) at the means of labels ``moved`` (n, t) to units; (n, 1 or t, r, 1, u).
 
         ``None`` moves all labels.
         """
@@ -89,9 +89,9 @@ class Pool(NamedTuple):
         return (self.share[moved].unsqueeze(1) * slope.unsqueeze(3)).sum(2)[:, None, :, None]
 
     def crowd(self, rows: Tensor) -> Tensor:
-        """Return how many rows teach each label's units, given how many teach each label; (C,) -> (C,).
+        """Return the number of rows that teach each label's units, given the number per label; (C,) -> (C,).
 
-        Where units count for several labels, it is the mean over a label's units.
+        Where units count for several labels, the result is the mean over a label's units.
         """
         if self.run:
             return rows
@@ -101,11 +101,11 @@ class Pool(NamedTuple):
         return share @ (rows @ share) / share.square().sum(1)
 
     def counted(self) -> float:
-        """Return how many units count for a label, each as much as it does, in the mean over labels."""
+        """Return the effective number of units per label (the inverse sum of squared shares), averaged over labels."""
         return float((self.share.square().sum(1).reciprocal()).mean())
 
     def owned(self) -> Tensor:
-        """Return which units count for a label at all, of the shape of ``share``."""
+        """Return a mask of the units that count for each label, in the shape of ``share``."""
         return self.share > 0
 
     def rest(self) -> Pool:
@@ -114,19 +114,19 @@ class Pool(NamedTuple):
         return Pool(others / others.sum(1, keepdim=True).clamp(min=1), self.share.shape[1] - self.size)
 
     def of(self, moved: Tensor | None, values: Tensor) -> Tensor:
-        """Pick the labels (n, t) that are moved out of values (n, r, C); where labels have paths, those are chosen."""
+        """Pick labels ``moved`` (n, t) out of values (n, r, C); where labels are paths, these are picked already."""
         if moved is None or len(self.share) == 1:
             return values
         return values.gather(2, moved.unsqueeze(1).expand(-1, values.shape[1], -1))
 
 
 class Goodness(Protocol):
-    """Reads goodness off activities (n, p, r, l, u), by label (n, r, C), and leads slopes back.
+    """Computes goodness (n, r, C) by label from activities (n, p, r, l, u), and carries slopes back.
 
     Attributes
     ----------
     degree
-        Power of the activities with which it grows.
+        Power of the activities with which goodness grows.
     """
 
     @property
@@ -136,14 +136,14 @@ class Goodness(Protocol):
         """Return the goodness of every label in every region, (n, r, C)."""
 
     def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
-        """Turn slopes (n, r, t) at the goodness of labels ``moved`` into those at activities, of their shape."""
+        """Turn slopes (n, r, t) at the goodness of labels ``moved`` into slopes at the activities, in their shape."""
 
     def steepness(self, units: float) -> float:
-        """Return the slope of goodness at one of some units that count for a label, where all are active at 1."""
+        """Return the slope of a label's goodness at one of its ``units`` units, with all activities at 1."""
 
 
 class Mean(NamedTuple):
-    """Temperature times the mean of a measure of each activity; a negative temperature is ``minimised``."""
+    """Temperature times the mean of a function of each activity; a negative temperature means ``minimised``."""
 
     temperature: float
     measure: Callable[[Tensor], Tensor]
@@ -158,11 +158,11 @@ class Mean(NamedTuple):
 
     def steepness(self, units: float) -> float:
         slope = abs(self.temperature) * float(self.derivative(torch.ones(()))) / units
-        # Real data is below a minimised threshold from the start, so that negatives alone teach.
+        # Real data is on the right side of a minimised threshold from the start, so only negatives teach.
         return slope / SLOW if self.temperature < 0 else slope
 
     def by_unit(self, hidden: Tensor) -> Tensor:
-        """Return each unit's contribution to goodness, of activities of one path (n, 1, r, l, u); (n, r, u)."""
+        """Return each unit's contribution to goodness, from activities of one path (n, 1, r, l, u); (n, r, u)."""
         return self.temperature * self.measure(hidden).mean(3)[:, 0]
 
 
@@ -178,7 +178,8 @@ class Ratio(NamedTuple):
 
     def slope(self, hidden: Tensor, pool: Pool, moved: Tensor | None, slope: Tensor) -> Tensor:
         positive, other = (pool.of(moved, squares) for squares in self._squares(hidden, pool))
-        # Divided twice, because the square of the least sum is no float32: a row that silences all units has no slope.
+        # Divide twice, because the square of the smallest sum underflows float32: a row that silences all units must
+        # have a slope of 0.
         both = positive + other + EPSILON
         scale = slope * (2 * self.temperature / hidden.shape[3])
         up = pool.spread(moved, scale * (other / both) / both)
@@ -186,7 +187,7 @@ class Ratio(NamedTuple):
         return hidden * (up - down)
 
     def steepness(self, units: float) -> float:
-        # Where all are active at 1, both mean squares are 1.
+        # With all activities at 1, both mean squares are 1.
         return self.temperature / (2 * units)
 
     def _squares(self, hidden: Tensor, pool: Pool) -> tuple[Tensor, Tensor]:
@@ -195,7 +196,7 @@ class Ratio(NamedTuple):
 
 
 class TopK(NamedTuple):
-    """Temperature times the mean of the largest squares among a label's units, a fixed share of them."""
+    """Temperature times the mean of the largest squares of a label's units, a fixed share of all."""
 
     temperature: float
     share: float
@@ -213,17 +214,17 @@ class TopK(NamedTuple):
             spread = taken * slope.transpose(1, 2)[..., None, None]
         else:
             owned = pool.owned().unsqueeze(0) if moved is None else pool.owned()[moved]
-            # (n, r, t, l, u): the units that are among the largest of a label that is moved.
+            # (n, r, t, l, u): units that are among the largest of a moved label.
             taken = owned[:, None, :, None] & (square[:, 0].unsqueeze(2) >= least[..., None, None])
             spread = (taken * slope[..., None, None]).sum(2).unsqueeze(1)
         return hidden * spread * (2 * self.temperature / largest.shape[-1])
 
     def steepness(self, units: float) -> float:
-        # Each sample has other units among its largest, so that a unit is taught by a few of its label's samples.
+        # The largest units differ between samples, so only a few of a label's samples teach a given unit.
         return 2 * self.temperature / (SLOW * max(1, round(self.share * units)))
 
     def _largest(self, hidden: Tensor, pool: Pool) -> Tensor:
-        """Return the largest squares of each row of the pool, the largest first; (n, p, r, C or 1, k)."""
+        """Return the largest squares of each row of the pool, in descending order; (n, p, r, C or 1, k)."""
         square = hidden.square()
         candidates = torch.where(pool.owned().unsqueeze(1), square.unsqueeze(3), -torch.inf).flatten(4)
         count = max(1, round(self.share * pool.size * hidden.shape[3]))

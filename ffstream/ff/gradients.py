@@ -1,4 +1,4 @@
-"""The gradient of a layer's loss, in the form in which it arises.
+"""Gradients of a layer's loss, in the form in which they arise.
 
 "Compute the gradient" and "apply it" are two calls, so that an all-reduce can go between them, layer by layer.
 """
@@ -16,14 +16,14 @@ from ffstream.ff.rounding import Adder
 
 
 class Blocks(NamedTuple):
-    """Rows in the order of the run of units that each of them teaches; a row that teaches several comes several times.
+    """Rows sorted by the run of units that they teach; a row that teaches several runs is repeated.
 
     Attributes
     ----------
     counts
-        By how many rows each run of units is taught.
+        Number of rows that teach each run of units.
     rows, runs
-        (k,) int64: these rows, and the run that each teaches; ``None`` where there is but one row and run.
+        (k,) int64: the rows, and the run that each teaches; ``None`` if there is only one row and run.
     """
 
     counts: list[int]
@@ -31,13 +31,13 @@ class Blocks(NamedTuple):
     runs: Tensor | None = None
 
     def cut(self, delta: Tensor, inputs: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Cut slopes (n, u) and inputs (n, i) into blocks: the units of a run, (k, units) and (k, i) of its rows."""
+        """Cut slopes (n, u) and inputs (n, i) into blocks: a run's units, slopes (k, units) and inputs (k, i)."""
         width = delta.shape[1] // len(self.counts)
         if self.rows is None:
             units = _units(self.counts.index(1), width)
             yield units, delta[:, units], inputs
             return
-        # All rows at once, since gathering a few has a price of its own.
+        # Gather all rows at once, because each gather has its own overhead.
         owned = delta[:, : width * len(self.counts)].view(len(delta), -1, width)
         slopes = torch.split(owned[self.rows, self.runs], self.counts)
         seen = torch.split(inputs.index_select(0, self.rows), self.counts)
@@ -47,33 +47,33 @@ class Blocks(NamedTuple):
 
 
 class LocalGradient(Protocol):
-    """Gradient of one layer's loss with respect to its weights, or to what its label coding learns; (u, i)."""
+    """Gradient of one layer's loss with respect to its weights, or to its coding's parameters; (u, i)."""
 
     def add_to(self, adder: Adder, scale: float) -> None:
         """Add ``scale`` times the gradient to weights."""
 
     def accumulate(self, into: Tensor, keep: float, share: float) -> None:
-        """Make ``into`` (u, i) ``keep * into + share * gradient``."""
+        """Set ``into`` (u, i) to ``keep * into + share * gradient``."""
 
     def mean_squares(self) -> tuple[Tensor, Tensor]:
         """Return the mean square of each unit's share of the gradient (u,), and of each input's (i,)."""
 
     def scaled(self, units: Tensor, inputs: Tensor | None) -> LocalGradient:
-        """Return the gradient, each unit's share times ``units`` (u,) and each input's times ``inputs`` (i,)."""
+        """Return the gradient scaled by ``units`` (u,) for each unit and by ``inputs`` (i,) for each input."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """``delta.T @ inputs``, kept as its two factors: a rule without state adds it without ever forming it.
+    """``delta.T @ inputs``, kept as its two factors: a rule without state adds it without forming it.
 
     Attributes
     ----------
     delta
         (k, u): slope of the loss with respect to the activation of each unit.
     inputs
-        (k, i): the normalised inputs that met those activations.
+        (k, i): the normalized inputs of those activations.
     blocks
-        Where given, ``delta`` is zero outside of these blocks.
+        If given, ``delta`` is zero outside these blocks.
     """
 
     delta: Tensor
@@ -104,7 +104,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Formed:
-    """The gradient (u, i) itself, where weights met many places of a row and their factors would be larger."""
+    """The gradient (u, i) itself, for weights that see many places of a row, whose factors would be larger."""
 
     gradient: Tensor
 

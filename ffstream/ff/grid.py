@@ -1,4 +1,4 @@
-"""Where the units of a layer lie: places of an image, units at each place, regions of places."""
+"""Layout of a layer's units: places of an image, units at each place, regions of places."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 class Grid:
     """Places (height by width) with some units each; a dense layer is one place.
 
-    Between layers a row is flat, place by place, the units of a place together.
+    Between layers a row is flat, place by place, with the units of a place together.
 
     Attributes
     ----------
     regions
-        Regions a side, each of which has a goodness of its own; 0 makes every place one.
+        Number of regions per side, each with its own goodness; 0 makes every place a region.
     alike
-        Whether places have the same units, as those of a convolution do; else each unit of a region is one of its own.
+        True if all places share their units, as in a convolution; otherwise each unit of a region is distinct.
     """
 
     height: int
@@ -34,17 +34,17 @@ class Grid:
 
     @property
     def size(self) -> int:
-        """Number of values of a row."""
+        """Number of values per row."""
         return self.places * self.units
 
     @property
     def region(self) -> tuple[int, int]:
-        """Places l of one region, and units u that it tells apart."""
+        """Number of places l and of distinct units u in a region."""
         places = 1 if self.regions == 0 else self.places // self.regions**2
         return (places, self.units) if self.alike else (1, places * self.units)
 
     def part(self, rows: Tensor) -> Tensor:
-        """Part flat rows (n, p, places * units) by regions r, their places l and their units u: (n, p, r, l, u)."""
+        """Split flat rows (n, p, places * units) into regions r, places l and units u; (n, p, r, l, u)."""
         n, paths = rows.shape[:2]
         if self.regions > 1:
             side = self.regions
@@ -54,7 +54,7 @@ class Grid:
         return rows.reshape(n, paths, self.size // (places * units), places, units)
 
     def join(self, parts: Tensor) -> Tensor:
-        """Lay what ``part`` made flat again."""
+        """Undo ``part``: flatten rows again."""
         n, paths = parts.shape[:2]
         if self.regions > 1:
             side = self.regions

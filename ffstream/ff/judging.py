@@ -1,6 +1,7 @@
-"""What lies between a layer's two products: how it judges its activations, and what it makes of them.
+"""Judging: everything that a layer computes between its two products.
 
-``judge`` is one pure function, which a compiler fuses into a single pass over the activations (``ffstream.ff.fused``).
+``judge`` is one function, which a compiler fuses into a single pass over the activations (``ffstream.ff.fused``). Its
+only side effect is to move the running statistics.
 """
 
 from __future__ import annotations
@@ -22,34 +23,35 @@ from ffstream.ff.lesson import Teaching
 from ffstream.ff.negatives import wrong_labels
 from ffstream.ff.stepsize import Bound
 
-# How far the running mean of a layer's inputs moves to each row that is learned from; more rows move it no further.
+# Share by which the running mean of a layer's inputs moves toward each learned row, and the number of rows in a step
+# beyond which it moves no further.
 CENTRING, CENTRED = 0.003, 64
-# How far a running threshold moves to the goodness of a step, and a unit's running mean activity.
+# Shares by which a step moves a running threshold, and a unit's running mean activity.
 THRESHOLDING, PEERING = 0.01, 0.1
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a layer is, beside what it learns.
+    """Fixed properties of a layer.
 
     Attributes
     ----------
     coding, activation, goodness, criterion
-        How labels meet activities, what units make of their inputs, what is good, and against what.
+        Label coding, activation function, goodness function, and what goodness is compared with.
     threshold
-        Goodness at which the layer calls a row real with probability one half; ``None`` where it runs along.
+        Goodness at which the layer calls a row real with probability 1/2; ``None`` for a running threshold.
     grid
-        Where the units lie.
+        Layout of the units.
     pool
-        Places a side of which the most active goes on to the next layer.
+        Side, in places, of the max-pooling window in front of the next layer.
     labels
-        Number of labels of which the layer has a goodness.
+        Number of labels that have a goodness in the layer.
     draws
-        Whether a negative is the same input under another label.
+        True if a negative is the same input under another label.
     centring
-        Whether the running mean is taken off what goes on.
+        True if the running mean is subtracted from what goes on.
     peer
-        How strongly a unit's mean activity is drawn to that of its layer.
+        Strength with which a unit's mean activity is pulled toward that of its layer.
     bound
         Keeps a step from overshooting.
     """
@@ -69,16 +71,16 @@ class Form:
 
 
 class Running(NamedTuple):
-    """Running statistics of a layer, which judging moves in place.
+    """Running statistics of a layer, updated in place by judging.
 
     Attributes
     ----------
     centre
-        (c,): mean of the normalised activities that go on; of each unit, or of each channel of a convolution.
+        (c,): mean of the normalized activities that go on, by unit, or by channel of a convolution.
     thresholds
         (2,): mean goodness of real data and of negatives.
     activity
-        (c,): mean of each unit's activity on real data.
+        (c,): mean activity of each unit on real data.
     taught
         (C,): sum of the slopes by which each label was taught.
     """
@@ -90,7 +92,7 @@ class Running(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a layer makes of the rows that it was shown.
+    """Result of judging a layer's activations.
 
     Attributes
     ----------
@@ -101,14 +103,14 @@ class Verdict(NamedTuple):
     targets
         (n, t) int64: labels whose goodness is to rise or fall.
     shown, real
-        (n, t): their goodness, and the probability that the layer calls them real.
+        (n, t): goodness of the targets, and the probability that the layer calls them real.
     moved
-        (n, t) int64: labels at whose goodness the loss slopes, or ``None`` for all.
+        (n, t) int64: labels whose goodness the loss depends on, or ``None`` for all.
     delta, label_weights
-        Slope of the layer's loss with respect to its activations (n, q, places * units), and the gradient (C, u) of
-        what its coding learns, where it learns anything; both scaled by what each row teaches.
+        Gradient of the layer's loss with respect to its activations (n, q, places * units), and to the coding's
+        parameters (C, u) if it has any; both scaled by the weight of each row.
     onward
-        (n, p, places * units): normalised, centred activities: the inputs of the next layer.
+        (n, p, places * units), fewer after pooling: normalized, centered activities, the inputs of the next layer.
     """
 
     goodness: Tensor
@@ -132,24 +134,24 @@ def judge(
     teaching: Teaching,
     running: Running,
 ) -> Verdict:
-    """Judge activations: score every label, say how the weights should move, and make the next layer's inputs.
+    """Judge activations: score every label, and compute the gradient and the next layer's inputs.
 
     Parameters
     ----------
     form
-        Of the layer.
+        Fixed properties of the layer.
     activation
-        (n, p, places * units): what the weights made of the inputs.
+        (n, p, places * units): product of the inputs and the weights.
     energy
         (n,): see ``Connection.energy``.
     believed
         (n, C): goodness summed over the layers below.
     trust, noise
-        Scalar and (n, C): from what negative labels are drawn, see ``wrong_labels``.
+        Scalar and (n, C), from which negative labels are drawn; see ``wrong_labels``.
     teaching
         The lesson.
     running
-        Moved in place towards the rows learned from.
+        Running statistics, moved in place toward the learned rows.
     """
     dtype = activation.dtype
     activation = form.grid.part(activation.to(torch.promote_types(dtype, torch.float32)))
@@ -167,7 +169,7 @@ def judge(
     shown = felt.gather(1, targets)
     threshold = running.thresholds.mean() if form.threshold is None else form.threshold
     judgement = form.criterion(goodness, targets, signs, threshold)
-    # The path of a read-out, which comes last, is no label's.
+    # The path of a read-out comes last and belongs to no label.
     paths = activation[:, : form.labels]
     delta, label_weights = _slopes(form, pool, paths, goodness, energy, targets, judgement, teaching, running)
     if form.threshold is None:
@@ -189,8 +191,8 @@ def _slopes(
     teaching: Teaching,
     running: Running,
 ) -> tuple[Tensor, Tensor | None]:
-    """Lead the slope of the loss at goodness back to the activations: ``delta = dL/dg * dg/dh * dh/da``."""
-    # A query teaches nothing even where it is not finite, and 0 times infinity is not 0.
+    """Carry the gradient of the loss from goodness back to the activations: ``delta = dL/dg * dg/dh * dh/da``."""
+    # A query must teach nothing even if it is not finite, and 0 times infinity is not 0.
     teaches = teaching.weight > 0
     slope = judgement.slope * (teaching.weight / judgement.slope.shape[1]).unsqueeze(2)
     slope = torch.where(teaches.unsqueeze(2), slope, 0)
@@ -208,9 +210,9 @@ def _slopes(
 def _peers(
     form: Form, hidden: Tensor, targets: Tensor, judgement: Judgement, teaching: Teaching, running: Running
 ) -> Tensor:
-    """Slope of ``peer / 2 * sum_j (m_j - mean m)^2``, m the running mean activity of each unit on real data.
+    """Return the gradient of ``peer / 2 * sum_j (m_j - mean m)^2``, m_j the running mean activity on real data.
 
-    The paper, section 3.2, "peer normalization": without it some units are always on and others never.
+    This is "peer normalization" (the paper, section 3.2): without it some units are always on and others never.
     """
     raised = teaching.signs
     if judgement.moved is None:
@@ -227,7 +229,7 @@ def _peers(
 
 
 def _run_along(thresholds: Tensor, shown: Tensor, teaching: Teaching) -> None:
-    """Move the running goodness of real data and of negatives to what this step showed; none of a sign moves none."""
+    """Move the running goodness of real data and of negatives toward this step's; a sign without rows stays."""
     teaches = (teaching.weight > 0).expand_as(shown)
     signs = torch.stack([teaches & (teaching.signs > 0), teaches & (teaching.signs <= 0)])
     counts = signs.sum((1, 2))
@@ -236,7 +238,7 @@ def _run_along(thresholds: Tensor, shown: Tensor, teaching: Teaching) -> None:
 
 
 def send_on(form: Form, rows: Tensor, centre: Tensor, weight: Tensor | None) -> Tensor:
-    """Make the next layer's inputs of activities (n, p, places * units)."""
+    """Turn activities (n, p, places * units) into the next layer's inputs."""
     if form.pool > 1:
         grid = form.grid
         images = rows.reshape(-1, grid.height, grid.width, grid.units).permute(0, 3, 1, 2)
@@ -246,26 +248,26 @@ def send_on(form: Form, rows: Tensor, centre: Tensor, weight: Tensor | None) -> 
 
 
 def enter(rows: Tensor, centre: Tensor, weight: Tensor | None) -> Tensor:
-    """Normalise rows (n, p, i) and take off their running mean, which the rows learned from move in place.
+    """Normalize rows (n, p, i) and subtract their running mean, which the learned rows move in place.
 
-    The mean of rectified activities is a direction that all rows share. Left in, much of every update goes along it:
-    one pass over MNIST in place costs two points of prequential accuracy without this.
+    The mean of rectified activities is a direction that all rows share. If it stays in, much of every update goes along
+    it: without centering, one pass over MNIST under ``in_place`` loses two points of prequential accuracy.
 
     Parameters
     ----------
     centre
-        (c,): c is i, or the channels of each of the places that the row has.
+        (c,): c is i, or the number of channels at each place of the row.
     weight
-        (n, 1): how much each row teaches; ``None``: nothing.
+        (n, 1): weight of each row in learning; ``None`` to learn nothing.
     """
     x = _by_channel(normalise(rows), len(centre)) - centre
     if weight is not None:
-        # A query must not reach the mean even where it is not finite, and 0 times infinity is.
+        # A query must not change the mean even if it is not finite, and 0 times infinity is not 0.
         moved = torch.where(weight > 0, weight * x.mean((1, 2)), 0).sum(0)
         centre.add_(moved * (CENTRING * CENTRED / weight.sum().clamp(min=CENTRED)))
     return x.flatten(2)
 
 
 def _by_channel(rows: Tensor, channels: int) -> Tensor:
-    """See flat rows (n, p, i) place by place; (n, p, i / channels, channels)."""
+    """View flat rows (n, p, i) place by place; (n, p, i / channels, channels)."""
     return rows.view(*rows.shape[:2], rows.shape[2] // channels, channels)

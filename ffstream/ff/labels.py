@@ -1,4 +1,4 @@
-"""Label codings: how a label meets the activities of a layer.
+"""Label codings: ways to combine labels with the activities of a layer.
 
 =========  ==================================================================  ===========================
 coding     goodness of label c in a layer                                      cost of scoring C labels
@@ -9,13 +9,13 @@ overlay    over the layer, the label written over the first pixels             C
 none       over the layer; there is one goodness, of the input itself          one pass (the paper, section 3.2)
 =========  ==================================================================  ===========================
 
-A coding belongs to one layer. It says what is to be judged for each label, and leads the slope of the layer's loss back
-to the activations. Nothing else in the package knows which coding is in use. All but ``blocks`` is pure, so that a
-compiler can fuse it with what surrounds it (``ffstream.ff.judging``).
+A coding belongs to one layer. It selects what is judged for each label, and carries the slope of the layer's loss back
+to the activations. The layer itself does not know which coding is in use. All methods but ``blocks`` are pure, so that
+a compiler can fuse them with the code around them (``ffstream.ff.judging``).
 
-Shapes: rows n, labels C, regions r, places of a region l, units of a place u, labels of a row that are moved t (1, or 2
-where both signs are learned at once, or all). The paths dimension p is 1 where the forward pass is label-free, and C
-under ``overlay``, where each label hypothesis is a path of its own.
+Shapes: rows n, labels C, regions r, places of a region l, units of a place u, moved labels of a row t (1, or 2 where
+both signs are learned at once, or all). The paths dimension p is 1 where the forward pass is label-free, and C under
+``overlay``, where each label hypothesis is its own path.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from torch.nn import functional
 from ffstream.ff.goodness import Goodness, Mean, Pool
 from ffstream.ff.gradients import Blocks
 
-# What adding one block costs on a CPU beside its multiplications, in as many multiplications of a thread, by bytes a
-# weight: other threads wait for it.
+# Overhead of adding one block on a CPU, in multiplications of one thread, by bytes per weight. The other threads wait
+# meanwhile.
 BLOCK_COST = {2: 30_000_000, 4: 3_500_000, 8: 3_500_000}
-# Rows below which a product takes no less time, because it waits for the weights.
+# Number of rows below which a product gets no faster, because it is bound by reading the weights.
 MEMORY_BOUND = 16
 
 
 class Coding(Protocol):
-    """One layer's label coding."""
+    """Label coding of one layer."""
 
     def pool(self) -> Pool:
-        """Return which units count for which label."""
+        """Return the assignment of units to labels."""
 
     def hypotheses(self, activation: Tensor) -> Tensor:
-        """Return what is judged, of activations (n, p, r, l, u): of the same shape, or (n, C, r, l, u)."""
+        """Return what is judged, from activations (n, p, r, l, u): in the same shape, or (n, C, r, l, u)."""
 
     def at(self, activation: Tensor, moved: Tensor | None) -> Tensor:
         """Return the activations that labels ``moved`` (n, t) are judged by; (n, 1, r, l, u) or (n, t, r, l, u)."""
 
     def lay(self, parts: Tensor) -> Tensor:
-        """Lay what is of units (n, q, r, l, u) out as ``at`` lays activations out."""
+        """Arrange values of units (n, q, r, l, u) as ``at`` arranges activations."""
 
     def part(self, laid: Tensor) -> Tensor:
         """Undo ``lay``."""
@@ -57,42 +57,42 @@ class Coding(Protocol):
     def collect(
         self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
     ) -> tuple[Tensor, Tensor | None]:
-        """Lead slopes at what ``at`` returned back to the activations.
+        """Carry slopes at what ``at`` returned back to the activations.
 
         Parameters
         ----------
         delta, hidden
-            Slopes, and the activities there, of the shape that ``at`` returned.
+            Slopes, and the activities there, in the shape that ``at`` returned.
         moved, slope
-            (n, t) and (n, r, t): slopes at goodness.
+            (n, t) and (n, r, t): moved labels, and slopes at their goodness.
 
         Returns
         -------
         tuple
-            Slopes (n, 1, r, l, u) where paths are label-free, else (n, t, r, l, u); and the gradient (C, u) of what the
-            coding itself learns, where it learns anything.
+            Slopes (n, 1, r, l, u) where paths are label-free, else (n, t, r, l, u); and the gradient (C, u) of the
+            coding's own parameters, if it has any.
         """
 
     def blocks(self, targets: Tensor, inputs: Tensor) -> Blocks | None:
-        """Say which rows teach which units, where adding block by block is faster than one product, or ``None``.
+        """Return which rows teach which units, if adding block by block is faster than one product, else ``None``.
 
         Parameters
         ----------
         targets
-            (m, t): the labels whose goodness the rows move.
+            (m, t): labels whose goodness the rows move.
         inputs
-            (m, 1, i): what the layer's weights met.
+            (m, 1, i): inputs of the layer.
         """
 
     def parameters(self) -> dict[str, Tensor]:
-        """Return the learned tensors beside the weights, by name."""
+        """Return the learned tensors other than the weights, by name."""
 
     def buffers(self) -> dict[str, Tensor]:
         """Return the fixed tensors that a checkpoint must hold, by name."""
 
 
 class _Plain:
-    """What codings share that judge activations as they are, and learn nothing themselves."""
+    """Base of the codings; by default activations are judged as they are, and the coding itself learns nothing."""
 
     def hypotheses(self, activation: Tensor) -> Tensor:
         return activation
@@ -127,11 +127,11 @@ class Assembly(_Plain):
     Parameters
     ----------
     membership
-        G, (C, u), rows summing to 1: label c's share in the mean over units.
+        G, (C, u), rows summing to 1: share of each unit in a label's mean.
     size
-        Units of an assembly.
+        Number of units in an assembly.
     run
-        Where the assemblies are disjoint, and each is a run of this many units; 0 where they overlap.
+        The same, if each assembly is a run of consecutive units; 0 if they overlap or are scattered.
     """
 
     def __init__(self, membership: Tensor, size: int, run: int = 0) -> None:
@@ -142,8 +142,8 @@ class Assembly(_Plain):
         return self._pool
 
     def blocks(self, targets: Tensor, inputs: Tensor) -> Blocks | None:
-        # A row teaches only the assemblies of its targets, so most of a dense product would be multiplied by zeros.
-        # Sorting rows by target needs their labels on the host, which on a GPU would wait for the layer.
+        # A row teaches only the assemblies of its targets, so a dense product would mostly multiply by zeros. Sorting
+        # rows by target needs their labels on the host, which on a GPU would wait for the layer.
         run = self._pool.run
         if not run or targets.is_cuda:
             return None
@@ -151,7 +151,7 @@ class Assembly(_Plain):
             label = int(targets)
             return Blocks([int(c == label) for c in range(len(self.membership))])
         dense = max(len(targets), MEMORY_BOUND) * inputs.shape[-1] * self.membership.shape[1]
-        # As many blocks as there can be: to count them takes as long as a small layer's block saves.
+        # The largest possible number of blocks: counting them takes as long as a block saves in a small layer.
         cost = BLOCK_COST[inputs.itemsize] * torch.get_num_threads()
         if dense < cost * min(len(self.membership), targets.numel()):
             return None
@@ -164,14 +164,14 @@ class Assembly(_Plain):
 
 
 class LearnedAssembly(_Plain):
-    """Each label learns how much every unit counts for it; in each region of an image by itself.
+    """Each label learns a weight for every unit, separately in each region of an image.
 
-    Goodness is temperature times a weighted mean, whose weights may fall below 0: a unit can speak against a label.
+    Goodness is temperature times a weighted mean. Weights may be negative: a unit can count against a label.
 
     Parameters
     ----------
     weights
-        (C, regions * u), learned with the layer's; 1 for each unit is a plain mean.
+        (C, regions * u), learned with the layer's weights; all ones give a plain mean.
     regions
         Number of regions.
     """
@@ -191,7 +191,7 @@ class LearnedAssembly(_Plain):
         return self.lay(activation)
 
     def lay(self, parts: Tensor) -> Tensor:
-        # The units of all regions are judged as those of one.
+        # The units of all regions are judged as one region.
         return parts.transpose(2, 3).flatten(3).unsqueeze(2)
 
     def part(self, laid: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ class LearnedAssembly(_Plain):
 
 
 class Context(_Plain):
-    """The label enters each layer from above: what is judged for label c is ``activation(W x + U[c])``.
+    """The label enters each layer from above: label c is judged by ``activation(W x + U[c])``.
 
     The trunk ``activation(W x)`` that goes on to the next layer is label-free, so one pass scores every label.
 
@@ -222,9 +222,9 @@ class Context(_Plain):
     top_down
         U, (C, u), learned with the weights; the same at each place of an image.
     share
-        (1, u), summing to 1: each unit's share in the mean.
+        (1, u), summing to 1: share of each unit in the mean.
     size
-        Units that have one.
+        Number of units with a share.
     """
 
     def __init__(self, top_down: Tensor, share: Tensor, size: int) -> None:
@@ -257,14 +257,14 @@ class Context(_Plain):
 
 
 class Whole(_Plain):
-    """All units count for whatever the input is a path of: a label that is written over it, or the input itself.
+    """All units count for the path that they see: that of a label written over the input, or the input itself.
 
     Parameters
     ----------
     share
-        (1, u), summing to 1: each unit's share in the mean.
+        (1, u), summing to 1: share of each unit in the mean.
     size
-        Units that have one.
+        Number of units with a share.
     """
 
     def __init__(self, share: Tensor, size: int) -> None:
@@ -275,7 +275,7 @@ class Whole(_Plain):
 
 
 def path_of(rows: Tensor, moved: Tensor | None) -> Tensor:
-    """Pick the paths of labels (n, t) out of (n, C, ...); where there is one path, it is everyone's."""
+    """Pick the paths of labels (n, t) out of (n, C, ...); a single path serves all labels."""
     if rows.shape[1] == 1 or moved is None:
         return rows
     return rows[torch.arange(len(rows), device=rows.device).unsqueeze(1), moved]
@@ -284,8 +284,8 @@ def path_of(rows: Tensor, moved: Tensor | None) -> Tensor:
 def write_labels(rows: Tensor, labels: int, *, scale: float = 1.0, neutral: bool = False) -> Tensor:
     """Write every label over the first pixels; (n, 1, i) -> (n, C, i) (the paper, section 3.3).
 
-    The pixel of the label takes ``scale`` times the row's largest value and the other label pixels 0; in the paper's
-    images the scale is 1. A neutral path, where asked for, comes last, (n, C + 1, i): all labels in equal parts.
+    The label's pixel is set to ``scale`` times the row's largest value, and the other label pixels to 0; in the paper's
+    images the scale is 1. ``neutral`` appends a path with all labels in equal parts, (n, C + 1, i).
     """
     codes = torch.eye(labels, dtype=rows.dtype, device=rows.device)
     if neutral:

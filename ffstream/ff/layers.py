@@ -1,6 +1,6 @@
-"""One layer: its weights, its label coding, its rules, and what it makes of a row.
+"""One layer: its weights, label coding, update rules and forward pass.
 
-A layer costs two products a step, one forward and one to update; everything between them is judging.
+A step takes two products per layer, one forward and one to update; everything between them is judging.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ffstream.ff.rounding import Adder
 
 
 class Layer:
-    """A layer that learns from its own output alone.
+    """A layer that learns from its own output only.
 
     Parameters
     ----------
     connection
-        Its weights.
+        Weights of the layer.
     form
-        What it is.
+        Fixed properties of the layer.
     rule, label_rule
-        Apply the local gradients of the weights, and of what the coding learns where it learns anything.
+        Apply the local gradients of the weights, and of the coding's parameters if it has any.
     adder
-        Where the norm of each unit's weights is to be held, what scales them; else ``None``.
+        Scales each unit's weights back to their initial norm; ``None`` if norms may change.
     running
-        Its running statistics.
+        Running statistics.
     """
 
     def __init__(
@@ -55,27 +55,27 @@ class Layer:
 
     @property
     def weight(self) -> Tensor:
-        """W, (u, i)."""
+        """Weights W, (u, i)."""
         return self.connection.weight
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rule of the weights, and that of what the coding learns where it learns anything."""
+        """Rule of the weights, and rule of the coding's parameters if it has any."""
         return (self.rule,) if self.label_rule is None else (self.rule, self.label_rule)
 
     @property
     def threshold(self) -> float | Tensor:
-        """Goodness at which the layer calls a row real with probability one half, where it is held against one."""
+        """Goodness at which the layer calls a row real with probability 1/2, if it is compared with a threshold."""
         return self.running.thresholds.mean() if self.form.threshold is None else self.form.threshold
 
     @property
     def compiles(self) -> bool:
-        """Whether what lies between its products is faster compiled; a convolution's takes 2 to 3 times as long."""
+        """True if the work between the products is faster compiled; for a convolution it takes 2 to 3 times as long."""
         return self.form.grid.places == 1 or not self.form.grid.alike
 
     @property
     def onward(self) -> int:
-        """Number of values of a row that go on to the next layer."""
+        """Number of values per row that go on to the next layer."""
         grid, pool = self.form.grid, self.form.pool
         return (grid.height // pool) * (grid.width // pool) * grid.units
 
@@ -85,13 +85,13 @@ class Layer:
         return judge(self.form, self._activate(x), energy, believed, trust, noise, teaching, self.running)
 
     def learn(self, verdict: Verdict, x: Tensor, taught: Tensor) -> None:
-        """Learn from the first rows of inputs (n, p, i), so many as ``taught``, a scalar on the host, says."""
+        """Learn from the first ``taught`` rows of inputs (n, p, i); ``taught`` is a scalar on the host."""
         slopes = verdict.delta, verdict.moved, verdict.label_weights
         if not torch.compiler.is_dynamo_compiling():
             self.step(x, *slopes, int(taught))
         else:
-            # With what goes on, so that the compiler is done with this layer before it begins with the next: it would
-            # move all running means at the end, and keep the activations of all layers for that.
+            # ``onward`` counts as changed so that the compiler finishes this layer before it begins the next. Otherwise
+            # it would move all running means at the end, and keep the activations of all layers until then.
             changed = [self.weight, *self.form.coding.parameters().values(), *self.running, verdict.onward]
             opaque.learn(self._number, changed, x, *slopes, taught)
 
@@ -100,7 +100,7 @@ class Layer:
         return self.connection.forward(x)
 
     def step(self, x: Tensor, delta: Tensor, moved: Tensor | None, label_weights: Tensor | None, m: int) -> None:
-        """Learn from the first m rows of inputs (n, p, i), given what their ``Verdict`` says of the slopes."""
+        """Learn from the first m rows of inputs (n, p, i), given the slopes of their ``Verdict``."""
         if not m:
             return
         self.rule.apply(self.gradient(x, delta, moved, m))
@@ -110,19 +110,20 @@ class Layer:
             self._adder.hold(self._norms)
 
     def read(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Read inputs (n, p, i), of any paths, and learn nothing.
+        """Run the forward pass on inputs (n, p, i), of any paths, without learning.
 
         Parameters
         ----------
         x
             Inputs.
         labels
-            (n, t) int64: where a label has activities of its own, whose to return; ``None``: those that go on.
+            (n, t) int64: labels whose activities to return, where labels have their own; ``None`` returns those that
+            go on.
 
         Returns
         -------
         tuple
-            Goodness, (n, C) or of each path (n, p); activities (n, p or t, places * units); the next layer's inputs.
+            Goodness (n, C), or (n, p) by path; activities (n, p or t, places * units); the next layer's inputs.
         """
         activation = self._activate(x)
         activation = activation.to(torch.promote_types(activation.dtype, torch.float32))
@@ -157,8 +158,8 @@ class Layer:
         return {"weight": self.weight, **kept, **form.coding.parameters(), **form.coding.buffers(), **rule}
 
     def _activate(self, x: Tensor) -> Tensor:
-        """Multiply inputs (n, p, i) with the weights, in a way that a compiler can see into where that is faster."""
-        # ``is_compiling`` is true in every thread while one compiles.
+        """Multiply inputs (n, p, i) with the weights, visibly to the compiler where that is faster."""
+        # ``is_compiling`` is true in every thread while any thread compiles.
         if not torch.compiler.is_dynamo_compiling():
             return self.multiply(x)
         if isinstance(self.connection, Dense):

@@ -1,4 +1,4 @@
-"""What is to be learned from the rows of a sweep."""
+"""Lessons, which tell a sweep what to learn from its rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ffstream.ff.negatives import corrupt
 
 
 class Phase(StrEnum):
-    """Which goodness a learning step moves: real up (wake), negative down (sleep), or both (together)."""
+    """Phase of a learning step: real goodness rises (wake), negative goodness falls (sleep), or both (together)."""
 
     WAKE = "wake"
     SLEEP = "sleep"
@@ -24,32 +24,32 @@ class Phase(StrEnum):
 
     @property
     def raises(self) -> bool:
-        """Whether the goodness of real data rises in this phase."""
+        """True if the goodness of real data rises in this phase."""
         return self is not Phase.SLEEP
 
     @property
     def lowers(self) -> bool:
-        """Whether the goodness of negatives falls in this phase."""
+        """True if the goodness of negatives falls in this phase."""
         return self is not Phase.WAKE
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is to be learned from the first ``len(labels)`` rows of a sweep.
+    """Labels and phase of the first ``len(labels)`` rows of a sweep, from which it learns.
 
     Attributes
     ----------
     labels
-        (m,) int64: true labels; -1 where a sample has none, which only coding ``none`` learns from.
+        (m,) int64: true labels; -1 for a sample without one, which only coding ``none`` learns from.
     phase
-        Whether real goodness rises, negative goodness falls, or both.
+        Direction of learning: real goodness rises, negative goodness falls, or both.
     scored
-        Whether the lesson's own rows are to be predicted too. Under ``overlay`` coding that takes a path a label; where
-        it is not needed, a row takes two, and its scores are of those.
+        True if the lesson's own rows are predicted too. Under ``overlay`` coding this takes one path per label;
+        otherwise a row takes two paths, and its scores cover only those.
     sham
-        Whether the rows are only scored as the lesson would: nothing changes, neither weights nor running means.
+        True if the rows are only scored as in a lesson: neither weights nor running means change.
     dreamed
-        How many of the first rows are dreams: where negatives are other inputs, they are such already.
+        Number of leading rows that are dreams; where negatives are other inputs, dreams already are negatives.
     """
 
     labels: Tensor
@@ -60,16 +60,16 @@ class Lesson:
 
 
 class Teaching(NamedTuple):
-    """A lesson laid over all n rows of a sweep, so that learning rows and query rows take the same road.
+    """A lesson extended to all n rows of a sweep, so that learning rows and query rows run through the same code.
 
     Attributes
     ----------
     labels
-        (n, 1) int64: true labels; anything on a query row.
+        (n, 1) int64: true labels; arbitrary on a query row.
     signs
         (1, t), or (n, t) where rows differ: 1 for a target whose goodness rises, 0 for one whose goodness falls.
     weight
-        (n, 1): how much a row teaches; 0 on a query row, and where the lesson is a sham.
+        (n, 1): weight of each row in learning; 0 for a query row, and throughout a sham.
     """
 
     labels: Tensor
@@ -84,15 +84,15 @@ def lay_out(
     signs_of: Callable[[Phase], Tensor],
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Teaching, int]:
-    """Lay a lesson over rows (n, i) of which the first are learned from.
+    """Extend a lesson to rows (n, i), the first of which are learned from.
 
-    Where negatives are corrupted inputs, asleep they take the place of the lesson's rows, and where both signs are
-    learned at once they travel right behind them.
+    Where negatives are corrupted inputs, they replace the lesson's rows asleep, and follow right after them where both
+    signs are learned at once.
 
     Returns
     -------
     tuple
-        The rows; the teaching; and how many rows teach.
+        The rows, the teaching, and the number of rows that teach.
     """
     m, labels, signs = len(lesson.labels), lesson.labels.unsqueeze(1), signs_of(lesson.phase)
     if lesson.phase.lowers and generator is None:
@@ -118,10 +118,10 @@ def lay_out(
 
 
 def without_copies(values: Tensor, m: int, taught: int) -> Tensor:
-    """Leave out the rows of corrupted copies, which lie from m to ``taught``."""
+    """Leave out the corrupted copies, which are rows m to ``taught``."""
     return values if taught == m else torch.cat([values[:m], values[taught:]])
 
 
 def beside_copies(values: Tensor, m: int, taught: int) -> Tensor:
-    """Take what a lesson's rows have, (m, ..., t), and beside it what their corrupted copies have."""
+    """Join the values of a lesson's rows, (m, ..., t), with those of their corrupted copies, along the last axis."""
     return values[:m] if taught == m else torch.cat([values[:m], values[m:taught]], -1)

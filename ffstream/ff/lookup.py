@@ -1,4 +1,4 @@
-"""Looking labels up in a read-out: under ``overlay`` coding, few paths instead of one a label."""
+"""Label lookup in a read-out: under ``overlay`` coding, few paths instead of one per label."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def look_up(network: Network, readout: Readout, rows: Tensor) -> Scores:
-    """Predict rows (n, i) by the read-out of one neutral path, and for the cascade by the paths that it lists.
+    """Predict rows (n, i) from the read-out of the neutral path, or by cascade from the paths that it lists.
 
-    Nothing is learned. Goodness is NaN where no path took it.
+    Nothing is learned. Goodness is NaN for labels whose path was not taken.
     """
     paths, config = make_paths(rows, network.config), network.config
     logits = readout.read(torch.cat(network.scan(paths[:, -1:]).activities, 1))

@@ -1,4 +1,4 @@
-"""The fastest ways of multiplying on the machine at hand, by timing them against each other."""
+"""The fastest ways to multiply on this machine, measured by timing them against each other."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ffstream.config.network import Precision
 from ffstream.errors import ConfigError
 from ffstream.ff.products import BY_INPUT, PLAIN, Plan, Way
 
-# Forces one way for every product.
+# Environment variable that forces one way for every product.
 VARIABLE = "FFSTREAM_PRODUCT"
-# Numbers of rows that stand for the classes of a plan.
+# Numbers of rows that represent the classes of a plan.
 ROWS = (8, 32, 128)
-# Values of a weight matrix below which calls cost more than multiplications, and nothing is measured.
+# Size of a weight matrix below which calls cost more than multiplications, and nothing is measured.
 SMALL = 2**16
-# What a plainer way may take, relative to one less plain, and still be kept, so that noise flips nothing.
+# Factor by which a plainer way may be slower than a less plain one and still be kept, so that noise flips nothing.
 SLACK = 1.1
-# By how much bfloat16 must beat float32, and the product that decides: rows, units, inputs.
+# Factor by which bfloat16 must beat float32, and the product that decides: rows, units, inputs.
 CLEARLY, TYPICAL = 1.25, (64, 512, 512)
-# Seconds that one contender is timed for, and how often at least and at most.
+# Seconds to spend on timing a contender, and minimum and maximum number of rounds.
 SPENT_S, LEAST, MOST = 0.005, 3, 15
 
 K = TypeVar("K")
@@ -33,33 +33,33 @@ _PRECISIONS = ("float32", "bfloat16")
 
 
 class Products:
-    """Fastest ways of multiplying on this machine: measured when it is first asked for, and then always the same.
+    """Fastest ways to multiply on this machine, each measured on first use and constant from then on.
 
     Parameters
     ----------
     kept
-        What ``state`` returned, on this machine.
+        Result of ``state`` on this machine.
 
     Raises
     ------
     ValueError
-        If it is something else.
+        If ``kept`` holds anything else.
     """
 
     def __init__(self, kept: Mapping[str, object] | None = None) -> None:
         self._kept = {key: _checked(value) for key, value in (kept or {}).items()}
 
     def state(self) -> dict[str, list[str]]:
-        """Return everything that was measured, as JSON can hold it."""
+        """Return everything that was measured, in a form that JSON can hold."""
         return {key: [*value] for key, value in self._kept.items()}
 
     def plan(self, units: int, inputs: int, dtype: torch.dtype, device: torch.device) -> Plan:
-        """Return how rows are multiplied with weights (units, inputs).
+        """Return the plan for multiplying rows with weights (units, inputs).
 
         Raises
         ------
         ConfigError
-            If the environment forces a way that there is not.
+            If the environment forces an unknown way.
         """
         if device.type != "cpu":
             return PLAIN
@@ -72,7 +72,7 @@ class Products:
         return Plan(*map(Way, self._find(f"{units}x{inputs} {_name(dtype)}", lambda: _fastest(units, inputs, dtype))))
 
     def dtype(self, precision: Precision, device: torch.device) -> torch.dtype:
-        """Return the type that a precision names; ``auto`` is bfloat16 where it is multiplied clearly faster."""
+        """Return the type that a precision names; ``auto`` is bfloat16 if the device multiplies it clearly faster."""
         if precision != "auto":
             half = precision == "bfloat16"
         elif device.type == "cuda":
@@ -88,7 +88,7 @@ class Products:
         return self._kept[key]
 
 
-# What networks share that are given no other, so that two of them in one process multiply alike.
+# Default for all networks, so that two of them in one process multiply alike.
 PRODUCTS = Products()
 
 
@@ -98,9 +98,9 @@ def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def machine() -> str:
-    """Return what decides how fast a product is, beside its shape: processor, instructions in use, and torch."""
+    """Return what decides the speed of a product besides its shape: processor, instruction set in use, and torch."""
     able = torch.cpu.get_capabilities()
-    # How many cores there are is no matter of one product; a container is given more or fewer.
+    # The number of cores does not matter to one product, and a container may get more or fewer.
     facts = sorted((name, value) for name, value in able.items() if not name.startswith("num_"))
     used = [torch.backends.cpu.get_cpu_capability(), os.environ.get("ONEDNN_MAX_CPU_ISA", "")]
     digest = zlib.crc32(repr((facts, used)).encode())
@@ -108,7 +108,7 @@ def machine() -> str:
 
 
 def _fastest(units: int, inputs: int, dtype: torch.dtype) -> Plan:
-    """Time every way for every class of numbers of rows."""
+    """Time every way for every class of row counts, and return the fastest plan."""
     weight = torch.ones(units, inputs, dtype=dtype)
     laid = {way: way.arrange(weight) for way in Way}
     spent = [
@@ -118,7 +118,7 @@ def _fastest(units: int, inputs: int, dtype: torch.dtype) -> Plan:
     mixed = Plan(*[_plainest({way: times[way] for way in Way if way is not Way.LINEAR_BY_INPUT}) for times in spent])
 
     def relative(plan: Plan) -> float:
-        """Time beside that of the plainest plan, a mean over the classes."""
+        """Return the time relative to the plainest plan, averaged over the classes."""
         return sum(times[way] / times[Way.LINEAR] for way, times in zip(plan, spent, strict=True)) / len(spent)
 
     return _plainest({plan: relative(plan) for plan in (PLAIN, BY_INPUT, mixed)})
@@ -138,7 +138,7 @@ def _faster_precision() -> tuple[str, ...]:
 
 
 def _plainest(spent: Mapping[K, float]) -> K:
-    """Return what is fastest, or what stands before it, where that takes little longer."""
+    """Return the fastest contender, or an earlier, plainer one that takes little longer."""
     found, *others = spent
     for other in others:
         if spent[other] * SLACK < spent[found]:
@@ -147,8 +147,8 @@ def _plainest(spent: Mapping[K, float]) -> K:
 
 
 def _race(contenders: Mapping[K, Callable[[], object]]) -> dict[K, float]:
-    """Time contenders in turns, and return the shortest time of each: what else runs makes a call longer only."""
-    # The first call of a shape makes its kernel.
+    """Time contenders in turns, and return the shortest time of each: other load can only make a call longer."""
+    # The first call of a shape creates its kernel.
     for call in contenders.values():
         call()
     spent = {name: _seconds(call) for name, call in contenders.items()}
@@ -165,7 +165,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def _checked(value: object) -> tuple[str, ...]:
-    """Return the names of a plan's ways, or that of a precision; ValueError if they are neither."""
+    """Return the names of a plan's ways or of a precision; raise ValueError for anything else."""
     known: set[str] = {*Way}
     if isinstance(value, list):
         if len(value) == len(ROWS) and known.issuperset(value):

@@ -1,7 +1,7 @@
-"""Negatives: what sleep lowers the goodness of.
+"""Negatives, whose goodness sleep lowers.
 
-Either the same input under a wrong label, or without labels a corrupted input. Every draw is made with a generator
-that the caller passes, so that a replay repeats it.
+A negative is the same input under a wrong label, or a corrupted input. Every draw uses a generator that the caller
+passes, so that a replay repeats it.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ Corrupt: TypeAlias = Callable[[Tensor, Generator], Tensor]
 
 # Standard deviation of the blur, in pixels.
 BLUR_PIXELS = 2.0
-# How often the random bits of a mask are blurred: its regions are then about π·√8 ≈ 9 pixels wide.
+# Number of times that the random values of a mask are blurred: its regions are then about π·√8 ≈ 9 pixels wide.
 MASK_BLURS = 8
-# Standard deviation of the noise, where pixels are from 0 to 1.
+# Standard deviation of the noise, for pixels from 0 to 1.
 NOISE = 0.3
 
 
 def wrong_labels(logits: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
-    """Draw for each row a label that is not its own, from the softmax of logits over the others.
+    """Draw a wrong label for each row, from the softmax of logits over the other labels.
 
-    Logits that are the mean goodness of the layers so far show the network what it is most likely to mistake (the
-    paper, section 3.3, "hard negatives"); logits of zero draw each wrong label alike.
+    Logits that are the mean goodness of the layers so far favor the labels that the network is most likely to confuse
+    (the paper, section 3.3, "hard negatives"); logits of zero draw wrong labels uniformly.
 
     Parameters
     ----------
     logits
         (n, C).
     labels
-        (n, 1) int64: the labels not to be drawn.
+        (n, 1) int64: true labels, which are not drawn.
     noise
-        (n, C), exponentially distributed. Less its logarithm, which is Gumbel noise, the largest logit is a draw from
-        the softmax, without a host round trip.
+        (n, C), exponentially distributed. Subtracting its logarithm adds Gumbel noise to the logits, whose largest is
+        then a draw from the softmax, without a host round trip.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def wrong_labels(logits: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
 
 
 def corrupt(kind: Corruption, rows: Tensor, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """Return corrupted copies of rows: what is real about them is gone, most of what is common to them is left.
+    """Return corrupted copies of rows, which lose what is real about the rows and keep most of what they share.
 
     Parameters
     ----------
@@ -60,15 +60,15 @@ def corrupt(kind: Corruption, rows: Tensor, shape: tuple[int, ...], generator: G
     rows
         (n, i) float32, values from 0 to 1.
     shape
-        Shape of one sample, of i values: (width,), (height, width), or (…, height, width), where whatever comes
-        first is channels. One dimension is an image of height 1.
+        Shape of one sample of i values: (width,), (height, width), or (…, height, width), where the leading
+        dimensions are channels. One dimension is an image of height 1.
     generator
-        On the device of the rows.
+        Draws the corruptions; on the device of the rows.
 
     Returns
     -------
     Tensor
-        (n, i); ``rows`` are left alone.
+        (n, i); ``rows`` does not change.
     """
     height = shape[-2] if len(shape) > 1 else 1
     images = rows.reshape(len(rows), math.prod(shape[:-2]), height, shape[-1])
@@ -76,28 +76,29 @@ def corrupt(kind: Corruption, rows: Tensor, shape: tuple[int, ...], generator: G
 
 
 def blur(images: Tensor, _generator: Generator) -> Tensor:
-    """Blur each channel with a Gaussian of ``BLUR_PIXELS``; (n, channels, height, width) and the same back.
+    """Blur each channel with a Gaussian of ``BLUR_PIXELS``; (n, channels, height, width) in the same shape.
 
-    At a border the Gaussian is cut off and what is left of it weighs more. An image of one colour stays as it is.
+    At a border the Gaussian is cut off and renormalized. An image of one color does not change.
     """
     height, width = images.shape[-2:]
     return _gaussian(height, images.device) @ images @ _gaussian(width, images.device).T
 
 
 def masks(images: Tensor, generator: Generator) -> Tensor:
-    """Make hybrids: within a random mask each image shows itself, outside it another of the batch.
+    """Make hybrids: each image shows itself inside a random mask, and another image of the batch outside it.
 
-    So correlations of near pixels are those of real images, and those of far pixels are not (Hinton 2022, section
-    3.2). There a mask is random bits, blurred several times with [¼, ½, ¼] in both directions, and cut at ½. Here it is
-    random numbers, which so blurred are the same, cut at their own mean, which is about ½: so no mask shows all or
-    nothing, however small the image. All channels share it.
+    Correlations of near pixels are then those of real images, and those of far pixels are not (Hinton 2022, section
+    3.2). The paper's mask is random bits, blurred several times with [¼, ½, ¼] in both directions, with a threshold of
+    ½. This mask is random numbers, which look the same after the blur, with their own mean as the threshold, which is
+    about ½: no mask shows all or nothing, however small the image. All channels share the mask.
 
     Parameters
     ----------
     images
-        (n, channels, height, width). A single one meets itself turned by 180°, for a hybrid with itself is itself.
+        (n, channels, height, width). A single image is mixed with itself rotated by 180°, because a hybrid of an image
+        with itself is that image.
     generator
-        Draws the masks, and who meets whom.
+        Draws the masks, and the pairs of images.
     """
     n, _, height, width = images.shape
     drawn = torch.rand(n, 1, height, width, generator=generator, device=images.device)
@@ -113,7 +114,7 @@ def noise(images: Tensor, generator: Generator) -> Tensor:
 
 
 def shuffled(images: Tensor, generator: Generator) -> Tensor:
-    """Permute the pixels, each image in a way of its own, all its channels alike; (n, channels, height, width)."""
+    """Permute the pixels of each image independently, all its channels alike; (n, channels, height, width)."""
     pixels = images.flatten(2)
     order = torch.rand(len(pixels), 1, pixels.shape[2], generator=generator, device=images.device).argsort(-1)
     return pixels.gather(2, order.expand_as(pixels)).view_as(images)
@@ -123,7 +124,7 @@ CORRUPTIONS: Mapping[Corruption, Corrupt] = {"blur": blur, "masks": masks, "nois
 
 
 def _others(images: Tensor, generator: Generator) -> Tensor:
-    """Return for each image another of the batch, each once: the next one in a ring of random order."""
+    """Return another image of the batch for each image, each used once: the next one in a randomly ordered ring."""
     if len(images) == 1:
         return images.flip(-2, -1)
     ring = torch.randperm(len(images), generator=generator, device=images.device)
@@ -142,7 +143,7 @@ def _gaussian(length: int, device: torch.device) -> Tensor:
 
 @cache
 def _binomial(length: int, device: torch.device) -> Tensor:
-    """Return the matrix (length, length) that blurs a line ``MASK_BLURS`` times; a border continues with its value."""
+    """Return the matrix (length, length) that blurs a line ``MASK_BLURS`` times; borders repeat their value."""
     place, pixels = torch.arange(length), torch.eye(length)
     once = pixels / 2 + (pixels[(place - 1).clamp_min(0)] + pixels[(place + 1).clamp_max(length - 1)]) / 4
     blurred: Tensor = torch.linalg.matrix_power(once, MASK_BLURS)

@@ -1,4 +1,4 @@
-"""The network, and the one loop that predicts and learns."""
+"""The network, which predicts and learns in one sweep."""
 
 from __future__ import annotations
 
@@ -29,40 +29,40 @@ _SIGNS = {Phase.WAKE: [1.0], Phase.SLEEP: [0.0], Phase.TOGETHER: [1.0, 0.0]}
 
 
 class Network:
-    """Layers that learn one after another, while the rows pass through them.
+    """Layers that learn one after another as rows pass through them.
 
     Parameters
     ----------
     network
         Shape, layers, label coding, goodness, prediction and precision.
     optimizer
-        The rule that each layer gets.
+        Update rule of the layers.
     device
-        Where the weights live.
+        Device that holds the weights.
     dreams
-        What sleep takes its negatives from; ``None`` is not from dreams.
+        Source of the negatives for sleep; ``None`` disables dreams.
     products
-        How its layers are multiplied; by default as all others of this process.
+        Fastest ways to multiply; by default shared by all networks of the process.
 
     Attributes
     ----------
     paths
-        Ways that a row takes through the layers: one a label under ``overlay`` coding, and a neutral one for a
-        read-out; else 1.
+        Number of paths per row: under ``overlay`` coding one per label, plus a neutral one for a read-out; else 1.
     prediction
-        How labels are predicted.
+        Rule that predicts labels.
     centre
-        (i,): running mean of the normalised rows.
+        (i,): running mean of the normalized rows.
     compiled
-        The compiled loops, where there are any.
+        Compiled loops, or ``None``.
     trust
-        What a layer's negative labels make of the goodness summed so far: its mean, or nothing.
+        One factor per layer, which turns the goodness summed so far into the logits that wrong labels are drawn from:
+        1 / (depth + 1) gives the mean, 0 a uniform draw.
     spans
-        The layers, some at a time.
+        Layers in groups, each compiled as a whole or not at all.
     readout
-        The linear read-out, where there is one.
+        Linear read-out, or ``None``.
     dreams
-        What dreams are made of, where they are learned.
+        Model that dreams are drawn from, or ``None``.
     """
 
     def __init__(
@@ -100,10 +100,9 @@ class Network:
         self.spans = part(self.layers, self.trust, reads, self._entry, first_alone=self.dreams is not None)
 
     def fuse(self, rows: int, phases: Iterable[Phase]) -> None:
-        """Compile what can be compiled, for lessons of some phases and sweeps of about so many rows; takes seconds.
+        """Compile the loops for lessons of some phases and sweeps of about ``rows`` rows; takes seconds.
 
-        Where that fails a warning says why, and sweeps run as they are written: the results are the same within
-        rounding.
+        If compilation fails, a warning says why and sweeps run uncompiled, with the same results within rounding.
         """
         try:
             self.adopt(Compiled(), rows, phases)
@@ -111,12 +110,12 @@ class Network:
             log.warning("sweeps run uncompiled, and slower: %s", error)
 
     def adopt(self, compiled: Compiled, rows: int, phases: Iterable[Phase]) -> None:
-        """Sweep by compiled loops from now on; what they were not compiled for yet is compiled now.
+        """Use compiled loops for all sweeps from now on, and compile what they do not cover yet.
 
         Raises
         ------
         NotCompiled
-            If that fails; sweeps run as before.
+            If compilation fails; sweeps then run as before.
         """
         for _ in compiled.rehearse(self, rows, phases):
             pass
@@ -124,41 +123,41 @@ class Network:
         self.run(compiled=True)
 
     def run(self, *, compiled: bool) -> None:
-        """Sweep by the compiled loops, where there are any, or as they are written; the results differ by rounding."""
+        """Run sweeps compiled, if there are compiled loops, or uncompiled; the results differ by rounding."""
         loops = self.compiled if compiled else None
         self.flow, self.read = (flow, read) if loops is None else (loops.flow, loops.read)
 
     @property
     def runs_compiled(self) -> bool:
-        """Whether it sweeps by compiled loops."""
+        """True if sweeps run through the compiled loops."""
         return self.flow is not flow
 
     def products(self) -> list[str]:
-        """Return how each layer is multiplied: a way, or three by the number of rows; convolutions as torch does."""
+        """Return how each layer is multiplied: one way, or three by number of rows; ``torch`` if it is not dense."""
         connections = [layer.connection for layer in self.layers]
         return [str(connection.plan) if isinstance(connection, Dense) else "torch" for connection in connections]
 
     def anneal(self, share: float) -> None:
-        """Set the step size of every rule, and of the read-out, to a share of the configured one."""
+        """Set the step sizes of all rules and of the read-out to a share of the configured ones."""
         self._annealed = share
         self._pace()
         if self.readout is not None:
             self.readout.anneal(share * self.config.readout_rate)
 
     def sweep(self, rows: Tensor, lesson: Lesson | None = None, generator: torch.Generator | None = None) -> Scores:
-        """Send rows through the layers once: score every row, and learn from the first ones.
+        """Send rows through the layers once: score every row and learn from the first ones.
 
         A layer scores all rows with the weights that it had when the sweep reached it, then updates them from
-        the lesson's rows alone. No row's scores depend on whether another row is learned from.
+        the lesson's rows only. No row's scores depend on whether another row is learned from.
 
         Parameters
         ----------
         rows
             (n, i) float32 on the network's device, learning rows first.
         lesson
-            Labels and phase of the first m rows, or ``None`` to learn nothing; a sham is scored and not learned.
+            Labels and phase of the first m rows, or ``None`` to learn nothing; a sham is scored but not learned.
         generator
-            Draws the negatives; needed where a lesson lowers goodness.
+            Draws the negatives; required if the lesson lowers goodness.
         """
         if lesson is None:
             return self._answer(rows)
@@ -187,10 +186,10 @@ class Network:
         return found.scores(self.prediction, logits, self.config.shortlist)
 
     def look(self, rows: Tensor, labels: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Send rows (n, i) through the layers and learn nothing; of each layer goodness and activities.
+        """Send rows (n, i) through the layers without learning; yield the goodness and activities of each layer.
 
-        Goodness is (n, C), (n, p) where labels are paths; activities are (n, p, places * units), or where labels (n, t)
-        are given and have activities of their own, those (n, t, places * units).
+        Goodness is (n, C), or (n, p) where labels are paths. Activities are (n, p, places * units); if ``labels``
+        (n, t) are given and labels have their own activities, (n, t, places * units).
         """
         x = self.enter(make_paths(rows, self.config))
         for layer in self.layers:
@@ -198,12 +197,12 @@ class Network:
             yield goodness, activities
 
     def errors(self, scores: Scores, lesson: Lesson) -> tuple[Tensor | None, Tensor | None]:
-        """Return how wrong a sweep found its lesson's rows: 1 - p(real data is real), and p(a negative is real).
+        """Return a sweep's errors on its lesson's rows: 1 - p(real data is real), and p(a negative is real).
 
-        Both are means over rows, scalars. Where a negative is another label, both signs are seen in every phase: the
-        goodness of a label is its mean over layers, held against the layers' mean threshold (against the other labels
-        where the last layer is), and the negative is the wrong label most believed. Where negatives are other inputs,
-        only what the lesson moves was seen; ``None`` stands for the rest.
+        Both are scalars, means over rows. Where a negative is another label, every phase measures both: the goodness
+        of a label, averaged over layers, is compared with the layers' mean threshold (with the other labels if the last
+        layer does so), and the negative is the most probable wrong label. Where negatives are other inputs, a sweep
+        measures only what its lesson moves; the other error is ``None``.
         """
         if self.config.corruption:
             wrong = scores.real[:, :, 0].mean(), scores.real[:, :, -1].mean()
@@ -217,14 +216,14 @@ class Network:
         return 1 - real.gather(1, true).mean(), real.scatter(1, true, 0).amax(1).mean()
 
     def dead_units(self, rows: Tensor) -> list[int]:
-        """Count, a layer, the units, or channels of a convolution, that no row of (n, i) activates."""
+        """Count, for each layer, the units (channels of a convolution) that no row of (n, i) activates."""
         return [
             int((activities.view(-1, len(layer.running.activity)) <= 0).all(0).sum())
             for layer, (_, activities) in zip(self.layers, self.look(rows), strict=True)
         ]
 
     def dream(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Dream an input for each label (n,), learning nothing; (n, i) float32.
+        """Dream an input for each label (n,), without learning; (n, i) float32.
 
         Raises
         ------
@@ -242,22 +241,23 @@ class Network:
 
     @property
     def looks_up(self) -> bool:
-        """Whether queries alone take few paths: those that a read-out needs, or lists."""
+        """True if a sweep of queries only takes few paths: those that the read-out needs or lists."""
         return self.paths > 1 and self.prediction in ("readout", "cascade")
 
     def signs(self, phase: Phase) -> Tensor:
         """Return 1 for each target of a row whose goodness a phase raises, 0 for each whose goodness it lowers; (1, t).
 
-        Where negatives are other inputs, a row has one target, and rows have signs of their own.
+        Where negatives are other inputs, a row has one target, and learning both signs at once sets the sign row by row
+        (``lay_out``).
         """
         return self._signs[phase]
 
     def enter(self, paths: Tensor) -> Tensor:
-        """Make of paths (n, p, i) the first layer's inputs."""
+        """Turn paths (n, p, i) into the first layer's inputs."""
         return self._entry.open(paths)
 
     def scan(self, paths: Tensor, compiled: Callable[..., Passed] = read) -> Findings:
-        """Send paths (n, p, i) through all layers and learn nothing; ``compiled``: the loop for what compiles."""
+        """Send paths (n, p, i) through all layers without learning; ``compiled`` is the loop for spans that compile."""
         x, believed, found = paths, None, Findings(0, 0)
         for span in self.spans:
             passed = (compiled if span.compiles else read)(span, x, believed)
@@ -278,7 +278,7 @@ class Network:
         return {"centre": self.centre, **named}
 
     def _answer(self, rows: Tensor) -> Scores:
-        """Score rows (n, i) and learn nothing."""
+        """Score rows (n, i) without learning."""
         if self.looks_up and self.readout:
             return look_up(self, self.readout, rows)
         found = self.scan(make_paths(rows, self.config), self.read)
@@ -286,17 +286,17 @@ class Network:
         return found.scores(self.prediction, logits, self.config.shortlist)
 
     def _pace(self) -> None:
-        """Set the step size of every rule: its first one, annealed, and smaller where phases are long."""
+        """Set the step size of every rule: the initial one, annealed, and reduced for long phases."""
         share = self._annealed * (1.0 if self.counter is None else self.counter.share)
         for rule, rate in self._rates:
             rule.rate = share * rate
 
     def _first_goodness(self, paths: Tensor) -> Tensor:
-        """Return the first layer's goodness (n, p) of paths (n, p, i), learning nothing."""
+        """Return the first layer's goodness (n, p) of paths (n, p, i), without learning."""
         return self.layers[0].read(self.enter(paths))[0]
 
     def _read_out(self, found: list[Tensor], lesson: Lesson, teaching: Teaching) -> Tensor | None:
-        """Read all rows out, and let the read-out learn from those of a lesson that are real; (rows, C)."""
+        """Return the read-out's logits (rows, C) of all rows, and train it on the lesson's real rows."""
         if self.readout is None:
             return None
         activities = torch.cat(found, 1)

@@ -1,7 +1,7 @@
-"""Two operators that a compiler calls and does not look into: a layer's product, and its step.
+"""Two operators that a compiler calls but does not look into: a layer's product, and its learning step.
 
-How a product is multiplied, and what a rule does, depends on numbers of rows, on labels and on step sizes, which change
-from sweep to sweep; a compiler would take them for constants and compile anew.
+The way to multiply and the work of a rule depend on numbers of rows, labels and step sizes, which change from sweep to
+sweep; a compiler would treat them as constants and recompile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Layer(Protocol):
-    """What stands behind the operators."""
+    """Layer that the operators act on."""
 
     def multiply(self, x: Tensor) -> Tensor:
         """Multiply inputs (n, p, i) with the weights; (n, p, places * units)."""
@@ -30,7 +30,7 @@ _layers: WeakValueDictionary[int, Layer] = WeakValueDictionary()
 
 
 def register(layer: Layer) -> Tensor:
-    """Give a layer a number by which the operators find it; a tensor, so that no compiler takes it for a constant."""
+    """Return the number by which the operators find a layer; a tensor, so that no compiler treats it as a constant."""
     number = next(_numbers)
     _layers[number] = layer
     return torch.tensor(number)
@@ -50,7 +50,7 @@ def _learn(
     label_weights: Tensor | None,
     taught: Tensor,
 ) -> None:
-    """Have a layer learn from its first rows; ``changed`` is what that changes and a sweep reads."""
+    """Have a layer learn from its first rows; ``changed`` lists the tensors that this changes and a sweep reads."""
     _layers[int(number)].step(x, delta, moved, label_weights, int(taught))
 
 
@@ -63,7 +63,7 @@ torch.library.define(
 )
 torch.library.impl("ffstream::multiply", "CompositeExplicitAutograd", _multiply)
 torch.library.impl("ffstream::learn", "CompositeExplicitAutograd", _learn)
-# What a compiler needs to know of them: the shape of what comes out.
+# Shapes of the outputs, which is all that a compiler needs to know.
 torch.library.register_fake("ffstream::multiply", lambda _number, x, _weight, size: x.new_empty(*x.shape[:2], size))
 torch.library.register_fake("ffstream::learn", lambda *_: None)
 

@@ -1,16 +1,16 @@
 """Rules that apply a layer's local gradient to its weights, in place.
 
-Each layer has a rule of its own, because each layer learns as soon as its own output is known. At the batches of a
-stream a rule costs what it reads and writes, so the rules differ first in their memory:
+Each layer has its own rule, because each layer learns as soon as its own output is known. At the batch sizes of a
+stream, the cost of a rule is what it reads and writes, so the rules differ mainly in their memory:
 
 ==========  ===================================================  ==============================================
 rule        state                                                step
 ==========  ===================================================  ==============================================
 in_place    none                                                 ``W -= rate * gradient``, one product
-unit        one number a unit                                    ... divided by the unit's root mean square
-factored    one number a unit and one an input                   ... and by the input's (Shazeer & Stern 2018)
-momentum    one number a weight                                  two products' worth of memory
-adam        two numbers a weight, and the gradient               Kingma & Ba 2015, torch's fused kernel
+unit        one number per unit                                  ... divided by the unit's root mean square
+factored    one number per unit and one per input                ... and by the input's (Shazeer & Stern 2018)
+momentum    one number per weight                                two products' worth of memory
+adam        two numbers per weight, and the gradient             Kingma & Ba 2015, torch's fused kernel
 ==========  ===================================================  ==============================================
 
 ``docs/speed.md`` has the measurements.
@@ -30,14 +30,14 @@ from ffstream.ff.rounding import Adder
 
 
 class Rule(Protocol):
-    """Applies local gradients to one matrix of a layer: its weights, or what its label coding learns.
+    """Applies local gradients to one matrix of a layer: its weights, or its coding's parameters.
 
     Attributes
     ----------
     weight
-        How it adds to the matrix.
+        Adder of the matrix.
     rate
-        Step size; whoever lowers it towards the end of a training sets it here.
+        Step size; annealing sets it here.
     """
 
     weight: Adder
@@ -56,9 +56,9 @@ class InPlace:
     Parameters
     ----------
     weight
-        How gradients are added to the weights.
+        Adder of the matrix.
     rate
-        How far one sample moves the weights.
+        Step size of one sample.
     """
 
     def __init__(self, weight: Adder, rate: float) -> None:
@@ -73,21 +73,21 @@ class InPlace:
 
 
 class Factored:
-    """``in_place``, each unit's and each input's share of the gradient divided by its running root mean square.
+    """``in_place`` with the gradient divided by its running root mean squares, by unit and by input.
 
     The gradient's mean square is taken as the product of the two (Shazeer & Stern 2018, arXiv 1804.04235, section
-    3), which here costs no pass over the gradient: it is the outer product of the two factors that arise anyway.
+    3), which here needs no pass over the gradient: it is the outer product of two factors that exist anyway.
 
     Parameters
     ----------
     weight
-        How gradients are added to the weights.
+        Adder of the matrix.
     rate
         Step size.
     decay
-        Of the mean squares, a step.
+        Decay of the mean squares per step.
     by_input
-        Whether inputs are told apart, or units alone.
+        True to divide by unit and by input, False to divide by unit only.
     """
 
     def __init__(self, weight: Adder, rate: float, decay: float, *, by_input: bool) -> None:
@@ -114,10 +114,10 @@ class Factored:
 
 
 def _inverse_root(running: Tensor, seen: Tensor, decay: float, unbias: Tensor) -> Tensor:
-    """Move a running mean square towards what was seen, and return the inverse of its root."""
+    """Move a running mean square toward the current one, and return the inverse of its root."""
     running.lerp_(seen, 1 - decay)
     mean = running / unbias
-    # A share of the mean keeps what is nearly always silent from being blown up.
+    # A share of the mean keeps units and inputs that are nearly always silent from being blown up.
     return (mean + 0.1 * mean.mean() + 1e-20).rsqrt()
 
 
@@ -131,7 +131,7 @@ class Momentum:
         self._mean = torch.zeros_like(weight.exact)
 
     def apply(self, gradient: LocalGradient) -> None:
-        # The product is added to the decayed momentum by one call: the gradient is never formed.
+        # One call adds the product to the decayed momentum, so the gradient is never formed.
         gradient.accumulate(self._mean, self.decay, 1 - self.decay)
         self.weight.exact.sub_(self._mean, alpha=self.rate)
         self.weight.settle()
@@ -146,7 +146,7 @@ class Adam:
     Parameters
     ----------
     weight
-        Holds the weights.
+        Adder of the matrix.
     rate
         Step size.
     betas
@@ -157,7 +157,7 @@ class Adam:
         self.weight = weight
         self.rate = rate
         self.betas = betas
-        # Gradients are written into the same memory at each step: a fresh one would page-fault every time.
+        # Each step writes its gradient into the same memory, because a new tensor would page-fault every time.
         self._gradient, self._mean, self._square = (torch.zeros_like(weight.exact) for _ in range(3))
         self._steps = torch.zeros((), device=weight.exact.device)
 

@@ -1,7 +1,7 @@
-"""Paths: the ways that a row takes through the layers.
+"""Paths of a row through the layers.
 
-Under ``overlay`` coding there is one a label, which is written over the row, and where there is a read-out a neutral
-one, which comes last (the paper, section 3.3). Under every other coding there is one.
+Under ``overlay`` coding there is one path per label, with the label written over the row; a read-out adds a neutral
+path, which comes last (the paper, section 3.3). Every other coding has one path.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from ffstream.ff.negatives import wrong_labels
 
 
 def count_paths(network: NetworkConfig) -> int:
-    """Return how many paths a row takes."""
+    """Return the number of paths per row."""
     return network.labels + (network.readout != "none") if network.coding == "overlay" else 1
 
 
 def count_hypotheses(paths: Tensor, network: NetworkConfig) -> int:
-    """Return how many labels goodness tells apart of rows on paths (n, p, i)."""
+    """Return the number of labels that have a goodness, for rows on paths (n, p, i)."""
     if network.coding == "overlay":
         return paths.shape[1] - (network.readout != "none")
     return 1 if network.coding == "none" else network.labels
 
 
 def make_paths(rows: Tensor, network: NetworkConfig) -> Tensor:
-    """Make of rows (n, i), as they were sent, paths (n, p, i), as the first layer takes them."""
+    """Turn rows (n, i), as sent, into paths (n, p, i), as the first layer takes them."""
     paths = rows.unsqueeze(1)
     if network.coding == "overlay":
         neutral = network.readout != "none"
@@ -46,21 +46,21 @@ def taught_paths(
     goodness: Callable[[Tensor], Tensor],
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Teaching]:
-    """Keep of the paths (n, p, i) those of the true label and of a wrong one, and the neutral one, where two do.
+    """Keep only the paths (n, p, i) of the true label, a wrong one, and the neutral one, if these suffice.
 
-    All layers lower the same wrong label, drawn from what the first one believes: it alone sees every label.
+    All layers lower the same wrong label, drawn from the belief of the first layer: only it sees every label.
 
     Parameters
     ----------
     goodness
-        Makes of paths (n, C, i) the first layer's goodness (n, C); called where negatives are drawn from belief.
+        Returns the first layer's goodness (n, C) of paths (n, C, i); called if negatives are drawn from belief.
     generator
         Draws the wrong labels.
 
     Returns
     -------
     tuple
-        The paths, and the teaching, whose true label is that of the first path.
+        The paths, and the teaching, in which the true label is that of the first path.
     """
     if network.coding != "overlay" or network.corruption:
         return paths, teaching
@@ -73,7 +73,7 @@ def taught_paths(
 
 
 def _by_place(paths: Tensor, network: NetworkConfig) -> Tensor:
-    """Lay the channels of each place together, as layers with places have them."""
+    """Group the channels of each place, as layers with places expect."""
     channels = network.image[0]
     if channels == 1 or not network.placed:
         return paths

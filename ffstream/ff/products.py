@@ -1,6 +1,6 @@
-"""The product of inputs and weights, and the ways of computing it.
+"""The product of inputs and weights, and the ways to compute it.
 
-Which way is fastest depends on the processor, the shape and the number of rows; ``ffstream.ff.measured`` finds out.
+The fastest way depends on the processor, the shape and the number of rows; ``ffstream.ff.measured`` finds it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ffstream.ff.internals import onednn_linear
 
 
 class Way(StrEnum):
-    """A way of multiplying rows with weights, the plainest first.
+    """Ways to multiply rows with weights, the plainest first.
 
-    Weights lie in memory unit by unit, or input by input. The weights from the left give the product turned.
+    Weights are stored unit by unit, or input by input. With the weights on the left, the product is transposed.
     """
 
     LINEAR = "linear"
@@ -32,7 +32,7 @@ class Way(StrEnum):
         return _MULTIPLY[self](rows, weight)
 
     def arrange(self, weight: Tensor) -> Tensor:
-        """Lay weights (u, i) out in memory for this way; the same tensor where they lie so."""
+        """Return weights (u, i) in the memory layout for this way; the same tensor if they already have it."""
         return weight.T.contiguous().T if self is Way.LINEAR_BY_INPUT else weight.contiguous()
 
 
@@ -46,14 +46,14 @@ _MULTIPLY: dict[Way, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class Plan(NamedTuple):
-    """The way for fewer than 16 rows, for fewer than 49, and for more."""
+    """Ways to multiply fewer than 16 rows, fewer than 49 rows, and more."""
 
     few: Way = Way.LINEAR
     some: Way = Way.LINEAR
     many: Way = Way.LINEAR
 
     def of(self, rows: int) -> Way:
-        """Return the way for so many rows."""
+        """Return the way for a number of rows."""
         return self.few if rows < 16 else self.some if rows < 49 else self.many
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether one product of torch's own serves every number of rows, so that a compiler may see it."""
+        """True if torch's own product serves every number of rows, so that a compiler may see it."""
         return self in (PLAIN, BY_INPUT)
 
 
@@ -69,7 +69,7 @@ PLAIN, BY_INPUT = Plan(), Plan(*[Way.LINEAR_BY_INPUT] * 3)
 
 
 def multiply(x: Tensor, weight: Tensor, plan: Plan) -> Tensor:
-    """Multiply inputs (…, i) with weights (u, i) that lie as a plan wants them; (…, u)."""
+    """Multiply inputs (…, i) with weights (u, i) in the layout of a plan; (…, u)."""
     if x.is_cuda:
         return x @ weight.T
     rows = x.flatten(0, -2)
@@ -77,10 +77,10 @@ def multiply(x: Tensor, weight: Tensor, plan: Plan) -> Tensor:
 
 
 def multiply_plainly(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiply inputs (n, p, i) with weights (u, i) by torch's own product, for a compiler to see; (n, p, u)."""
+    """Multiply inputs (n, p, i) with weights (u, i) by torch's own product, visible to a compiler; (n, p, u)."""
     return x @ weight.T if x.is_cuda else functional.linear(x.flatten(0, 1), weight).view(*x.shape[:2], len(weight))
 
 
 def multiply_one(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiply one row (1, 1, i): compiled, as fast as the weights can be read; a BLAS takes up to 3 times as long."""
+    """Multiply one row (1, 1, i); compiled, as fast as reading the weights; a BLAS takes up to 3 times as long."""
     return (weight.float() * x.float()[0]).sum(1).to(x.dtype).view(1, 1, -1)

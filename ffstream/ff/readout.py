@@ -1,6 +1,6 @@
-"""A linear softmax read-out on the normalised activities (the paper, section 3.2).
+"""A linear softmax read-out on the normalized activities (the paper, section 3.2).
 
-It learns by its own delta rule, in the sweep in which the layers learn: no gradient of it reaches any of them.
+It learns by its own delta rule, in the same sweep as the layers; its gradient reaches none of them.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ BETAS = (0.9, 0.999)
 
 
 class Readout:
-    """Labels from activities: ``softmax(W z + b)``, learned by Adam.
+    """Predicts labels from activities: ``softmax(W z + b)``, learned by Adam.
 
     The plain delta rule follows the few directions that all activities share, and leaves the fine ones, which tell
-    labels apart, for later passes; Adam moves each weight as far.
+    labels apart, to later passes; Adam moves all weights equally far.
 
     Parameters
     ----------
     labels
         Number of labels C.
     activities
-        Number of activities of a row, f.
+        Number of activities per row, f.
     rate
-        Adam's step size times the number of activities: a step moves the logits as far, whatever the network's width.
+        Adam's step size times the number of activities: a step moves the logits equally far at any network width.
     smoothing
-        By how much the certainty that is taught falls short of 1, see ``ffstream.ff.criteria.soften``.
+        Amount by which the target probability falls short of 1, see ``ffstream.ff.criteria.soften``.
 
     Attributes
     ----------
     weight
-        (C, f + 1): the last column is the bias, as if one activity more were always 1.
+        (C, f + 1): the last column is the bias, as if an additional activity were always 1.
     """
 
     def __init__(self, labels: int, activities: int, rate: float, device: torch.device, smoothing: float = 0.0) -> None:
@@ -48,7 +48,7 @@ class Readout:
         self._rule = Adam(Nearest(self.weight), rate / activities, BETAS)
 
     def anneal(self, rate: float) -> None:
-        """Set the step size, as it was given at first."""
+        """Set the step size, in the same unit as ``rate`` at the start."""
         self._rule.rate = rate / self._activities
 
     def read(self, activities: Tensor) -> Tensor:
@@ -56,17 +56,17 @@ class Readout:
         return torch.addmm(self.weight[:, -1], activities.float(), self.weight[:, :-1].T)
 
     def learn(self, activities: Tensor, logits: Tensor, labels: Tensor, share: Tensor) -> None:
-        """Learn rows of activities (m, f), and the logits that were read off them; without a label nothing moves.
+        """Learn from activities (m, f) and the logits read from them; without any label, no weight moves.
 
         Parameters
         ----------
         labels
-            (m,) int64, -1 where there is none.
+            (m,) int64, -1 for none.
         share
-            (m, 1): how much each row teaches.
+            (m, 1): weight of each row in learning.
         """
         told = labels >= 0
-        # A gradient of zero would still move the weights, by Adam's momentum.
+        # A gradient of zero would still move the weights through Adam's momentum.
         if not told.any():
             return
         error = (logits.softmax(1) - self._targets[labels.clamp(min=0)]) * share * told.unsqueeze(1)

@@ -1,13 +1,13 @@
-"""How a small step reaches bfloat16 weights.
+"""Rounding of small steps to bfloat16 weights.
 
-bfloat16 keeps 8 bits of a weight, so a step smaller than 1/256 of it rounds to nothing. Three ways, beside the plain
-sum for weights that are not rounded at all:
+bfloat16 keeps 8 bits of a weight, so a step smaller than 1/256 of it rounds to nothing. Besides the plain sum, for
+weights that are not rounded at all, there are three ways:
 
 ============  =========================================  ==================================================
-rounding      memory a weight                            a step too small to show
+rounding      memory per weight                          a step too small to show
 ============  =========================================  ==================================================
 nearest       2 bytes                                    is lost
-stochastic    2 bytes                                    shows with the chance that makes its mean right
+stochastic    2 bytes                                    shows at random, so that its mean is right
 master        6 bytes: a float32 copy takes the sum      is kept until it shows
 ============  =========================================  ==================================================
 """
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 ALL = slice(None)
-# Seeds of layers, and of torch's generator, which looks at 32 bits of what it is given.
+# Number of layer seeds, and of seeds of torch's generator, which uses 32 bits of a seed.
 LAYER_SEEDS, SEEDS = 2**22, 2**32
-# Knuth's multiplier, which spreads the seeds of layers far apart: their steps count on from there.
+# Knuth's multiplier, which spreads the seeds of layers far apart: the steps of a layer count up from its seed.
 SPREAD = 2_654_435_761
 
 Rounding = Literal["nearest", "stochastic", "master"]
@@ -34,32 +34,32 @@ class Adder(Protocol):
     Attributes
     ----------
     weight
-        (u, i): what the layer multiplies with.
+        (u, i): matrix of the forward pass.
     exact
-        (u, i): what a rule with a state of its own changes; ``settle`` makes ``weight`` follow.
+        (u, i): matrix that rules with their own state change; ``settle`` then updates ``weight``.
     """
 
     weight: Tensor
     exact: Tensor
 
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
-        """Add ``scale * left.T @ right``, of (k, units) and (k, i), to the weights of some units in place."""
+        """Add ``scale * left.T @ right``, from (k, units) and (k, i), to the weights of some units in place."""
 
     def add_formed(self, gradient: Tensor, scale: float) -> None:
         """Add ``scale`` times a matrix (u, i) to the weights in place."""
 
     def hold(self, norms: Tensor) -> None:
-        """Scale the weights of each unit to a norm, (u,)."""
+        """Scale the weights of each unit to its norm; ``norms`` is (u,)."""
 
     def settle(self) -> None:
-        """Round what was changed in ``exact``."""
+        """Round ``exact`` into ``weight``."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return the tensors beside the weights that a checkpoint must hold, by name."""
+        """Return the tensors other than the weights that a checkpoint must hold, by name."""
 
 
 class Nearest:
-    """One call, in the precision of the weights."""
+    """Adds in one call, in the precision of the weights."""
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = self.exact = weight
@@ -82,14 +82,14 @@ class Nearest:
 
 
 class Stochastic:
-    """Round up or down with the chances that make the mean right (Gupta et al. 2015, arXiv 1502.02551, section 3)."""
+    """Rounds up or down at random so that the mean is right (Gupta et al. 2015, arXiv 1502.02551, section 3)."""
 
     def __init__(self, weight: Tensor, seed: int) -> None:
         self.weight = self.exact = weight
         self._sum = torch.empty_like(weight, dtype=torch.float32)
         self._noise = torch.empty_like(weight, dtype=torch.int32)
         self._generator = torch.Generator(weight.device)
-        # A step draws from the layer's seed and its number, so that a replay repeats it.
+        # Each step draws from the layer's seed and the step's number, so that a replay repeats it.
         self._seed, self._steps = seed, torch.zeros((), dtype=torch.int64)
 
     def add(self, left: Tensor, right: Tensor, scale: float, units: slice = ALL) -> None:
@@ -109,8 +109,8 @@ class Stochastic:
     def _round(self, total: Tensor, units: slice) -> None:
         self._steps += 1
         self._generator.manual_seed((self._seed * SPREAD + int(self._steps)) % SEEDS)
-        # The lower half of a float32 is what bfloat16 cuts off: noise added to it carries into the upper half with
-        # just the chance that it stands for.
+        # bfloat16 cuts off the lower half of a float32. Noise added to that half carries into the upper half with
+        # exactly the probability that the half represents.
         noise = self._noise[units].random_(2**16, generator=self._generator)
         total.view(torch.int32).add_(noise).bitwise_and_(-(2**16))
         self.weight[units].copy_(total)
@@ -120,7 +120,7 @@ class Stochastic:
 
 
 class Master:
-    """Keep the sum in float32, and multiply with a rounded copy of it."""
+    """Keeps the sum in float32, and a rounded copy of it for the forward pass."""
 
     def __init__(self, weight: Tensor, master: Tensor) -> None:
         self.weight = weight
@@ -144,7 +144,7 @@ class Master:
 
 
 def make_adder(weight: Tensor, dtype: torch.dtype, rounding: Rounding, seed: int) -> Adder:
-    """Hold float32 weights (u, i) in a precision, with a way of rounding to it."""
+    """Convert float32 weights (u, i) to ``dtype``, and return their adder for a way of rounding."""
     held = weight.to(dtype)
     if dtype == torch.float32 or rounding == "nearest":
         return Nearest(held)
@@ -152,6 +152,6 @@ def make_adder(weight: Tensor, dtype: torch.dtype, rounding: Rounding, seed: int
 
 
 def _factors(weight: Tensor, norms: Tensor) -> Tensor:
-    """Return by what each unit's weights (u, i) must be multiplied to have its norm; (u, 1)."""
+    """Return the factors that scale each unit's weights (u, i) to its norm; (u, 1)."""
     now: Tensor = torch.linalg.vector_norm(weight.float(), dim=1)
     return (norms / now.clamp(min=1e-12)).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""What a sweep found, and how labels are predicted from it."""
+"""Scores of a sweep, and the prediction of labels from them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ffstream.ff.lesson import beside_copies, without_copies
 
 @dataclass(frozen=True)
 class Scores:
-    """What a sweep found, with the weights that each layer had before its own update.
+    """Scores of a sweep, from the weights that each layer had before its own update.
 
     Attributes
     ----------
     evidence
-        (n, C): what speaks for each label, as the network's rule of prediction has it; -inf for what it rules out.
+        (n, C): evidence for each label under the network's prediction rule; -inf for labels that it rules out.
     total
-        (n, C): goodness of every label, summed over layers; (n, 1) under coding ``none``. NaN where it was not taken.
+        (n, C): goodness of every label, summed over layers; (n, 1) under coding ``none``. NaN if not computed.
     goodness
-        (n - m, layers, C): goodness in each layer, of the query rows.
+        (n - m, layers, C): goodness of the query rows in each layer.
     shown, real
-        (m, layers, t): goodness that the lesson moved, of the true label where it rises, then of the negative where it
+        (m, layers, t): goodness that the lesson moved, first of the true label if it rises, then of the negative if it
         falls; and the probability that each layer calls it real.
     """
 
@@ -36,7 +36,7 @@ class Scores:
     real: Tensor
 
     def of_first(self, n: int) -> Scores:
-        """Return the scores of the first n rows, the lesson's among them; without those that only filled a sweep up."""
+        """Return the scores of the first n rows, including the lesson's, without the rows that padded the sweep."""
         filled = len(self.evidence) - n
         if not filled:
             return self
@@ -54,20 +54,20 @@ class Scores:
 
 @dataclass
 class Findings:
-    """What the layers leave behind, some after others.
+    """Results of a sweep's spans, collected one after another.
 
-    Of rows that are learned from it keeps sums over layers, so that it hardly grows with their number.
+    Of learned rows it keeps sums over layers, so that it hardly grows with the number of layers.
 
     Attributes
     ----------
     m, taught
-        Rows of the lesson, and with their corrupted copies.
+        Number of the lesson's rows, without and with their corrupted copies.
     goodness
         (queries, layers, C) of each span of layers.
     shown, real
-        (rows, layers, t) of each span, as ``Scores`` has them of all layers.
+        (rows, layers, t) of each span, see ``Scores``.
     activities
-        What the read-out reads; (rows, size) of each layer that it reads.
+        Inputs of the read-out: (rows, size) of each layer that it reads.
     """
 
     m: int
@@ -76,24 +76,24 @@ class Findings:
     shown: list[Tensor] = field(default_factory=list)
     real: list[Tensor] = field(default_factory=list)
     activities: list[Tensor] = field(default_factory=list)
-    # Of all rows: goodness in the first and in the last span, (rows, layers, C), and summed over all, (rows, C).
+    # Goodness of all rows: in the first and in the last span, (rows, layers, C), and summed over all layers, (rows, C).
     _first: Tensor = field(init=False)
     _last: Tensor = field(init=False)
     _total: Tensor = field(init=False)
 
     def add(self, passed: Passed) -> None:
-        """Keep what the next layers left behind."""
+        """Keep the results of the next span."""
         if not self.goodness:
             self._first = passed.goodness
         self._last, self._total = passed.goodness, passed.believed
-        # A view would keep what the layers found of every row.
+        # A view would keep the goodness of every row in memory.
         self.goodness.append(passed.goodness[self.taught :].clone())
         self.shown.append(passed.shown)
         self.real.append(passed.real)
         self.activities += passed.activities
 
     def scores(self, rule: Prediction, logits: Tensor | None, shortlist: int) -> Scores:
-        """Weigh it all by a rule of prediction; ``logits`` (rows, C) are those of a read-out."""
+        """Return the scores under a prediction rule; ``logits`` (rows, C) are those of a read-out."""
         m, taught = self.m, self.taught
         goodness, shown, real = (_join(found) for found in (self.goodness, self.shown, self.real))
         evidence = without_copies(self._weigh(rule, logits, goodness.shape[1], shortlist), m, taught)
@@ -103,8 +103,8 @@ class Findings:
     def _weigh(self, rule: Prediction, logits: Tensor | None, layers: int, shortlist: int) -> Tensor:
         """Return the evidence of all rows, (rows, C).
 
-        Goodness counts as its mean over layers, not the sum: the layers see the same row, so adding their evidence up
-        counts it several times. On MNIST after one pass the mean is calibrated within 1 point, the sum within 3.
+        Goodness counts as its mean over layers, not its sum: all layers see the same row, so a sum counts the same
+        evidence several times. On MNIST after one pass, the mean is calibrated within 1 point, the sum within 3.
         """
         if rule == "upper_goodness":
             return (self._total - self._first[:, 0]) / (layers - 1)
@@ -116,7 +116,7 @@ class Findings:
         if rule == "readout":
             return logits
         if mean.shape[1] < logits.shape[1]:
-            # Rows that were learned unscored have the goodness of few labels, and none to list.
+            # Rows that were learned unscored have the goodness of few labels only, so nothing can be listed.
             return mean
         listed = torch.zeros_like(logits, dtype=torch.bool).scatter(1, listed_first(logits, shortlist), value=True)
         return mean.masked_fill(~listed, -torch.inf)
@@ -127,5 +127,5 @@ def _join(spans: list[Tensor]) -> Tensor:
 
 
 def listed_first(logits: Tensor, shortlist: int) -> Tensor:
-    """Return the labels that a read-out lists first; (n, min(shortlist, labels)) int64."""
+    """Return the labels that a read-out ranks first; (n, min(shortlist, labels)) int64."""
     return logits.topk(min(shortlist, logits.shape[1]), 1).indices
