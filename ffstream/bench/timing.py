@@ -25,7 +25,7 @@ class Spread:
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, Spread]:
-    """Time each contender in bursts that take turns.
+    """Time the contenders in alternating bursts.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Version:
     sign
         ``positive`` or ``negative``.
     said
-        What is true or false about it, such as its label.
+        Short description, such as its label or corruption.
     label
         Label that it was presented under; -1 for none.
     image

@@ -61,7 +61,7 @@ def _draw_fields(part: SubFigure, before: Tensor, after: Tensor, shape: tuple[in
     units = distance.argsort(descending=True)[:SHOWN]
     part.suptitle("what the units of the first layer that moved most respond to", fontsize="medium")
     rows = {"before": before[units], "after": after[units], "change": after[units] - before[units]}
-    # Before and after share a scale; the change has its own, or it would hardly be seen.
+    # Before and after share a scale; the change has its own, or it would be barely visible.
     whole = float(torch.cat([rows["before"], rows["after"]]).abs().max()) or 1.0
     scales = {"before": whole, "after": whole, "change": float(rows["change"].abs().max()) or 1.0}
     axes = part.subplots(len(rows), len(units), squeeze=False)

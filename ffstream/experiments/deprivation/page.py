@@ -51,7 +51,7 @@ def write(
     command
         Command that made them.
     environment
-        What the figures depend on besides the code.
+        Device, threads and versions that the figures depend on.
     note
         Note that a reader must see first.
     """

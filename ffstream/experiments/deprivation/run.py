@@ -79,7 +79,7 @@ class Experiment:
     enrol
         Makes subjects.
     beside
-        What figures depend on besides plan and seed, such as where the subjects run.
+        Further facts that figures depend on, besides plan and seed, such as where the subjects run.
     runs
         Folder in which finished lives are saved.
     watcher
