@@ -1,1 +1,1 @@
-"""Where speed is measured: ratios taken side by side in one run, each with its spread."""
+"""Speed benchmarks: ratios measured side by side in one run, each with its spread."""

@@ -1,4 +1,4 @@
-"""The daemon's engine without its sockets: what a stream could reach at the most."""
+"""The daemon's engine without its sockets: the upper bound of a stream's rate."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ffstream.stream.journal import Journal
 from ffstream.stream.outbox import Outbox
 from ffstream.stream.records import Received
 
-# Batches that wait for the engine at the least.
+# Minimum number of batches waiting for the engine.
 WAITING = 2
 
 
 class Alone:
-    """An engine with its journal, fed in process; what it says is dropped.
+    """An engine with its journal, fed in process; its output is dropped.
 
     Parameters
     ----------
     config
-        The whole configuration, of a state directory that is not there yet.
+        Full configuration, with a state directory that does not exist yet.
     """
 
     def __init__(self, config: Config) -> None:
@@ -42,7 +42,7 @@ class Alone:
             time.sleep(self._engine.wait_s)
 
     def rate(self, seconds: float) -> float:
-        """Feed it for some seconds, and return how many new samples it learned in one."""
+        """Feed the engine for some seconds, and return the number of new samples it learned per second."""
         inputs, labels = samples(4_096, self.config.network.width, "uint8")
         batch, learner = self.config.engine.max_batch, self._engine.learner
         before, started = learner.samples_learned, time.perf_counter()
@@ -58,5 +58,5 @@ class Alone:
         return (learner.samples_learned - before) / spent
 
     def close(self) -> None:
-        """Save, and end the threads of the disk."""
+        """Save a checkpoint and end the disk threads."""
         self._engine.close()

@@ -1,4 +1,4 @@
-"""Query latency through phase changes: a daemon, fed all that it can learn, falls asleep and wakes again and again."""
+"""Query latency through phase changes: a daemon under saturated learning repeatedly falls asleep and wakes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ffstream.bench.stream import configuration
 from ffstream.config import PhasesConfig
 from ffstream.daemon.spawn import spawn
 
-# A query that was due in the half of this before a change, or after it, is one of the change's.
+# A query that was due within half of this time before or after a phase change counts as near it.
 NEAR_S = 0.04
 
 
 @dataclass(frozen=True)
 class Row:
-    """The queries that were due near a phase change, or the others; ``sweep_p99_ms`` is that of the daemon's sweeps.
+    """Latency of queries due near a phase change, or of all others; ``sweep_p99_ms`` is of the daemon's sweeps.
 
-    A quantile is ``None`` where there are too few queries for it.
+    A quantile is ``None`` if there are too few queries for it.
     """
 
     when: str
@@ -46,11 +46,11 @@ class Found:
     Attributes
     ----------
     rows
-        Of queries near a change to sleep, near a change to wake, and of all others.
+        Results for queries near a change to sleep, near a change to wake, and for all others.
     queries
-        (n, 2): when each query was due, in seconds from the first, and the milliseconds to its answer.
+        (n, 2): time at which each query was due, in seconds from the start, and milliseconds until its answer.
     changes
-        When each phase began, on the same clock, and its name.
+        Time at which each phase began, on the same clock, and its name.
     """
 
     rows: list[Row]
@@ -59,14 +59,14 @@ class Found:
 
 
 def queries(seconds: float) -> int:
-    """Return how many queries are due in so many seconds."""
+    """Return the number of queries that are due in some seconds."""
     return round(QUERIES_PER_SECOND * seconds)
 
 
 def measure(
     folder: Path, net: tuple[int, ...], steps: int, seconds: float, advance: Callable[[], object] = lambda: None
 ) -> Found:
-    """Query a daemon whose phases last so many steps each, fed all the time, for so many seconds.
+    """Query a constantly fed daemon, whose phases last ``steps`` each, for ``seconds``.
 
     ``advance`` is called after each query.
     """
@@ -89,7 +89,7 @@ def measure(
 
 
 class _Begun:
-    """Writes down when phases begin, in a thread of its own."""
+    """Recorder of the times at which phases begin, in its own thread."""
 
     def __init__(self, client: Client) -> None:
         self._changes: list[tuple[float, str]] = []
@@ -104,7 +104,7 @@ class _Begun:
 
     def _listen(self, client: Client) -> None:
         with client.events("phase", timeout_s=0.2) as events:
-            # A silence ends the iteration, not the listening: a phase may last long.
+            # A timeout without events ends the iteration, but not the recording: a phase may last longer.
             while not self._stopping.is_set():
                 for event in events:
                     if self._stopping.is_set():

@@ -14,7 +14,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def throughput(rows: Rows) -> Figure:
-    """Draw the ratio to backprop over the batch, a line a net and precision, of the fastest optimizer."""
+    """Draw the ratio to backprop over the batch for the first row's optimizer, one line per net and precision."""
     made, (ax,) = figure()
     best = rows[0]["optimizer"]
     for net, precision in dict.fromkeys((row["net"], row["precision"]) for row in rows):
@@ -44,7 +44,7 @@ def throughput(rows: Rows) -> Figure:
 
 
 def optimizers(rows: Rows) -> Figure:
-    """Draw accuracy against samples a second: of the stream on the left, of the test images on the right."""
+    """Draw accuracy over samples per second: prequential on the left, on the test images on the right."""
     made, axes = figure(2)
     for ax, key, title in zip(
         axes, ("prequential_accuracy", "test_accuracy"), ("predicted before learned", "test"), strict=True
@@ -63,9 +63,9 @@ def optimizers(rows: Rows) -> Figure:
 
 
 def memory(rows: Rows) -> Figure:
-    """Draw peak memory over depth, a line a method."""
+    """Draw peak memory over depth, one line per method."""
     made, (ax,) = figure()
-    # Backprop may need the same with checkpoints and without: a dashed line shows what lies below it.
+    # Backprop may need the same memory with and without checkpointing: a dashed line shows the one below it.
     for method, style in zip(dict.fromkeys(row["method"] for row in rows), ("-", "-", "--"), strict=False):
         line = [row for row in rows if row["method"] == method]
         depths, peaks = [r["layers"] for r in line], [r["peak_bytes"] / 2**20 for r in line]
@@ -85,7 +85,7 @@ def memory(rows: Rows) -> Figure:
 
 
 def latency(rows: Rows) -> Figure:
-    """Draw the quantiles of latency, a panel a load, a line a number of clients."""
+    """Draw the quantiles of latency, one panel per load, one line per number of clients."""
     loads = list(dict.fromkeys(row["load"] for row in rows))
     made, axes = figure(len(loads))
     for ax, load in zip(axes, loads, strict=True):
@@ -101,7 +101,7 @@ def latency(rows: Rows) -> Figure:
 
 
 def stream(rows: Rows) -> Figure:
-    """Draw new samples a second over the samples of a message, a line a type of input and a promise."""
+    """Draw new samples per second over samples per message, one line per input type and acknowledgement."""
     made, (ax,) = figure()
     for dtype, ack in dict.fromkeys((row["dtype"], row["ack"]) for row in rows):
         line = [row for row in rows if (row["dtype"], row["ack"]) == (dtype, ack)]
@@ -124,7 +124,7 @@ def stream(rows: Rows) -> Figure:
 
 
 def changes(queries: Sequence[Sequence[float]], phases: Sequence[tuple[float, str]], sweep_p99_ms: float) -> Figure:
-    """Draw what each query waited over the time at which it was due; sleep is shaded."""
+    """Draw the latency of each query over the time at which it was due; sleep is shaded."""
     made, (ax,) = figure()
     made.set_size_inches(10, 4)
     ends = [*(began for began, _ in phases[1:]), queries[-1][0]]

@@ -1,8 +1,8 @@
 """Query latency over the real sockets: idle, at half load, and while learning is saturated.
 
-The generator is open-loop: queries are due at times drawn beforehand, and an answer's latency counts from the time
-at which its query was due, not from when a busy client came to send it. A generator that waits for each answer before
-it asks again leaves out just the queries that would have waited longest ("coordinated omission").
+The load generator is open-loop: queries are due at times drawn beforehand, and the latency of an answer counts from the
+time at which its query was due, not from when a busy client sent it. A generator that waits for each answer before it
+sends the next query omits exactly the queries that would have waited longest ("coordinated omission").
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ffstream.daemon.spawn import Spawned, spawn
 
 LOADS = ("idle", "half", "saturated")
 CLIENTS = (1, 8, 64)
-# A client asks one thing at a time: more of one would wait for each other, not for the daemon.
+# A client sends one query at a time: at a higher rate its queries would wait for each other, not for the daemon.
 CLIENT_QUERIES_PER_SECOND = 25.0
 QUERIES_PER_SECOND = 200.0
 SETTLE_S = 1.0
@@ -30,9 +30,9 @@ SETTLE_S = 1.0
 
 @dataclass(frozen=True)
 class Row:
-    """One load and number of clients; the sweeps are the daemon's last ones, ``lost`` are unanswered queries.
+    """Result for one load and number of clients; sweeps are the daemon's last ones, ``lost`` counts unanswered queries.
 
-    A quantile is ``None`` where there are too few queries for it.
+    A quantile is ``None`` if there are too few queries for it.
     """
 
     load: str
@@ -48,7 +48,7 @@ class Row:
 
 
 def measure(folder: Path, net: tuple[int, ...], seconds: float) -> Iterator[Row]:
-    """Measure every load and number of clients for so many seconds each."""
+    """Measure every load and number of clients for ``seconds`` each."""
     with spawn(configuration(folder, net), folder) as daemon:
         daemon.wait_compiled()
         saturated = 0.0
@@ -78,25 +78,25 @@ def _measure(daemon: Spawned, load: str, clients: int, width: int, seconds: floa
 
 
 def quantile(values: NDArray[np.float64], share: float) -> float | None:
-    """Return a quantile of values (n,); ``None`` where less than one of them is expected beyond it.
+    """Return a quantile of values (n,); ``None`` if less than one of them is expected beyond it.
 
     Examples
     --------
     >>> quantile(np.arange(101.0), 0.99), quantile(np.arange(99.0), 0.99)
     (99.0, None)
     """
-    # 1 - 0.99 is a little more than a hundredth as a float.
+    # As a float, 1 - 0.99 is slightly more than a hundredth.
     return float(np.quantile(values, share)) if len(values) * (1 - share) > 1 - 1e-9 else None
 
 
 def arrivals(rate: float, seconds: float) -> NDArray[np.float64]:
-    """Draw when queries are due: a Poisson process."""
+    """Draw the times at which queries are due, in seconds, from a Poisson process."""
     due: NDArray[np.float64] = np.random.default_rng(0).exponential(1 / rate, round(seconds * rate)).cumsum()
     return due
 
 
 def sweep_ms(client: Client) -> list[float]:
-    """Return median and 99th percentile of the daemon's last sweeps."""
+    """Return the median and 99th percentile of the daemon's last sweeps, in milliseconds."""
     with client.events("score", timeout_s=PATIENCE_S) as events:
         for event in events:
             if event.fields["sweep_ms"]:

@@ -1,4 +1,4 @@
-"""Those who feed and query while something is measured; without torch, so that a process of them starts at once."""
+"""Load generators that feed and query a daemon; they do not import torch, so that their processes start quickly."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def samples(count: int, width: int, dtype: str) -> tuple[NDArray[Any], NDArray[n
 
 @contextmanager
 def feeding(address: str, width: int, rate: float) -> Iterator[None]:
-    """Feed a daemon from a process of its own, so many samples a second.
+    """Feed a daemon from a separate process, at ``rate`` samples per second.
 
-    Go on when it has learned the first of them, and end when it has learned the last: none falls into what comes next.
+    The context begins once the daemon has learned the first samples, and ends once it has learned the last, so that
+    none affect the next measurement.
     """
     if rate == 0:
         yield
@@ -52,14 +53,14 @@ def feeding(address: str, width: int, rate: float) -> Iterator[None]:
 
 
 class Asked(NamedTuple):
-    """When queries were due first, Unix time, and what each of them waited.
+    """Start time and latencies of a series of queries.
 
     Attributes
     ----------
     began
-        Unix time from which the times at which queries are due are counted.
+        Unix time from which the due times of queries are counted.
     latencies
-        Seconds from when each query was due to its answer; not a number where none came.
+        Seconds from when each query was due to its answer; NaN if none came.
     """
 
     began: float
@@ -69,18 +70,18 @@ class Asked(NamedTuple):
 def ask(
     address: str, clients: int, width: int, due: NDArray[np.float64], advance: Callable[[], object] = lambda: None
 ) -> Asked:
-    """Query a daemon at given times, in turns by some clients.
+    """Query a daemon at given times, with some clients in turns.
 
     Parameters
     ----------
     address, clients
-        Whom, and by how many connections, each in a thread of its own.
+        Address of the daemon, and number of connections, each in its own thread.
     width
-        Values of a sample.
+        Number of values per sample.
     due
         Seconds from the start at which queries are due.
     advance
-        Is called after each query, by the thread that asked.
+        Called after each query by the thread that sent it.
     """
     latencies = np.full(len(due), np.nan)
     images, _ = samples(256, width, "uint8")
@@ -88,7 +89,7 @@ def ask(
     begin = [0.0]
 
     def one(which: int) -> None:
-        # An answer that comes late is a long latency, and not a lost query.
+        # A late answer is a long latency, not a lost query.
         with Client(address, timeout_s=PATIENCE_S) as client:
             client.predict(images[:1])
             connected.wait()

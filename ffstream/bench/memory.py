@@ -1,7 +1,7 @@
-"""Peak memory of a learning step beyond weights and optimizer state, over the depth of the network.
+"""Peak memory of a learning step beyond weights and optimizer state, by depth of the network.
 
 Forward-Forward keeps one layer's activations at a time, so depth costs nothing. Backprop keeps every layer's until
-the way back; activation checkpointing keeps some and computes the others again.
+the backward pass; activation checkpointing keeps some and recomputes the others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ METHODS = ("ffstream", "backprop", "backprop, checkpointed")
 
 @dataclass(frozen=True)
 class Row:
-    """Peak bytes of one method at one depth, beyond what is there between two steps."""
+    """Peak bytes of one method at one depth, beyond those held between two steps."""
 
     method: str
     layers: int
@@ -43,7 +43,7 @@ class Row:
 
 
 def measure(method: str, layers: int, device: torch.device) -> Row:
-    """Measure the peak of one learning step."""
+    """Measure the peak memory of one learning step."""
     step = _step(method, layers, device)
     for _ in range(2):
         step()
@@ -63,7 +63,7 @@ def _step(method: str, layers: int, device: torch.device) -> Callable[[], object
 
 
 def _checkpointed(model: Backprop, rows: Tensor, labels: Tensor) -> Callable[[], object]:
-    """Keep the activations of every square root of the depth, as Chen et al. 2016 (arXiv 1604.06174) advise."""
+    """Return a step in sqrt(depth) checkpointed segments, as Chen et al. 2016 (arXiv 1604.06174) advise."""
     segments = max(1, math.isqrt(len(model.model) // 2))
 
     def step() -> None:
@@ -82,7 +82,7 @@ def _peak(step: Callable[[], object], device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         step()
         return torch.cuda.max_memory_allocated(device) - before
-    # On a CPU the profiler is what sees every allocation, those of compiled kernels as well.
+    # On a CPU the profiler sees every allocation, including those of compiled kernels.
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         step()
     with tempfile.TemporaryDirectory() as folder:

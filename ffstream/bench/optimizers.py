@@ -1,7 +1,7 @@
-"""Which rule learns best in a given time: accuracy after a stream, against samples a second.
+"""Comparison of update rules: accuracy after a stream, against samples per second.
 
-Each contender lives through the same stream once (or as many passes as asked): every sample is predicted, then
-learned, and after each few steps awake the network naps. Backprop with Adam learns the same batches.
+Each contender lives through the same stream once (or as many times as requested): every sample is predicted, then
+learned, and the network naps after every few wake steps. Backprop with Adam learns the same batches.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ffstream.config import NetworkConfig, parse
 from ffstream.data.datasets import Dataset
 from ffstream.measuring.lives import BackpropLife, ForwardLife, Life, accuracy
 
-# Batches that one contender learns before the next one catches up with it.
+# Batches that one contender learns before the next contender's turn.
 TURN = 64
 BACKPROP_RATE = 1e-3
-# Step sizes that did well on one pass over MNIST; momentum has that of in_place.
+# Step sizes that did well in one pass over MNIST; momentum has that of in_place.
 RATES = {"in_place": 2e-3, "unit": 2e-4, "factored": 2e-4, "momentum": 2e-3, "adam": 3e-4}
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A rule in a precision, or backprop."""
+    """An update rule in one precision, or backprop."""
 
     optimizer: str
     precision: str
@@ -39,7 +39,7 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Return what stands in the table and in the figure."""
+        """Name of the contender in messages."""
         rounding = "" if self.rounding == "nearest" else f", {self.rounding}"
         return f"{self.optimizer}, {self.precision}{rounding}"
 
@@ -62,7 +62,7 @@ CONTENDERS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of a run: samples a batch, passes, and a factor on every contender's best step size."""
+    """Settings of a run: samples per batch, passes, and a factor on every contender's best step size."""
 
     batch: int
     passes: int
@@ -76,11 +76,11 @@ class Row:
     Attributes
     ----------
     prequential_accuracy
-        Of the first pass: each sample was predicted before it was learned.
+        Accuracy in the first pass, with each sample predicted before it was learned.
     test_accuracy
-        At the end.
+        Accuracy on the test images at the end.
     samples_per_second
-        New samples learned a second; under the schedule of naps each is learned about twice.
+        New samples learned per second; with naps each is learned about twice.
     """
 
     optimizer: str
@@ -97,20 +97,20 @@ class Row:
 def compete(
     contenders: Sequence[Contender], data: Dataset, plan: Plan, seed: int, advance: Callable[[int], object]
 ) -> list[Row]:
-    """Let contenders live through the same stream, side by side.
+    """Train contenders on the same stream, side by side.
 
     Parameters
     ----------
     contenders
-        Who learns.
+        Contenders to train.
     data
         Images as bytes.
     plan
         Batch, passes and step sizes.
     seed
-        Of the weights and of the order.
+        Seed of the weights and of the order.
     advance
-        Is told, now and then, how many batches more every contender has learned.
+        Called after each turn with the number of batches that every contender learned in it.
     """
     rates = [rate_of(contender) * plan.rate_factor for contender in contenders]
     lives = [_life(contender, rate, data, plan, seed) for contender, rate in zip(contenders, rates, strict=True)]
@@ -157,7 +157,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def rate_of(contender: Contender) -> float:
-    """Return the step size that a contender does best with."""
+    """Return the best known step size of a contender."""
     return BACKPROP_RATE if contender.optimizer == "backprop" else RATES[contender.optimizer]
 
 

@@ -1,6 +1,6 @@
-"""Other implementations of Forward-Forward, driven through their own code where they can be imported.
+"""Other implementations of Forward-Forward, run through their own code if they can be imported.
 
-None of their code is here: each is a package that the reader installs, or a checkout that the reader names.
+None of their code is included: each is a package that the user installs, or a checkout that the user names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer, and how to make one step of it: ``make(widths, rows, labels, device)``."""
+    """Another implementation; ``make(widths, rows, labels, device)`` returns a function that runs one step of it."""
 
     name: str
     make: Callable[[Sequence[int], Tensor, Tensor, torch.device], Step]
@@ -55,12 +55,12 @@ def fflib() -> Peer:
 
 
 def lowe(checkout: Path) -> Peer:
-    """Return loeweX/Forward-Forward (https://github.com/loeweX/Forward-Forward) from a checkout of it.
+    """Return loeweX/Forward-Forward (https://github.com/loeweX/Forward-Forward) from a checkout.
 
     Raises
     ------
     SourceError
-        If the folder does not hold it, or if it cannot be imported from there.
+        If the folder does not contain it, or if it cannot be imported from there.
     """
     if not (checkout / "src" / "ff_model.py").is_file():
         raise SourceError(

@@ -1,4 +1,4 @@
-"""Time that a daemon takes after a kill: until it predicts again, and until it has caught up with its journal."""
+"""Time that a killed daemon needs to predict again, and to catch up with its journal."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Row:
     Attributes
     ----------
     samples
-        Samples in the journal behind the newest checkpoint.
+        Samples in the journal after the newest checkpoint.
     start_s
         Seconds from the start of the process to the first answer, loading included.
     ready_s
-        Seconds from there until the loop was compiled, the journal replayed, and samples were taken again.
+        Seconds from then until the loop was compiled, the journal replayed, and samples accepted again.
     answered_meanwhile
         Queries answered in between, marked as catching up.
     longest_wait_ms
-        The longest of them.
+        Longest wait for one of these answers.
     same
-        Whether the answers afterwards were those of before the kill, to the last bit.
+        True if the answers after the restart equal those before the kill, bit for bit.
     """
 
     samples: int
@@ -48,12 +48,12 @@ class Row:
 def measure(
     folder: Path, net: tuple[int, ...], count: int, advance: Callable[[int], object], killed: Callable[[], object]
 ) -> Row:
-    """Feed so many samples, kill the daemon, and start it again.
+    """Feed ``count`` samples, kill the daemon, and restart it.
 
-    ``advance`` is told of samples that are fed, and ``killed`` is called when the daemon is dead.
+    ``advance`` is called with the number of samples fed, and ``killed`` when the daemon is dead.
     """
     base = configuration(folder, net)
-    # No checkpoint but the one that is asked for.
+    # No checkpoint except the requested one.
     config = base.model_copy(update={"state": base.state.model_copy(update={"checkpoint_s": 1e6})})
     inputs, labels = samples(4_096, net[0], "uint8")
     with spawn(config, folder) as daemon, Client(daemon.address, ack="learned") as client:
@@ -66,7 +66,7 @@ def measure(
             client.feed(inputs[part], labels[part])
             advance(MESSAGE_SAMPLES)
         client.flush()
-        # When it is answered it is on disk, and so is every step before it.
+        # When this command is answered, it is on disk, and so is every step before it.
         client.control("hold")
         before = client.predict(inputs[:100]).goodness.tobytes()
         daemon.process.kill()
@@ -82,7 +82,7 @@ def measure(
 
 
 def _ask_until_ready(daemon: Spawned, config: Config, started: float) -> tuple[float, list[float], float]:
-    """Ask one thing after another; return when the first answer came, the waits, and when the daemon was ready."""
+    """Send queries one by one; return the time of the first answer, the waits, and the time the daemon was ready."""
     one, _ = samples(1, config.network.width, "uint8")
     first, waits = started, []
     ready = threading.Thread(target=daemon.wait_ready)

@@ -1,6 +1,6 @@
-"""Samples a second through the daemon's acknowledged socket, beside the same engine in process, and its learner alone.
+"""Samples per second through the daemon's acknowledged socket, by the same engine in process, and by its learner only.
 
-Fed are two daemons in turns, one that writes every sample to disk and one that keeps no journal; so are two engines.
+Two daemons are fed in turns, one that writes every sample to disk and one without a journal; likewise two engines.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ffstream.measuring.lives import ForwardLife
 
 SECONDS = 3.0
 ROUNDS = 3
-# What the client sends at once where samples are given to it one by one.
+# Samples that the client sends at once when it is given them one by one.
 HELD = 256
 
 
-# What acknowledgements promise: ``memory`` is a daemon without a journal, acknowledging what is learned.
+# Guarantee of an acknowledgement; ``memory`` is a daemon without a journal that acknowledges learned samples.
 Ack = Literal["memory", "received", "durable", "learned"]
 
 
 @dataclass(frozen=True)
 class Way:
-    """Way in which samples are fed: so many a message, or one by one into a client that sends ``held`` at once."""
+    """One way of feeding: ``message_samples`` per message, or one by one to a client that sends ``held`` at once."""
 
     message_samples: int
     dtype: str
@@ -42,7 +42,7 @@ class Way:
 
     @property
     def journal(self) -> bool:
-        """Setting of the journal: on, or off."""
+        """True if the daemon keeps a journal."""
         return self.ack != "memory"
 
 
@@ -50,16 +50,16 @@ SIZES = ((1, 1), (1, HELD), (16, 1), (64, 1), (256, 1))
 
 
 def ways(dtypes: Sequence[str], acks: Sequence[Ack]) -> tuple[Way, ...]:
-    """Return every way of feeding inputs of some types under some promises."""
+    """Return every way of feeding with the given input types and acknowledgements."""
     return tuple(Way(size, dtype, held, ack) for dtype in dtypes for size, held in SIZES for ack in acks)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way of feeding; ``samples_per_second`` are new samples, learned and acknowledged.
+    """Result of one way of feeding; ``samples_per_second`` counts new samples, learned and acknowledged.
 
-    ``in_process`` is what the same engine learns without sockets, with or without a journal as the daemon; ``learner``
-    what its learner does alone, without journal, inbox and marks.
+    ``in_process`` is the rate of the same engine without sockets, with a journal if the daemon has one; ``learner`` is
+    the rate of its learner only, without journal, inbox and marks.
     """
 
     message_samples: int
@@ -77,7 +77,7 @@ class Row:
 
 
 def configuration(folder: Path, net: tuple[int, ...], *, journal: bool = True) -> Config:
-    """Return the defaults for a net, on a free port, keeping its state in ``folder``."""
+    """Return the default configuration for a net, on a free port, with its state in ``folder``."""
     inputs, *hidden = net
     return parse(
         {
@@ -90,14 +90,14 @@ def configuration(folder: Path, net: tuple[int, ...], *, journal: bool = True) -
 
 
 def turns(ways: Sequence[Way]) -> int:
-    """Return how many turns measuring some ways takes."""
+    """Return the number of turns that measuring some ways takes."""
     return ROUNDS * (1 + len({way.journal for way in ways}) + len(ways))
 
 
 def measure(
     folder: Path, net: tuple[int, ...], ways: Sequence[Way], seconds: float, advance: Callable[[], object]
 ) -> list[Row]:
-    """Feed a daemon in each way, the same engine in process, and its learner alone, in turns of so many seconds.
+    """Feed a daemon in each way, the same engine in process, and its learner only, in turns of ``seconds``.
 
     ``advance`` is called after each turn.
     """
@@ -135,7 +135,7 @@ def measure(
 def _row(way: Way, rates: Mapping[Way, list[float]], in_process: float, learner: float) -> Row:
     found = rates[way]
     rate = float(np.median(found))
-    # The ratio of each turn with its neighbour, so that a slow minute falls on both.
+    # The ratio of turns of the same round, so that a slow minute affects both.
     beside = rates.get(replace(way, ack="memory"))
     of_memory = None if beside is None else float(np.median(np.divide(found, beside)))
     return Row(

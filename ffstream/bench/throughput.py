@@ -1,4 +1,4 @@
-"""Learning sweeps a second, beside backprop of the same widths, beside the bare products, beside peers."""
+"""Speed of learning sweeps, compared with backprop of the same widths, bare matrix products, and peers."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ PEER_NET, PEER_BATCH = "784-3x1000", 16
 
 @dataclass(frozen=True)
 class Row:
-    """One net, batch, precision and optimizer.
+    """Result for one net, batch, precision and optimizer.
 
     Attributes
     ----------
     samples_per_second, low, high
-        Rows that a sweep learns and predicts a second, sweeps awake and asleep in turns: median and quartiles.
+        Rows learned and predicted per second, in alternating wake and sleep sweeps: median and quartiles.
     backprop_samples_per_second
-        Of the faster of eager and compiled.
+        Rate of backprop, eager or compiled, whichever is faster.
     ratio_to_backprop
-        The first over the second.
+        ``samples_per_second`` over ``backprop_samples_per_second``.
     matmul_fraction
-        The share of a sweep that its own matrix products take when nothing else runs between them.
+        Share of a sweep's time that its matrix products take when nothing else runs between them.
     """
 
     net: str
@@ -59,7 +59,7 @@ class Row:
 
 @dataclass(frozen=True)
 class PeerRow:
-    """Another implementation of Forward-Forward, both learning both signs in each step."""
+    """Comparison with another implementation of Forward-Forward; both learn both signs in each step."""
 
     name: str
     net: str
@@ -71,7 +71,7 @@ class PeerRow:
 
 
 class Sweeper:
-    """A network and a batch of random rows, swept again and again; on a GPU as CUDA graphs, where asked for."""
+    """A network and a batch of random rows that it sweeps repeatedly; ``graphs`` sweeps as CUDA graphs on a GPU."""
 
     def __init__(
         self,
@@ -100,9 +100,9 @@ class Sweeper:
         self._sweep(self.rows, Lesson(self.labels, next(self._phases)), self._generator)
 
     def products(self) -> Callable[[], None]:
-        """Return the matrix products of one sweep and nothing else, on operands that are ready.
+        """Return a function that runs only the matrix products of one sweep, on prepared operands.
 
-        They read and write the weights that the sweep does, so that both find them in the same caches.
+        They read and write the same weights as the sweep, so that both find them in the same caches.
         """
         calls: list[Callable[[], object]] = []
         targets = self.labels.unsqueeze(1)
@@ -131,8 +131,8 @@ def batch_of(net: str, batch: int, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def measure(net: str, batch: int, precision: str, rules: Sequence[str], device: torch.device) -> list[Row]:
-    """Time every rule at one net, batch and precision, with backprop and the bare products in the same turns."""
-    torch.compiler.reset()  # Graphs of the last case would only be in the way.
+    """Time every rule for one net, batch and precision, interleaved with backprop and the bare products."""
+    torch.compiler.reset()  # Drop the graphs of the previous case.
     sweepers = {rule: Sweeper(net, batch, precision, rule, (Phase.WAKE, Phase.SLEEP), device) for rule in rules}
     dtype = next(iter(sweepers.values())).network.dtype
     rows, labels = batch_of(net, batch, device)
@@ -162,7 +162,7 @@ def measure(net: str, batch: int, precision: str, rules: Sequence[str], device: 
 
 
 def measure_peer(peer: Peer, device: torch.device) -> Iterator[PeerRow]:
-    """Time a peer against the sweep in the default precision of this device and in float32, both signs in a step."""
+    """Time a peer against the sweep in float32 and in this device's default precision, both signs in each step."""
     for precision in dict.fromkeys(("float32", str(dtype_of("auto", device)).removeprefix("torch."))):
         torch.compiler.reset()
         sweeper = Sweeper(PEER_NET, PEER_BATCH, precision, "in_place", (Phase.TOGETHER,), device)

@@ -1,4 +1,4 @@
-"""Timing contenders side by side, so that whatever else the machine does falls on all of them alike."""
+"""Timing of contenders side by side, so that other work on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-# A burst is long enough for the clock, and short enough that many fit; and it has calls enough that the first of them,
-# which finds the caches as the contender before left them, does not decide.
+# A burst is long enough for the clock, and short enough that many fit. It has enough calls that the first one, which
+# finds the caches as the previous contender left them, does not dominate.
 BURST_S, BURST_CALLS = 0.03, 5
 ROUNDS = 7
 
@@ -25,14 +25,14 @@ class Spread:
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, Spread]:
-    """Time each contender in bursts that take turns.
+    """Time the contenders in alternating bursts.
 
     Parameters
     ----------
     contenders
-        What to call, by name; each is called a few times first, uncounted.
+        Functions to call, by name; each is first called a few times without being timed.
     device
-        Waited for at the end of each burst.
+        Device to synchronize at the end of each burst.
     """
     calls = {name: _calls_a_burst(call, device) for name, call in contenders.items()}
     times: dict[str, list[float]] = {name: [] for name in contenders}
@@ -43,7 +43,7 @@ def interleave(contenders: Mapping[str, Callable[[], object]], device: torch.dev
 
 
 def _calls_a_burst(call: Callable[[], object], device: torch.device) -> int:
-    """Warm a contender up, and find how many calls fill a burst."""
+    """Warm up a contender, and return the number of calls that fill a burst."""
     for _ in range(3):
         seconds = _burst(call, 1, device)
     return max(BURST_CALLS, round(BURST_S / max(seconds, 1e-6)))

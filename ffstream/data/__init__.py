@@ -1,1 +1,1 @@
-"""What can be fed: data sets by name, and files."""
+"""Sources of samples: data sets by name, and files."""

@@ -1,4 +1,4 @@
-"""Data sets by name: scikit-learn's bundled digits, torchvision's from a folder, and CIFAR-10 from its pictures."""
+"""Data sets by name: scikit-learn's bundled digits, torchvision's from a folder, and CIFAR-10 from image files."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ffstream.errors import InstallError, SourceError
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a data set before it is read.
+    """Facts about a data set that are known without reading it.
 
     Attributes
     ----------
     shape
-        Shape of one image: (height, width), or (3, height, width) in colour.
+        Shape of one image: (height, width), or (3, height, width) in color.
     labels
         Number of labels.
     torchvision
-        Its class in torchvision.datasets, which takes (root, train, download) and keeps its images whole in memory;
-        empty where it comes from elsewhere.
+        Name of its class in torchvision.datasets, which takes (root, train, download) and holds all images in memory;
+        empty for a data set from another source.
     """
 
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ KNOWN = {
     "usps": Known((16, 16), 10, "USPS"),
 }
 NAMES = tuple(KNOWN)
-# Those that torchvision keeps as IDX files, which are read without it.
+# Data sets that torchvision stores as IDX files; they are read without torchvision.
 IDX = ("mnist", "fashion-mnist", "kmnist")
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -61,7 +61,7 @@ class Dataset:
     Attributes
     ----------
     train, test
-        Images (n, *shape) uint8, grey (height, width) or colour (3, height, width), and labels (n,) int64.
+        Images (n, *shape) uint8, gray (height, width) or color (3, height, width), and labels (n,) int64.
     labels
         Number of labels.
     """
@@ -77,7 +77,7 @@ class Dataset:
 
 
 def known(name: str) -> Known:
-    """Return what is known of a data set by its name, without reading it; SourceError if there is none of that name."""
+    """Return the facts about a data set without reading it; raise SourceError if the name is unknown."""
     if name not in KNOWN:
         raise SourceError(f"no data set is called {name!r}; there are {', '.join(NAMES)}")
     return KNOWN[name]
@@ -91,18 +91,19 @@ def load(name: str, root: Path, *, download: bool = False) -> Dataset:
     name
         One of ``NAMES``.
     root
-        Folder in which torchvision's data sets lie; ``digits`` needs none. ``cifar10`` may also lie there as pictures,
-        ``train/airplane/0001.jpg`` and so on, in the folder itself or in its subfolder ``CIFAR-10-images``. Decoded,
-        they are kept beside it as ``train.npz`` and ``test.npz``, where the folder can be written to.
+        Folder of torchvision's data sets; ``digits`` needs none. ``cifar10`` may also be stored there as image files,
+        ``train/airplane/0001.jpg`` and so on, in the folder itself or in its subfolder ``CIFAR-10-images``. The decoded
+        images are cached next to them as ``train.npz`` and ``test.npz`` if the folder is writable.
     download
-        Whether to fetch what is missing.
+        If true, download missing files.
 
     Raises
     ------
     SourceError
-        If there is no such name, or the files are not there.
+        If the name is unknown, or the files are missing.
     InstallError
-        If torchvision is needed and cannot be imported; it is needed to download, and for CIFAR and USPS.
+        If torchvision is needed, but does not fit the installed torch; it is needed to download, and for CIFAR and
+        USPS.
     """
     labels = known(name).labels
     if name == "digits":
@@ -121,7 +122,7 @@ def load(name: str, root: Path, *, download: bool = False) -> Dataset:
 def jittered(
     images: NDArray[np.uint8], labels: NDArray[np.int64], count: int, seed: int, pixels: int = 1
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw a longer stream from few images: in random order, each shifted by up to some pixels either way.
+    """Draw a longer stream from a few images, in random order, each shifted by up to ``pixels`` along both axes.
 
     Parameters
     ----------
@@ -134,7 +135,7 @@ def jittered(
     seed
         Seed of order and shifts.
     pixels
-        How far an image is shifted at most, down or up and right or left; what comes in is black.
+        Largest shift in pixels, up or down and left or right; vacated pixels are black.
     """
     random = np.random.default_rng(seed)
     passes = -(-count // len(images))
@@ -175,7 +176,7 @@ def _torchvision(name: str, root: Path, *, train: bool, download: bool) -> Sampl
 
 
 def _torchvision_datasets() -> Any:
-    """Import torchvision, which loads torch: a wheel of it that was built for another torch cannot be imported."""
+    """Import torchvision; raise InstallError if its wheel was built for another version of torch."""
     try:
         from torchvision import datasets  # noqa: PLC0415  # heavy, and only some data sets need it
     except ModuleNotFoundError:
@@ -198,7 +199,7 @@ def _missing(name: str, root: Path) -> SourceError:
 
 
 def _idx(folder: Path) -> tuple[Samples, Samples] | None:
-    """Read the two parts of a data set from the four IDX files that torchvision has put into a folder, if it has."""
+    """Read the training and test parts of a data set from torchvision's four IDX files; None if one is missing."""
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
     files = [[folder / f"{part}-{kind}" for kind in kinds] for part in ("train", "t10k")]
     if not all(file.is_file() for part in files for file in part):
@@ -208,7 +209,7 @@ def _idx(folder: Path) -> tuple[Samples, Samples] | None:
 
 
 def _bytes(file: Path, axes: int) -> NDArray[np.uint8]:
-    """Read an IDX file: type and number of axes, the length of each as a big-endian integer, and the values."""
+    """Read an IDX file: type, number of axes, length of each axis as a big-endian integer, and values."""
     try:
         content = np.fromfile(file, np.uint8)
     except OSError as error:
@@ -216,14 +217,14 @@ def _bytes(file: Path, axes: int) -> NDArray[np.uint8]:
     start = 4 + 4 * axes
     shape = content[4:start].tobytes()
     sizes = [int.from_bytes(shape[place : place + 4], "big") for place in range(0, len(shape), 4)]
-    # 8 is the type of unsigned bytes.
+    # Type 8 is unsigned byte.
     if content[:4].tolist() != [0, 0, 8, axes] or len(content) != start + math.prod(sizes):
         raise SourceError(f"{file}: is damaged; fetch it again with --download")
     return content[start:].reshape(sizes)
 
 
 def _pictures(root: Path) -> Path | None:
-    """Find CIFAR-10 as pictures, unless torchvision's own files are there, which lost nothing to compression."""
+    """Return the folder of CIFAR-10's image files; None if there is none, or torchvision's lossless files exist."""
     if (root / "cifar-10-batches-py").is_dir():
         return None
     for folder in (root, root / "CIFAR-10-images"):
@@ -237,14 +238,14 @@ def _folders(path: Path) -> set[str]:
 
 
 def _decoded(folder: Path) -> Samples:
-    """Read a folder of pictures, or what an earlier call kept of it if nothing came or went since."""
+    """Read a folder of images, or its cache from an earlier call if no file was added or removed since."""
     kept = folder.with_suffix(".npz")
     with suppress(OSError, SourceError):
         changed = max(part.stat().st_mtime_ns for part in (folder, *folder.iterdir()))
         if kept.stat().st_mtime_ns > changed:
             return read_samples(kept, (3, 32, 32))
     images, labels = read_samples(folder, (3, 32, 32))
-    # Whole or not at all, and not at all where the folder is read-only.
+    # The cache is written atomically, or not at all if the folder is read-only.
     with suppress(OSError), tempfile.TemporaryDirectory(dir=folder.parent) as beside:
         made = Path(beside) / kept.name
         np.savez(made, inputs=images, labels=labels)

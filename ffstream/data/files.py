@@ -1,4 +1,4 @@
-"""Files that can be fed or predicted: arrays, CSV, JSON lines, images."""
+"""Readers of files that can be fed or predicted: arrays, CSV, JSON lines, images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ffstream.errors import SourceError
 
 Inputs: TypeAlias = NDArray[Any]
 Samples: TypeAlias = tuple[Inputs, NDArray[np.int64]]
-# What numpy and the archive below it raise on bytes that are not what they seem.
+# Errors that NumPy and the zip layer below it raise on malformed files.
 _DAMAGED = (
     OSError,
     ValueError,
@@ -30,23 +30,23 @@ _DAMAGED = (
     zlib.error,
     tokenize.TokenError,
 )
-# In the place of a label: the sample has none. The protocol's word for it, which this room does not import.
+# Label of an unlabeled sample; the same value as in the protocol, which this package does not import.
 UNLABELLED = -1
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
 def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
-    """Read samples from a file or a folder of images; the label of one that has none is -1.
+    """Read samples from a file or a folder of images; unlabeled samples get the label -1.
 
-    ``.npz`` holds ``inputs`` (n, *shape) and ``labels`` (n,); ``.npy`` holds the inputs, and ``NAME.labels.npy``
-    beside it the labels, if there are any; ``.csv`` has the label in the column ``label`` (the first one without a
-    heading) and the values of the sample in the others; a folder has a subfolder of images for each label, in
-    alphabetical order, or else the images themselves, without labels. ``.jsonl`` is as ``read_lines`` takes it.
+    ``.npz`` holds ``inputs`` (n, *shape) and ``labels`` (n,). ``.npy`` holds the inputs, and ``NAME.labels.npy`` next
+    to it holds the labels, if any. ``.csv`` has the label in the column ``label`` (without such a heading, in the first
+    column) and the sample's values in the others. A folder has one subfolder of images per label, in alphabetical
+    order, or only unlabeled images. ``.jsonl`` has the lines that ``read_lines`` reads.
 
     Raises
     ------
     SourceError
-        Saying which file, where, and what was expected.
+        If a file is malformed; the message names the file, the place, and what was expected.
     """
     if path.is_dir():
         return _folder(path, shape)
@@ -67,7 +67,7 @@ def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
 
 
 def read_inputs(path: Path, shape: tuple[int, ...]) -> Inputs:
-    """Read inputs without labels, (n, *shape), from an image, ``.npy`` or ``.npz``; one sample is a batch of one."""
+    """Read unlabeled inputs (n, *shape) from an image, ``.npy`` or ``.npz``; a single sample becomes a batch of one."""
     if path.suffix.lower() in IMAGES:
         return read_image(path, shape)[None]
     match path.suffix:
@@ -81,9 +81,9 @@ def read_inputs(path: Path, shape: tuple[int, ...]) -> Inputs:
 
 
 def read_lines(lines: Iterable[str], shape: tuple[int, ...], *, batch: int) -> Iterator[Samples]:
-    """Read JSON lines in batches: ``{"inputs": [...], "label": 3}`` each, the inputs flat or nested.
+    """Read JSON lines in batches; a line is ``{"inputs": [...], "label": 3}``, its inputs flat or nested.
 
-    A line without a label, or the bare list of inputs, has the label -1.
+    A line without a label, or a bare list of inputs, gets the label -1.
     """
     inputs: list[NDArray[np.float32]] = []
     labels: list[int] = []
@@ -115,7 +115,7 @@ def _text(lines: Iterable[str]) -> Iterator[str]:
 
 
 def read_image(path: Path | IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Read an image, resized to ``shape``: grey is ([1,] height, width), colour (3, height, width)."""
+    """Read an image and resize it to ``shape``: ([1,] height, width) in gray, (3, height, width) in color."""
     from PIL import Image  # noqa: PLC0415  # Pillow comes with torchvision; a client may lack it
 
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] not in (1, 3)):
@@ -147,7 +147,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _paired(inputs: NDArray[Any], labels: NDArray[Any], path: Path) -> Samples:
-    """Return inputs with the labels that ``path`` holds of them."""
+    """Check the labels read from ``path`` against their inputs, and return both."""
     if labels.dtype.kind not in "iu":
         raise SourceError(f"{path}: expected integer labels, found {labels.dtype}")
     if labels.shape != inputs.shape[:1]:
@@ -181,7 +181,7 @@ def _numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
 
 def _load(path: Path) -> Any:
     try:
-        # Pickled objects could run code of a stranger: numpy refuses them. An archive is read whole, here.
+        # Pickled objects could run untrusted code, so NumPy refuses them. An archive is read fully here.
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
@@ -215,7 +215,7 @@ def _csv(path: Path, shape: tuple[int, ...]) -> Samples:
     for row, (number, cells) in enumerate(body):
         try:
             labels[row] = int(cells[column])
-            # Numpy would spread a single number over the whole row.
+            # NumPy would broadcast a single number over the whole row.
             inputs[row] = np.asarray(cells[:column] + cells[column + 1 :], np.float32).reshape(inputs.shape[1])
         except (ValueError, IndexError, OverflowError) as error:
             where = f"{path}: line {number}"

@@ -1,1 +1,1 @@
-"""What Forward-Forward reaches: published figures reproduced, streams lived through once, choices held side by side."""
+"""Experiments with Forward-Forward: published figures reproduced, streams learned in one pass, choices compared."""

@@ -1,4 +1,4 @@
-"""Two keys of the network against each other: every choice of one with every choice of the other, at a fair rate."""
+"""Grid over two keys of the network: every value of one with every value of the other, each at a tuned step size."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from ffstream.experiments.row import Row
 from ffstream.experiments.run import Watcher, carry_out
 from ffstream.measuring.estimate import Estimate
 
-# Training images on which the rate is chosen; of a small data set a fifth.
+# Training images held out to choose the step size; a fifth of a small data set.
 HELD_OUT = 5_000
 RATES = (3e-4, 1.5e-3, 7e-3)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is held against what.
+    """Settings of the grid.
 
     Attributes
     ----------
     keys
         Two keys of ``[network]``.
     choices
-        Values of each.
+        Values of each key.
     passes
-        Numbers of passes, each a table of its own.
+        Numbers of passes; each has its own grid.
     rates
-        Step sizes that each cell tries with the first seed, learning all but some held-out training images; the one
-        that gets most of those right is kept.
+        Step sizes that each cell tries with the first seed on all but the held-out training images; the one with the
+        highest accuracy on those is kept.
     thresholds
-        Values of ``network.threshold`` that are tried with each rate; the default one alone where none is given.
+        Values of ``network.threshold`` to try with each step size; only the default if none is given.
     seeds
         Runs of each cell on all training images.
     data, dataset, batch
-        Images, their name, and how many are learned in a step.
+        Images, name of the data set, and images per step.
     runs, device
-        Folder in which runs are kept, and where they learn.
+        Folder in which runs are saved, and device that they learn on.
     """
 
     keys: tuple[str, str]
@@ -67,18 +67,18 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Runs in all."""
+        """Total number of runs."""
         tried = len(self.rates) * max(1, len(self.thresholds))
         return len(self.cells) * (self.seeds + (tried if tried > 1 else 0))
 
 
 def known(key: str) -> tuple[str, ...]:
-    """Return what a key of ``[network]`` may be, in the order of the configuration.
+    """Return the values that a key of ``[network]`` accepts, in the order of the configuration.
 
     Raises
     ------
     ConfigError
-        If there is no such key, or it is no choice between names.
+        If there is no such key, or its values are not names.
     """
     field = NetworkConfig.model_fields.get(key)
     names = get_args(field.annotation) if field else ()
@@ -88,9 +88,9 @@ def known(key: str) -> tuple[str, ...]:
 
 
 def measure(plan: Plan, watcher: Watcher) -> Iterator[list[dict[str, Any]]]:
-    """Fill the tables cell by cell; yield the rows so far after each cell."""
+    """Run the grid cell by cell; yield the rows so far after each cell."""
     done: list[dict[str, Any]] = []
-    # All of them are declared before the first one runs: what cannot be is known at once, not after hours.
+    # All cells are declared before the first one runs, so that an invalid one fails at once, not after hours.
     declared = [_declared(plan, *cell) for cell in plan.cells]
     for (passes, first, second), tried in zip(plan.cells, declared, strict=True):
         row = _best(plan, tried, watcher) if len(tried) > 1 else tried[0]
@@ -114,7 +114,7 @@ def measure(plan: Plan, watcher: Watcher) -> Iterator[list[dict[str, Any]]]:
 
 
 def table(rows: Sequence[Mapping[str, Any]], keys: tuple[str, str]) -> list[dict[str, str]]:
-    """Return test accuracies in percent, a row a choice of the first key, a column a choice of the second."""
+    """Return test accuracies in percent, one row per value of the first key, one column per value of the second."""
     columns = dict.fromkeys(row[keys[1]] for row in rows)
     lines: dict[tuple[int, str], dict[str, str]] = {}
     for row in rows:
@@ -127,7 +127,7 @@ def table(rows: Sequence[Mapping[str, Any]], keys: tuple[str, str]) -> list[dict
 
 
 def _declared(plan: Plan, passes: int, first: str, second: str) -> list[Row]:
-    """Declare a cell as rows of the reproduction table, one a rate and threshold."""
+    """Declare a cell as rows of the reproduction table, one per step size and threshold."""
     tried = itertools.product(plan.rates, plan.thresholds or (None,))
     return [
         validate(
@@ -154,14 +154,14 @@ def _declared(plan: Plan, passes: int, first: str, second: str) -> list[Row]:
 
 
 def _best(plan: Plan, tried: Sequence[Row], watcher: Watcher) -> Row:
-    """Return the row that errs least on held-out training images with the first seed; the test set is not looked at."""
+    """Return the row with the lowest error on held-out training images with the first seed; the test set is unused."""
     held = held_out(plan.data)
     folder = plan.runs / "held-out"
     return min(tried, key=lambda row: carry_out(row, 0, held, plan.device, folder, watcher).errors[-1])
 
 
 def held_out(data: Dataset) -> Dataset:
-    """Split the training images: the last ones, of a fixed random order, take the place of the test images."""
+    """Split the training images: the last ones in a fixed random order replace the test images."""
     inputs, labels = data.train
     order = np.random.default_rng(0).permutation(len(labels))
     count = min(HELD_OUT, len(labels) // 5)

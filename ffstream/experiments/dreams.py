@@ -1,4 +1,4 @@
-"""Sleep on what is remembered, on dreams, or on both: what is learned in one pass, and whether dreams are readable."""
+"""Sleep on memory, on dreams, or on both: accuracy after one pass, and readability of the dreams."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from ffstream.experiments.one_pass import OnePass, make_stream
 from ffstream.measuring.estimate import percent
 from ffstream.measuring.lives import ForwardLife, accuracy
 
-# What sleep takes its rows from, and how many samples are remembered for it.
+# Sources of the rows that sleep learns, and number of samples remembered for each.
 SOURCES = {"memory": 10_000, "hybrid": 10_000, "dream": 0}
-# Dreams of each label that are read, and images that the reader learned from.
+# Dreams read per label, and images that the reader learns from.
 EACH, READ = 100, 10_000
 
 
 class Plan(OnePass):
-    """What is lived through."""
+    """Settings of the experiment."""
 
     @property
     def total(self) -> int:
-        """Lives in all."""
+        """Total number of lives."""
         return len(SOURCES) * self.seeds
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one life came to.
+    """Result of one life.
 
     Attributes
     ----------
     source, memory
-        What sleep took its rows from, and how many samples could be remembered.
+        Source of the rows that sleep learned, and capacity of the memory in samples.
     prequential_accuracy, test_accuracy
         Share predicted right of all samples before they were learned, and of the test images at the end.
     read_as_intended, classes_present
-        Share of the dreams that an independent reader, a logistic regression that learned real images, takes for what
-        they were dreamed as, and how many labels it finds among them; ``None`` where no dreams were learned.
+        Share of the dreams to which an independent reader, a logistic regression trained on real images, assigns the
+        label they were dreamed under, and number of labels that it finds among them; ``None`` if no dreams were
+        learned.
     """
 
     source: str
@@ -53,7 +54,7 @@ class Row:
 
 
 def measure(plan: Plan, lived: Callable[[], object]) -> Iterator[Row]:
-    """Live once with every source and seed; ``lived`` is called after each life.
+    """Run one life with every source and seed; ``lived`` is called after each life.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def measure(plan: Plan, lived: Callable[[], object]) -> Iterator[Row]:
 
 
 def live(plan: Plan, source: str, memory: int, seed: int, read: Callable[[NDArray[Any]], NDArray[Any]]) -> Row:
-    """Live through the shuffled stream once."""
+    """Run one life on the shuffled stream."""
     config = plan.config(source, seed, {"dreams": {"source": source}, "engine": {"memory_samples": memory}})
     life, stream = ForwardLife(config), make_stream("shuffled", plan.data, seed)
     right = plan.live(life, stream)
@@ -82,7 +83,7 @@ def live(plan: Plan, source: str, memory: int, seed: int, read: Callable[[NDArra
 
 
 def reader(inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return what reads rows (n, width) of 0 … 1: scikit-learn's logistic regression, of the first real images."""
+    """Return a classifier of rows (n, width) in 0 … 1: scikit-learn's logistic regression of real images."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  only where dreams are read
 
     regression = LogisticRegression(C=0.1, max_iter=200)
@@ -92,7 +93,7 @@ def reader(inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> Callable[[ND
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return means over seeds, in percent, a row a source."""
+    """Return means over seeds, in percent, one row per source."""
     groups = {source: [row for row in rows if row["source"] == source] for source in SOURCES}
     return [
         {

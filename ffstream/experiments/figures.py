@@ -1,4 +1,4 @@
-"""Figures of the experiments, made from the rows that are written as JSON."""
+"""Figures of the experiments, drawn from the rows that are written as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def errors_by_pass(rows: Rows) -> Figure:
-    """Draw test error over the passes, a line a row, the range over seeds shaded."""
+    """Draw test error over the passes, one line per row, with the range over seeds shaded."""
     made, (ax,) = figure()
     for row in rows:
         errors = np.array(row["errors_by_pass"])
@@ -35,7 +35,7 @@ def errors_by_pass(rows: Rows) -> Figure:
 
 
 def separation(rows: Rows) -> Figure:
-    """Draw test accuracy over the length of a phase, a line a recipe and negatives, ends of wake dashed."""
+    """Draw test accuracy over phase length, one line per recipe and negatives, dashed for the end of wake."""
     made, (ax,) = figure()
     made.set_size_inches(8, 4.6)
     for arm, negatives in dict.fromkeys((row["arm"], row["negatives"]) for row in rows):
@@ -59,7 +59,7 @@ def separation(rows: Rows) -> Figure:
 
 
 def by_iteration(row: Mapping[str, Any]) -> Figure:
-    """Draw the goodness of the true and of the best wrong label over the iterations, and the error of each alone."""
+    """Draw the goodness of the true and the best wrong label, and the error of each iteration, over the iterations."""
     made, (left, right) = figure(2)
     for key, label in (("goodness_true", "true label"), ("goodness_wrong", "best wrong label")):
         left.plot(*_over_seeds(row[key]), marker=".", label=label)
@@ -75,11 +75,11 @@ def by_iteration(row: Mapping[str, Any]) -> Figure:
 
 
 def beside_published(rows: Rows) -> Figure:
-    """Draw our test error as bars, and the published one, where there is one, beside it."""
+    """Draw our test errors as bars, next to the published ones where they exist."""
     made, (ax,) = figure()
     made.set_size_inches(7.5, 1.2 + 0.55 * len(rows))
     places = np.arange(len(rows))
-    # A bar without a whisker has no deviation: one seed, or seeds equal to the digit.
+    # A bar without a whisker has no deviation: it is of one seed, or of equal seeds.
     deviations = [np.nan if row["error_std"] is None else row["error_std"] for row in rows]
     bars = ax.barh(places - 0.2, [row["error_mean"] for row in rows], 0.4, xerr=deviations, label="ours")
     ax.bar_label(bars, [f" {row['error_mean']:.2f}" for row in rows], fontsize="small")
@@ -98,7 +98,7 @@ def beside_published(rows: Rows) -> Figure:
 
 
 def prequential(rows: Rows) -> Figure:
-    """Draw prequential accuracy along the stream, a panel a stream, a line a method, means over seeds."""
+    """Draw prequential accuracy along the stream, one panel per stream, one line per method, means over seeds."""
     made, axes = figure(len(STREAMS))
     for ax, stream in zip(axes, STREAMS, strict=True):
         for method in METHODS:
@@ -112,14 +112,14 @@ def prequential(rows: Rows) -> Figure:
 
 
 def heat_map(rows: Rows, keys: tuple[str, str]) -> Figure:
-    """Draw test accuracy over two keys, a panel a number of passes; cells that are missing stay white."""
+    """Draw test accuracy over two keys, one panel per number of passes; missing cells stay white."""
     first, second = ([*dict.fromkeys(row[key] for row in rows)] for key in keys)
     passes = [*dict.fromkeys(row["passes"] for row in rows)]
     made, axes = figure(len(passes))
     for ax, number in zip(axes, passes, strict=True):
         found = {(row[keys[0]], row[keys[1]]): 100 * row["test_accuracy"] for row in rows if row["passes"] == number}
         cells = np.array([[found.get((one, other), np.nan) for other in second] for one in first])
-        # Cells that did not learn at all would leave no colours to the others.
+        # Without a limit, cells that did not learn would use up the color scale.
         high = float(np.nanmax(cells))
         low = max(float(np.nanmin(cells)), high - 5)
         image = ax.imshow(cells, cmap="viridis", vmin=low, vmax=high)
@@ -136,6 +136,6 @@ def heat_map(rows: Rows, keys: tuple[str, str]) -> Figure:
 
 
 def _over_seeds(curves: Sequence[Sequence[float]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return places from 1 on, and the mean of curves, a curve a seed."""
+    """Return positions from 1, and the mean of curves, one curve per seed."""
     mean = np.mean(curves, 0)
     return np.arange(1, len(mean) + 1), mean

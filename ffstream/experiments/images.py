@@ -1,4 +1,4 @@
-"""Images on the device, and what is done to them there: shifted, mirrored, rotated, and made rows of."""
+"""Images on a device, and their transformations there: shifting, mirroring, rotating, flattening to rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ffstream.data.datasets import Dataset
 
-# Images rotated at once: their grids take 8 bytes a pixel.
+# Images rotated at once; their grids take 8 bytes per pixel.
 ROTATED = 4_096
 
 
@@ -27,7 +27,7 @@ class Labelled:
 
     @classmethod
     def on(cls, device: torch.device, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Labelled:
-        """Bring images and labels to a device."""
+        """Move images and labels to a device."""
         return cls(torch.from_numpy(np.ascontiguousarray(images)).to(device), torch.from_numpy(labels).to(device))
 
     def __len__(self) -> int:
@@ -35,12 +35,12 @@ class Labelled:
 
 
 def rows(images: Tensor) -> Tensor:
-    """Return images (n, *shape) of bytes as rows (n, i) float32 of 0 … 1."""
+    """Return images (n, *shape) of bytes as rows (n, i) float32 in 0 … 1."""
     return images.flatten(1).float() / 255
 
 
 def jittered(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Shift each image (n, …, h, w) by up to some pixels either way, along both axes alike; black moves in."""
+    """Shift each image (n, …, h, w) at random by up to ``pixels`` along both axes; vacated pixels are black."""
     n, height, width = len(images), *images.shape[-2:]
     planes = images.reshape(n, -1, height, width)
     padded = functional.pad(planes, [pixels] * 4)
@@ -52,19 +52,19 @@ def jittered(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
 
 
 def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror half of the images (n, …, h, w), drawn at random, left to right."""
+    """Mirror a random half of the images (n, …, h, w) left to right."""
     chosen = torch.rand(len(images), generator=generator, device=images.device) < 0.5
     return torch.where(chosen.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
 
 
 def dropped(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Set a share of the values of images (n, …) to 0, drawn anew for each of them."""
+    """Set a share of the values of images (n, …) to 0, each drawn independently."""
     kept = torch.rand(images.shape, generator=generator, device=images.device) >= share
     return images * kept
 
 
 def rotated(images: Tensor, degrees: Tensor) -> Tensor:
-    """Rotate each image (n, …, h, w) of bytes about its centre by its own angle (n,), anticlockwise; bilinear."""
+    """Rotate each image (n, …, h, w) of bytes about its center by its own angle (n,), counterclockwise; bilinear."""
     parts = zip(torch.split(images, ROTATED), torch.split(degrees, ROTATED), strict=True)
     return torch.cat([_rotated(*part) for part in parts])
 
@@ -86,7 +86,7 @@ def _rotated(images: Tensor, degrees: Tensor) -> Tensor:
     n, height, width = len(images), *images.shape[-2:]
     angle = degrees * (math.pi / 180)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    # Where each pixel comes from, in units of half an image; a pixel is as high as it is wide.
+    # Source of each pixel, in units of half an image; pixels are square.
     stretch = height / width
     turn = torch.stack([cos, -sin * stretch, zero, sin / stretch, cos, zero], 1).view(n, 2, 3)
     planes = images.reshape(n, -1, height, width).float()

@@ -1,4 +1,4 @@
-"""How the recurrent network comes to a label: goodness and test error by iteration, once everything is learned."""
+"""Goodness and test error of the trained recurrent network by iteration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ffstream.experiments.reproduction import summary
 from ffstream.experiments.row import Row, find
 from ffstream.experiments.run import TEST_ROWS, Run, Watcher
 
-# Found by row in results.json, and drawn.
+# Keys of a row of results.json that hold a value per iteration; the figure draws them.
 BY_ITERATION = ("goodness_true", "goodness_wrong", "error_by_iteration")
 
 
@@ -31,7 +31,7 @@ def declare(
     network: Mapping[str, object],
     optimizer: Mapping[str, object],
 ) -> Row:
-    """Return the bundled row ``recurrent``, for some data, with other values for keys of it and of its sections."""
+    """Return the bundled row ``recurrent`` for a data set, with changed keys of the row and of its sections."""
     (bundled,) = find(names=["recurrent"])
     declared = bundled.model_dump(exclude_unset=True)
     declared |= changes
@@ -44,12 +44,12 @@ def declare(
 
 
 def measure(row: Row, data: Dataset, seeds: int, device: torch.device, watcher: Watcher) -> Iterator[dict[str, Any]]:
-    """Learn with every seed; after each, yield the row of ``results.json`` so far.
+    """Train with every seed; after each, yield the row of ``results.json`` so far.
 
     Raises
     ------
     ConfigError
-        If the row is not of the recurrent network, or the data are not of its shape.
+        If the row's method is not ``recurrent``, or the data do not fit its shape and labels.
     """
     records, found = [], []
     for seed in range(seeds):
@@ -65,13 +65,14 @@ def measure(row: Row, data: Dataset, seeds: int, device: torch.device, watcher: 
 
 
 def by_iteration(method: Recurrent, test: Labelled, iterations: int) -> dict[str, list[float]]:
-    """Return what test images come to at each iteration.
+    """Return the goodness and the error of test images at each iteration.
 
     Returns
     -------
     dict
-        ``goodness_true``, ``goodness_wrong``: goodness of the true label, and of the wrong one that has most of it;
-        means over layers and images. ``error_by_iteration``: test error in percent, if that iteration alone decided.
+        ``goodness_true``, ``goodness_wrong``: goodness of the true label, and of the wrong label with the most
+        goodness; means over layers and images. ``error_by_iteration``: test error in percent if only that iteration
+        decided.
     """
     parts = zip(*(torch.split(part, TEST_ROWS) for part in (test.images, test.labels)), strict=True)
     sums = sum(_sums(method.goodness(images.rows(shown), iterations), labels) for shown, labels in parts)
@@ -80,7 +81,7 @@ def by_iteration(method: Recurrent, test: Labelled, iterations: int) -> dict[str
 
 
 def _sums(goodness: Tensor, labels: Tensor) -> Tensor:
-    """Sum over images the goodness of true and best wrong labels, and errors, of goodness (k, n, C); (3, k)."""
+    """Return the sums over images of true goodness, best wrong goodness and errors, (3, k), from goodness (k, n, C)."""
     at = labels.expand(len(goodness), -1).unsqueeze(2)
     true = goodness.gather(2, at).squeeze(2)
     wrong = goodness.scatter(2, at, -torch.inf).amax(2)
@@ -88,7 +89,7 @@ def _sums(goodness: Tensor, labels: Tensor) -> Tensor:
 
 
 def table(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return a line an iteration, means over seeds."""
+    """Return one row per iteration, means over seeds."""
     means = [map(statistics.fmean, zip(*row[key], strict=True)) for key in BY_ITERATION]
     return [
         {

@@ -1,4 +1,4 @@
-"""Files that keep what an experiment has come to."""
+"""Files that hold the results of an experiment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def keep(file: Path, write: Callable[[Path], object]) -> None:
-    """Have a file written beside its place, then put it there: an interruption leaves the old one, or none."""
+    """Write a draft, then rename it to the file, so that an interruption leaves the old file or none."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".draft")
     write(draft)

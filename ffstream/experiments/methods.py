@@ -1,4 +1,4 @@
-"""The methods of a row: Forward-Forward, backprop in the same widths, a trunk that never learns.
+"""The methods of a row: Forward-Forward, backprop of the same widths, and a trunk that never learns.
 
 The fourth, the recurrent network, is in ``ffstream.experiments.recurrent``.
 """
@@ -24,12 +24,12 @@ from ffstream.measuring.nets import MOMENTS, Backprop
 
 
 class Method(Protocol):
-    """Something that learns from labelled rows.
+    """A method that learns from labeled rows.
 
     Attributes
     ----------
     parameters
-        Numbers that it learns.
+        Number of learned parameters.
     """
 
     parameters: int
@@ -41,17 +41,17 @@ class Method(Protocol):
         """Return the labels (n,) predicted for rows (n, i)."""
 
     def anneal(self, share: float) -> None:
-        """Set the step size to a share of the declared one."""
+        """Set the step size to a share of the configured one."""
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor that learning changes, by name."""
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state`` returned."""
+        """Restore the tensors that ``state`` returned."""
 
 
 class Forward:
-    """The sweep, in one phase all along."""
+    """The sweep, always in the same phase."""
 
     def __init__(
         self, network: NetworkConfig, optimizer: OptimizerConfig, device: torch.device, phase: Phase = Phase.TOGETHER
@@ -73,7 +73,7 @@ class Forward:
 
     @property
     def rules(self) -> tuple[Prediction, ...]:
-        """Ways of predicting that the network has."""
+        """Prediction rules that the network supports."""
         network = self.network.config
         by_readout: tuple[Prediction, ...] = ("readout",) if network.coding == "none" else ("readout", "cascade")
         told: tuple[Prediction, ...] = BY_GOODNESS if network.coding != "none" else ()
@@ -87,7 +87,7 @@ class Forward:
 
 
 class OfBackprop:
-    """A multilayer perceptron of the same widths, cross-entropy, Adam."""
+    """A multilayer perceptron of the same widths, trained by cross-entropy and Adam."""
 
     def __init__(self, network: NetworkConfig, rate: float, device: torch.device) -> None:
         net = "-".join(map(str, (network.width, *(layer.units for layer in network.stack))))
@@ -102,13 +102,13 @@ class OfBackprop:
 
 
 class Frozen:
-    """The first weights of the same net, never changed, under a linear softmax read-out of all layers' activities.
+    """The same net with its initial weights, under a linear softmax read-out of all layers' activities.
 
-    What a random trunk reaches is what Forward-Forward must beat to have learned anything worth reading out.
+    Forward-Forward must beat the accuracy of such a random trunk to have learned anything worth reading out.
     """
 
     def __init__(self, network: NetworkConfig, rate: float, device: torch.device) -> None:
-        # Without a coding no label enters the input: there is one way through the layers.
+        # Without a coding no label enters the input, so there is only one path through the layers.
         unlabelled = network.model_copy(update={"coding": "none", "readout": "none"})
         self.trunk = Network(unlabelled, OptimizerConfig(), device)
         self.device = device
@@ -135,12 +135,12 @@ class Frozen:
             tensor.copy_(saved[name])
 
     def _activities(self, rows: Tensor) -> Tensor:
-        """Return the normalised activities of every layer side by side; (n, f)."""
+        """Return the normalized activities of all layers, concatenated; (n, f)."""
         return torch.cat([normalise(activities[:, 0]) for _, activities in self.trunk.look(rows)], 1)
 
 
 def make(row: Row, seed: int, device: torch.device) -> Method:
-    """Make what a row declares, with the first weights of a seed."""
+    """Make the method that a row declares, with the initial weights of a seed."""
     network = row.network.model_copy(update={"seed": seed})
     if row.method == "backprop":
         return OfBackprop(network, row.rate, device)

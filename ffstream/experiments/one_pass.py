@@ -1,4 +1,4 @@
-"""One pass over a stream of images, in an order: each is predicted, then learned."""
+"""One pass over an ordered stream of images: each is predicted, then learned."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ffstream.measuring.lives import Life
 from ffstream.measuring.nets import widths
 
 STREAMS = ("shuffled", "sorted", "drift")
-# How far the images of ``drift`` have turned at the end, in degrees.
+# Rotation of the images of ``drift`` at the end of the stream, in degrees.
 TURN = 90.0
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Samples in the order in which they come, and what is tested at the end.
+    """Samples in the order of the stream, and the test images for its end.
 
     Attributes
     ----------
     inputs, labels
         (n, *shape) uint8 and (n,) int64.
     test
-        The test images as the stream is at its end, and their labels.
+        Test images, transformed like the end of the stream, and their labels.
     """
 
     inputs: NDArray[np.uint8]
@@ -42,22 +42,22 @@ class Stream:
 
 @dataclass(frozen=True)
 class OnePass:
-    """What is lived through, and by what.
+    """Settings of an experiment with one pass.
 
     Attributes
     ----------
     data
         Images.
     net
-        Widths by name, 784-512-512.
+        Widths by name, such as 784-512-512.
     batch
-        Samples a step.
+        Samples per step.
     seeds
         Lives of each kind, with seeds 0, 1, …
     compiled
-        Whether the sweep is compiled.
+        True to compile the sweep.
     device
-        By name.
+        Device by name.
     """
 
     data: Dataset
@@ -68,7 +68,7 @@ class OnePass:
     device: str
 
     def check(self) -> None:
-        """See whether the net fits the images.
+        """Check that the net fits the images.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class OnePass:
             raise ConfigError(f"--net {self.net}: a sample has {math.prod(self.data.shape)} values")
 
     def config(self, name: str, seed: int, sections: Mapping[str, Mapping[str, Any]]) -> Config:
-        """Return the configuration of a life of Forward-Forward, and what else some sections of it say."""
+        """Return the configuration of a life of Forward-Forward, with the given sections added."""
         data = self.data
         network = {"shape": data.shape, "labels": data.labels, "hidden": widths(self.net)[1:], "seed": seed}
         engine = {"device": self.device, "max_batch": self.batch, "compile": self.compiled}
@@ -87,7 +87,7 @@ class OnePass:
         return parse({**sections, "network": network, "engine": engine}, name)
 
     def live(self, life: Life, stream: Stream) -> NDArray[np.bool_]:
-        """Live through a stream; return which samples were predicted right before they were learned, (n,)."""
+        """Run a life on a stream; return (n,), true for each sample predicted right before it was learned."""
         parts = [slice(start, start + self.batch) for start in range(0, len(stream.labels), self.batch)]
         predicted = [life.learn(stream.inputs[part], stream.labels[part]) for part in parts]
         right: NDArray[np.bool_] = np.concatenate(predicted) == stream.labels
@@ -95,17 +95,17 @@ class OnePass:
 
 
 def make_stream(name: str, data: Dataset, seed: int) -> Stream:
-    """Put the training images in an order.
+    """Order the training images as a stream.
 
     Parameters
     ----------
     name
-        ``shuffled``; ``sorted``, all of one label before the first of the next; ``drift``, shuffled and turned a
-        little further with each sample, by 90 degrees in all, as the test images then are.
+        ``shuffled``; ``sorted``: all images of one label before the first of the next; ``drift``: shuffled, and each
+        rotated a little further than the last, up to 90 degrees, which is also the rotation of the test images.
     data
         Images.
     seed
-        Of the order.
+        Seed of the order.
     """
     inputs, labels = data.train
     order = np.random.default_rng(seed).permutation(len(labels))

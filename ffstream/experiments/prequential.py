@@ -1,4 +1,4 @@
-"""One pass over a stream: each sample is predicted, then learned; Forward-Forward beside backprop."""
+"""Prequential accuracy in one pass over a stream: Forward-Forward compared with backprop."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from ffstream.experiments.one_pass import STREAMS, OnePass, Stream, make_stream
 from ffstream.measuring.estimate import percent
 from ffstream.measuring.lives import BackpropLife, ForwardLife, Life, accuracy
 
-# Name of a method: its schedule in [phases].
+# Schedule in [phases], by name of the method.
 FORWARD = {"naps": "alternating", "together": "together"}
 METHODS = (*FORWARD, "backprop")
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-# Points of a curve.
+# Number of points of a curve.
 POINTS = 60
 
 
 @dataclass(frozen=True)
 class Plan(OnePass):
-    """What is lived through, by whom.
+    """Settings of the experiment.
 
     Attributes
     ----------
     rates
-        Step sizes that backprop tries on the first seed of each stream; it keeps the best of them.
+        Step sizes that backprop tries with the first seed of each stream; the other seeds use the best one.
     """
 
     rates: Sequence[float]
 
     @property
     def total(self) -> int:
-        """Lives in all."""
+        """Total number of lives."""
         return len(STREAMS) * (len(METHODS) * self.seeds + len(self.rates) - 1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one life came to.
+    """Result of one life.
 
     Attributes
     ----------
     rate
-        Step size: under Forward-Forward the default one, under backprop the best of those tried on the first seed.
+        Step size: the default for Forward-Forward, the best of those tried with the first seed for backprop.
     prequential_accuracy
         Share of all samples of the stream that were predicted right before they were learned.
     test_accuracy
-        At the end, of the test images as the stream then is.
+        Accuracy at the end, on test images transformed like the end of the stream.
     curve
-        Prequential accuracy in each part of the stream, in order; its parts are alike long.
+        Prequential accuracy in consecutive parts of the stream, of equal length.
     """
 
     stream: str
@@ -65,7 +65,7 @@ class Row:
 
 
 def measure(plan: Plan, lived: Callable[[], object]) -> Iterator[Row]:
-    """Let every method live through every stream; ``lived`` is called after each life.
+    """Run every method on every stream; ``lived`` is called after each life.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def measure(plan: Plan, lived: Callable[[], object]) -> Iterator[Row]:
 
 
 def live(plan: Plan, name: str, stream: Stream, method: str, seed: int, rate: float = 1e-3) -> Row:
-    """Let one method live through a stream once; ``rate`` is backprop's."""
+    """Run one method on a stream once; ``rate`` is the step size of backprop."""
     life: Life
     taken: float | Literal["auto"] = rate
     if method == "backprop":
@@ -105,7 +105,7 @@ def live(plan: Plan, name: str, stream: Stream, method: str, seed: int, rate: fl
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return means over seeds, in percent, a row a stream and method."""
+    """Return means over seeds, in percent, one row per stream and method."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["stream"], row["method"]), []).append(row)

@@ -1,10 +1,10 @@
-"""The recurrent network: a still image is a boring video, which a layer sees through the layers below and above it.
+"""The recurrent network: a still image as a boring video, with layers that see the layers below and above them.
 
-The paper, section 3.4 (Hinton 2022, arXiv 2212.13345). The bottom is the image, the top a label, one of N; both stay as
-they are. At every iteration all hidden layers move at once, to what their weights make of the normalised states of
-their neighbours at the iteration before. So what is to be seen reaches down from the label as what is there reaches up
-from the image, and goodness is high where the two agree. No slope passes from a layer to another, nor from an iteration
-back to the one before: a layer's loss is that of its state now, its inputs are what they were.
+It follows section 3.4 of the paper (Hinton 2022, arXiv 2212.13345). The bottom layer is the image, the top layer a
+one-of-N label; both are fixed. At every iteration all hidden layers are updated at once, from the normalized states of
+their neighbors at the previous iteration. Top-down input from the label thus meets bottom-up input from the image, and
+goodness is high if the two agree. No gradient passes from one layer to another, or from one iteration back to the
+previous one: a layer's loss depends on its current state, and its inputs are constants.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ from ffstream.ff.readout import Readout
 from ffstream.ff.rounding import LAYER_SEEDS, make_adder
 from ffstream.ff.stepsize import step_size
 
-# Share of a state that is left of it at the next iteration: without it states swing to and fro (the paper).
+# Share of a state that is kept at the next iteration; without it states oscillate (the paper).
 DAMPING = 0.3
-# The iterations, of 1, 2, …, whose goodness decides between labels (the paper).
+# Iterations, counted from 1, whose goodness decides between labels (the paper).
 JUDGED = (3, 4, 5)
 
 
 class Link(NamedTuple):
-    """The weights through which a layer sees a neighbour, and the rule that changes them."""
+    """The weights through which a layer sees a neighbor, and the rule that updates them."""
 
     connection: Dense
     rule: Rule
 
     def see(self, inputs: Tensor) -> Tensor:
-        """Turn a neighbour's inputs (n, p, i) into the activations (n, p, u) float32 that they add to."""
+        """Return the contribution (n, p, u) float32 of a neighbor's inputs (n, p, i) to the activations."""
         return self.connection.forward(inputs).float()
 
 
 class Seen(NamedTuple):
-    """What a hidden layer came to at one iteration.
+    """Inputs, activations and state of a hidden layer at one iteration.
 
     Attributes
     ----------
     below, above
-        (n, p, i): its inputs, the normalised states of its neighbours at the iteration before. The image has one path
-        (n, 1, i) whatever the label.
+        (n, p, i): inputs, the normalized states of its neighbors at the previous iteration. The image has one path
+        (n, 1, i) for all labels.
     activation
-        (n, p, u): what its weights made of them.
+        (n, p, u): weighted sums of the inputs.
     state
-        (n, p, u): its state after that.
+        (n, p, u): state after the update.
     """
 
     below: Tensor
@@ -71,14 +71,14 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Hidden:
-    """A layer between two others, which learns from its own state alone.
+    """A layer between two others, which learns only from its own state.
 
     Attributes
     ----------
     below, above
-        How it sees its neighbours.
+        Links to its neighbors.
     activation, goodness, pool, threshold
-        What units make of their inputs, what is good, over which units, and where the layer is undecided.
+        Activation function, goodness, units that it is computed over, and goodness at which the layer is undecided.
     """
 
     below: Link
@@ -89,7 +89,7 @@ class Hidden:
     threshold: float
 
     def move(self, state: Tensor, activation: Tensor) -> Tensor:
-        """Return the next state, of a state (n, p, u) and activations (n, p, u)."""
+        """Return the next state from a state (n, p, u) and activations (n, p, u)."""
         return DAMPING * state + (1 - DAMPING) * self.activation.value(activation)
 
     def read(self, state: Tensor) -> Tensor:
@@ -97,15 +97,15 @@ class Hidden:
         return self.goodness.read(state[:, :, None, None], self.pool)[:, 0]
 
     def delta(self, seen: Seen, signs: Tensor) -> Tensor:
-        """Slope at the activations (n, p, u) of the layer's loss at one iteration.
+        """Return the gradient (n, p, u) of the layer's loss at one iteration with respect to its activations.
 
-        The loss is ``softplus(-+(goodness - threshold))``, summed over rows and paths; what is left of the state
-        before, and the inputs, count as given.
+        The loss is ``softplus(-+(goodness - threshold))``, summed over rows and paths; the kept share of the previous
+        state, and the inputs, are constants.
 
         Parameters
         ----------
         signs
-            (p,): 1 where goodness is to rise, 0 where it is to fall.
+            (p,): 1 where goodness should rise, 0 where it should fall.
         """
         slope = torch.sigmoid(self.read(seen.state) - self.threshold) - signs
         rise = self.goodness.slope(seen.state[:, :, None, None], self.pool, None, slope.unsqueeze(1))[:, :, 0, 0]
@@ -120,21 +120,21 @@ class Recurrent:
     network
         Shape, labels, widths, activation, goodness, threshold, read-out and seed.
     optimizer
-        Rule of every matrix of weights.
+        Update rule of every weight matrix.
     iterations
-        Learned from, of one batch.
+        Number of iterations per batch that are learned from.
     device
-        Where it learns.
+        Device that it learns on.
 
     Attributes
     ----------
     layers
         The hidden layers, from the image up.
     readout
-        A linear softmax read-out of the states that one pass upwards gives, before any label is on top. It says what
-        the image is likely to be mistaken for.
+        Linear softmax read-out of the states after one upward pass, before any label is on top. It predicts which
+        labels the image is likely to be mistaken for.
     parameters
-        Numbers that are learned.
+        Number of learned parameters.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Recurrent:
         self.parameters = sum(tensor.numel() for tensor in (*links, self.readout.weight))
 
     def rise(self, rows: Tensor) -> list[Tensor]:
-        """Return the first states (n, u) of rows (n, i): one pass upwards, nothing from above."""
+        """Return the initial states (n, u) of rows (n, i), from one upward pass without input from above."""
         states: list[Tensor] = []
         for layer in self.layers:
             x = self._send(states[-1] if states else rows)
@@ -161,7 +161,7 @@ class Recurrent:
         return states
 
     def iterate(self, rows: Tensor, states: Sequence[Tensor], labels: Tensor) -> Iterator[list[Seen]]:
-        """Go on from first states without end; yield what each hidden layer came to at each iteration.
+        """Iterate endlessly from initial states; yield the ``Seen`` of each hidden layer at each iteration.
 
         Parameters
         ----------
@@ -170,12 +170,12 @@ class Recurrent:
         states
             (n, u) of each layer, as ``rise`` returns them.
         labels
-            (n, p) int64: the label on top, a path each.
+            (n, p) int64: the label on top, one per path.
         """
         states = [state.unsqueeze(1).expand(-1, labels.shape[1], -1) for state in states]
         image = self._send(rows).unsqueeze(1)
         top = self._send(functional.one_hot(labels, self.labels).float())
-        # Image and label stay, and so does what the weights make of them.
+        # Image and label are fixed, and so are their contributions.
         from_image, from_label = self.layers[0].below.see(image), self.layers[-1].above.see(top)
         while True:
             between = [self._send(state) for state in states]
@@ -197,7 +197,7 @@ class Recurrent:
         rows, states, labels
             See ``iterate``.
         signs
-            (p,): 1 where goodness is to rise, 0 where it is to fall.
+            (p,): 1 where goodness should rise, 0 where it should fall.
         """
         gradients = []
         by_layer = zip(*islice(self.iterate(rows, states, labels), self.iterations), strict=True)
@@ -208,7 +208,7 @@ class Recurrent:
         return gradients
 
     def learn(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> None:
-        """Learn rows (n, i) under their labels (n,), and under wrong ones that the read-out finds likely."""
+        """Learn rows (n, i) under their labels (n,), and under wrong labels that the read-out finds likely."""
         states = self.rise(rows)
         activities = torch.cat([normalise(state) for state in states], 1)
         logits = self.readout.read(activities)
@@ -222,7 +222,7 @@ class Recurrent:
         self.readout.learn(activities, logits, labels, torch.ones(len(rows), 1, device=self.device))
 
     def goodness(self, rows: Tensor, iterations: int) -> Tensor:
-        """Return the goodness of every label at each of some iterations, (iterations, n, C), the mean over layers."""
+        """Return the goodness of every label at each iteration, (iterations, n, C), as a mean over layers."""
         every = torch.arange(self.labels, device=self.device).expand(len(rows), -1)
         found = [
             torch.stack([layer.read(each.state) for layer, each in zip(self.layers, seen, strict=True)]).mean(0)
@@ -231,12 +231,12 @@ class Recurrent:
         return torch.stack(found)
 
     def predict(self, rows: Tensor) -> Tensor:
-        """Return the labels (n,) under which rows (n, i) have the most goodness over the iterations that are judged."""
+        """Return the labels (n,) with the most goodness for rows (n, i), averaged over the judged iterations."""
         first, *_, last = JUDGED
         return self.goodness(rows, last)[first - 1 :].mean(0).argmax(1)
 
     def anneal(self, share: float) -> None:
-        """Set every step size to a share of the declared one."""
+        """Set every step size to a share of the configured one."""
         for rule, rate in self._rates:
             rule.rate = share * rate
         self.readout.anneal(share * self._readout_rate)
@@ -251,21 +251,21 @@ class Recurrent:
         return kept
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state`` returned."""
+        """Restore the tensors that ``state`` returned."""
         for name, tensor in self.state().items():
             tensor.copy_(saved[name])
 
     def _send(self, state: Tensor) -> Tensor:
-        """Return what neighbours see of a state: its direction alone, so that none reads goodness off its length."""
+        """Return a state as neighbors see it: only its direction, so that its length does not reveal its goodness."""
         return normalise(state).to(self.dtype)
 
 
 def _summed(link: Link, deltas: Sequence[Tensor], inputs: Sequence[Tensor]) -> LocalGradient:
-    """Sum over iterations the gradients of slopes (n, p, u) that met inputs (n, p or 1, i)."""
+    """Return the gradient of deltas (n, p, u) and inputs (n, p or 1, i), summed over iterations."""
     first = inputs[0]
     if any(x is not first for x in inputs):
         return link.connection.gradient(torch.cat([*deltas], 1), torch.cat([*inputs], 1), None)
-    # What stays, image and label, meets the sum of the slopes once.
+    # Image and label are the same at every iteration, so they are multiplied by the sum of the deltas once.
     delta = torch.stack([*deltas]).sum(0)
     return link.connection.gradient(delta.sum(1, keepdim=True) if first.shape[1] == 1 else delta, first, None)
 
@@ -276,7 +276,7 @@ def _layers(
     generator = torch.Generator().manual_seed(network.seed)
 
     def link(units: int, neighbours: int, steepness: float) -> Link:
-        # Each neighbour drives a layer as strongly as the other, however few units it has.
+        # Both neighbors drive a layer equally strongly, whatever their numbers of units.
         weight = (torch.randn(units, neighbours, generator=generator) / math.sqrt(neighbours)).to(device)
         seed = int(torch.randint(LAYER_SEEDS, (), generator=generator))
         adder = make_adder(weight, dtype, optimizer.rounding, seed)

@@ -1,4 +1,4 @@
-"""The reproduction table: our test errors beside the published ones."""
+"""The reproduction table: our test errors next to the published ones."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from ffstream.experiments.row import Row
 from ffstream.experiments.run import Record, Watcher, carry_out
 from ffstream.measuring.estimate import Estimate
 
-# A quick run shows that every row works, offline and within a minute; its figures mean nothing, so nothing that was
-# published stands beside them.
+# A quick run shows that every row works, offline and within a minute; its figures mean nothing, so they are not
+# compared with published ones.
 QUICK = {"passes": 1, "dataset": "digits", "published_error": None, "source": ""}
 QUICK_TRAIN, QUICK_TEST = 256, 100
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows, how often, and with what.
+    """Settings of a reproduction.
 
     Attributes
     ----------
     rows
-        To be reproduced.
+        Rows to reproduce.
     data_root
         Folder of the data sets.
     runs
-        Folder in which runs are kept, so that they can go on.
+        Folder in which runs are saved, so that they can resume.
     device
-        Where they learn.
+        Device that they learn on.
     seeds
-        Runs of each row, where not as many as the row says.
+        Runs of each row; ``None`` for as many as the row declares.
     quick
-        One pass over a few bundled digits, resized to the network's shape, instead of the row's data.
+        True for one pass over a few bundled digits, resized to the network's shape, instead of the row's data.
     """
 
     rows: Sequence[Row]
@@ -52,19 +52,19 @@ class Plan:
     quick: bool = False
 
     def times(self, row: Row) -> int:
-        """Return how many seeds a row gets."""
+        """Return the number of seeds of a row."""
         return self.seeds or (1 if self.quick else row.seeds)
 
     @property
     def total(self) -> int:
-        """Runs in all."""
+        """Total number of runs."""
         return sum(map(self.times, self.rows))
 
 
 def reproduce(plan: Plan, watcher: Watcher) -> Iterator[list[dict[str, Any]]]:
     """Carry out every run of a plan; yield, after each, the rows of ``results.json`` so far.
 
-    Test error is that after the last pass, never the best of several.
+    Test error is the one after the last pass, never the best of several.
     """
     load = cache(lambda name: datasets.load(name, plan.data_root))
     done: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ def reproduce(plan: Plan, watcher: Watcher) -> Iterator[list[dict[str, Any]]]:
 
 
 def summary(row: Row, records: Sequence[Record]) -> dict[str, Any]:
-    """Return what ``results.json`` says of a row: errors in percent, seconds of learning, the mean over seeds."""
+    """Return the entry of a row in ``results.json``: errors in percent, seconds of learning, means over seeds."""
     last = [record.errors[-1] for record in records]
     told = row.model_dump(
         mode="json", include={"name", "title", "published_error", "source", "dataset", "method", "passes", "batch"}
@@ -108,7 +108,7 @@ def summary(row: Row, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return the rows as they are shown: ours beside published, in percent."""
+    """Return the rows for display: our errors next to the published ones, in percent."""
     return [
         {
             "row": row["name"],

@@ -1,4 +1,4 @@
-"""A row of the reproduction table: one published figure, or one figure to hold it against, declared as a TOML file."""
+"""A row of the reproduction table: one published figure, or one to compare it with, declared as a TOML file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ffstream.errors import ConfigError
 from ffstream.experiments.recurrent import JUDGED
 
 Percent = Annotated[float, Field(ge=0, le=100)]
-# What a row is called and where it is from changes nothing of what it measures.
+# Keys that do not change the result of a run.
 PROSE = {"name", "title", "published_error", "source", "seeds"}
 # Methods that learn by the rule of [optimizer].
 RULED = ("forward", "recurrent")
-# What the recurrent network takes of [network]; it has dense layers, and its label is the layer on top.
+# Keys of [network] that the recurrent network accepts; its layers are dense, and its label is the top layer.
 RECURRENT = {
     *("shape", "labels", "hidden", "activation", "goodness", "top_share", "temperature", "threshold"),
     *("negatives", "readout_rate", "precision", "seed"),
@@ -31,35 +31,35 @@ RECURRENT = {
 
 
 class Row(BaseModel):
-    """What is learned, how, and which figure was published for it.
+    """Data, method, and published figure of one row.
 
     Attributes
     ----------
     name
-        That of its file.
+        Name of its file, without the suffix.
     published_error, source
-        Test error in percent where one was published, and where.
+        Published test error in percent, if any, and its source.
     method
         ``forward``: the sweep. ``backprop``: a multilayer perceptron of the same widths, with
-        cross-entropy and Adam. ``frozen``: the same net, its weights never changed from the first ones, and a linear
-        softmax read-out learned from its normalised activities. ``recurrent``: layers see the layers above them too
+        cross-entropy and Adam. ``frozen``: the same net, which keeps its initial weights, and a linear softmax read-out
+        trained on its normalized activities. ``recurrent``: layers also see the layers above them
         (``ffstream.experiments.recurrent``).
     passes, batch, seeds
-        Passes over the training images, images a step, and runs with seeds 0, 1, …
+        Passes over the training images, images per step, and number of runs, with seeds 0, 1, …
     jitter, flip, dropout
-        How far each image is shifted at random, in pixels either way, whether half of them are mirrored, and which
-        share of its values is set to 0 at random. Only what is learned is altered so, never what is tested.
+        Largest random shift of each image, in pixels along both axes; true to mirror a random half of the images; share
+        of its values to set to 0 at random. Only training images are altered, never test images.
     phase
-        Under ``forward``: both signs in each step (together), or real data only (wake), which is enough where goodness
-        is held against that of the other labels.
+        Under ``forward``: both signs in each step (together), or real data only (wake), which is enough if goodness is
+        compared with that of the other labels.
     decay
-        Share of the passes, at the end, over which the step size falls linearly to 0 (the paper: the second half).
+        Final share of the passes, over which the step size falls linearly to 0 (in the paper, the second half).
     rate
         Step size of Adam under ``backprop`` and ``frozen``.
     iterations
-        How often the layers of ``recurrent`` move while a batch is learned.
+        Number of iterations per batch under ``recurrent``.
     network, optimizer
-        Those sections of ``ffstream.toml``.
+        Sections of ``ffstream.toml``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -115,14 +115,14 @@ class Row(BaseModel):
         return self
 
     def stamp(self, seed: int, labels: Iterable[bytes]) -> str:
-        """Return what tells one run from another: everything that its figures depend on, hashed.
+        """Return a hash of everything that the figures of a run depend on.
 
         Parameters
         ----------
         seed
-            Of the run.
+            Seed of the run.
         labels
-            Of the images that are learned and tested.
+            Labels of the training and test images.
         """
         told = json.dumps([self.model_dump(mode="json", exclude=PROSE), seed], sort_keys=True)
         return hashlib.sha256(b"".join([told.encode(), *labels])).hexdigest()
@@ -134,7 +134,7 @@ def load(file: Path) -> Row:
     Raises
     ------
     ConfigError
-        Naming the file, the key, and what was expected.
+        If the row is invalid; the message names the file, the key, and what was expected.
     """
     row = validate(Row, read(file), str(file))
     if row.name != file.stem:
@@ -143,19 +143,19 @@ def load(file: Path) -> Row:
 
 
 def find(folder: Path | None = None, names: Sequence[str] = ()) -> list[Row]:
-    """Read the bundled rows, those of a folder after them, and keep those that are asked for.
+    """Read the bundled rows, then those of a folder, and return the requested ones.
 
     Parameters
     ----------
     folder
-        Of the user's own rows; one of the name of a bundled row takes its place.
+        Folder of the user's own rows; a row with the name of a bundled row replaces it.
     names
-        Which rows, in which order; all of them where none is named.
+        Rows to return, in this order; all rows if none is named.
 
     Raises
     ------
     ConfigError
-        If a row cannot be read, or there is none of a name.
+        If a row cannot be read, or a name is unknown.
     """
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"--rows-dir {folder}: is no folder")

@@ -1,4 +1,4 @@
-"""One row under one seed, pass by pass; an interrupted run goes on bit for bit."""
+"""One run of a row with one seed, pass by pass; an interrupted run resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ from ffstream.measuring.environment import environment
 from ffstream.stream.device import device_of, threads_of
 
 TEST_ROWS = 500
-# Images from which on compiling the sweep, which takes seconds, is worth it.
+# Images, counted over all passes, from which compiling the sweep, which takes seconds, pays off.
 FUSED_IMAGES = 200_000
-# Seconds of learning that a kill may cost, beside the pass that it falls into.
+# Seconds of learning that a kill may lose, in addition to the pass that it interrupts.
 SAVE_S = 30.0
 
 
 class Watcher(Protocol):
-    """Is told how runs go on."""
+    """Observer of the progress of runs."""
 
     def begins(self, row: Row, seed: int, batches: int, done: int) -> None:
-        """Hear of a run of some batches, of which some were learned before it was interrupted."""
+        """Called when a run begins, with its number of batches, and of those learned before an interruption."""
 
     def learned(self) -> None:
-        """Hear that one batch more is learned."""
+        """Called after each learned batch."""
 
     def tested(self, error: float) -> None:
-        """Hear of the test error, in percent, after a pass."""
+        """Called after each pass with the test error in percent."""
 
 
 @dataclass
 class Record:
-    """What a run has come to.
+    """Results of a run.
 
     Attributes
     ----------
     stamp
-        Of the row, the seed and the labels.
+        Hash of the row, the seed and the labels.
     errors
         Test error in percent after each pass so far.
     seconds
-        Spent learning, tests not counted.
+        Seconds spent learning, without tests.
     parameters
-        Numbers that are learned.
+        Number of learned parameters.
     samples
-        Training images.
+        Number of training images.
     device
-        Where it learned last.
+        Device that it last learned on.
     predictions
-        Of each way of predicting that the network has, at the end: test error in percent, and seconds that predicting
-        1,000 images takes.
+        For each prediction rule that the network supports, at the end: test error in percent, and seconds to predict
+        1,000 images.
     """
 
     stamp: str
@@ -78,21 +78,21 @@ class Record:
 
 
 class Run:
-    """A method, its data, and how far it has come.
+    """A method, its data and its progress.
 
     Parameters
     ----------
     row, seed
-        What is learned, and the seed of weights, order and every draw.
+        Row to run, and seed of weights, order and every random draw.
     data
-        Of the shape and labels that the row's network declares.
+        Data of the shape and labels that the row's network declares.
     device
-        Where it learns.
+        Device that it learns on.
 
     Raises
     ------
     ConfigError
-        If the data are not of the network's shape.
+        If the data do not fit the network's shape and labels.
     """
 
     def __init__(self, row: Row, seed: int, data: Dataset, device: torch.device) -> None:
@@ -113,19 +113,19 @@ class Run:
 
     @property
     def batches(self) -> int:
-        """Batches of one pass."""
+        """Number of batches per pass."""
         return -(-len(self.train) // self.row.batch)
 
     @property
     def finished(self) -> bool:
-        """Whether all passes are over."""
+        """True if all passes are done."""
         return len(self.record.errors) >= self.row.passes
 
     def learn_pass(self, learned: Callable[[], object] = lambda: None) -> float:
-        """Learn every training image once more, then test; return the error in percent.
+        """Learn every training image once, then test; return the error in percent.
 
-        All that is random in a pass is drawn from the seed and its number, so that nothing but the weights need
-        be kept between passes.
+        Everything random in a pass is drawn from the seed and the number of the pass, so that only the state of the
+        method and the record must be saved between passes.
         """
         number, n, row = len(self.record.errors), len(self.train), self.row
         draws = np.random.default_rng((self.seed, number))
@@ -145,14 +145,14 @@ class Run:
         return self.record.errors[-1]
 
     def compare_predictions(self) -> None:
-        """Test every way of predicting that the network has, and time it."""
+        """Test and time every prediction rule that the network supports."""
         if not isinstance(self.method, Forward):
             return
         network = self.method.network
         declared = network.prediction
         for rule in self.method.rules:
             network.prediction = rule
-            self._error()  # The first time may compile.
+            self._error()  # The first call may compile.
             started = time.perf_counter()
             error = self._error()
             seconds = 1_000 * (time.perf_counter() - started) / len(self.test)
@@ -173,21 +173,21 @@ class Run:
 
 
 class RunFile:
-    """Where a run is kept: its weights while it is under way, what it has come to when it is finished."""
+    """Files of a run: its state while it is in progress, its record once it is finished."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._finished = folder / f"{name}.json"
         self._under_way = folder / f"{name}.safetensors"
 
     def finished(self, stamp: str) -> Record | None:
-        """Return the record of a run of a stamp, if it was finished."""
+        """Return the record of the finished run with a stamp, if there is one."""
         if not self._finished.exists():
             return None
         record = Record(**json.loads(self._finished.read_text()))
         return record if record.stamp == stamp else None
 
     def resume(self, run: Run) -> None:
-        """Bring a run to where it was interrupted, if it was ever saved."""
+        """Restore a run to its last save, if there is one with its stamp."""
         if not self._under_way.exists():
             return
         with safe_open(self._under_way, "pt") as saved:
@@ -199,20 +199,20 @@ class RunFile:
         run.record = record
 
     def save(self, run: Run) -> None:
-        """Keep a run between two passes."""
+        """Save a run between two passes."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in run.method.state().items()}
         keep(self._under_way, lambda file: save_file(tensors, file, {"record": json.dumps(asdict(run.record))}))
 
     def finish(self, run: Run) -> None:
-        """Keep what a finished run has come to, and forget its weights."""
+        """Save the record of a finished run, and delete its saved state."""
         keep(self._finished, lambda file: file.write_text(json.dumps(asdict(run.record))))
         self._under_way.unlink(missing_ok=True)
 
 
 def carry_out(row: Row, seed: int, data: Dataset, device: torch.device, folder: Path, watcher: Watcher) -> Record:
-    """Carry out a run, or what is left of it; what is kept in a folder lets it go on after an interruption.
+    """Carry out a run, or the rest of it; its files in ``folder`` let it resume after an interruption.
 
-    A run whose row has changed, in anything but its prose, starts anew.
+    A run whose row has changed in anything but its prose starts over.
     """
     file = RunFile(folder, f"{row.name}-seed{seed}")
     stamp = row.stamp(seed, (labels.tobytes() for _, labels in (data.train, data.test)))
@@ -236,17 +236,17 @@ def carry_out(row: Row, seed: int, data: Dataset, device: torch.device, folder: 
 
 
 def settle(device: str) -> torch.device:
-    """Return the device of a name, and leave one core of the processor to whatever else runs, as the daemon does.
+    """Return the device of a name, and leave one CPU core to other work, as the daemon does.
 
-    With as many threads as cores a product's threads wait for each other whenever anything else has work: on two busy
-    cores steps of 64 rows took forty times as long.
+    With as many threads as cores, the threads of a matrix product wait for each other whenever other work runs: on two
+    busy cores, steps of 64 rows took forty times as long.
     """
     torch.set_num_threads(threads_of(0))
     return device_of(device)
 
 
 def rate_share(done: float, decay: float) -> float:
-    """Return the share of the step size after a share of all passes, where it falls over the last ``decay`` of them.
+    """Return the share of the step size after a share of all passes; it falls over the last ``decay`` of them.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Wake and sleep kept apart for longer and longer phases: K steps of real data, then K of negatives, and again.
+"""Wake and sleep in separate phases of increasing length: K steps of real data, then K of negatives, repeatedly.
 
 The paper (arXiv 2212.13345, section 8) calls it perhaps the most important open question whether the two phases can be
-separated; "Sleep Deprivation in the Forward-Forward Algorithm" (arXiv 2310.18647) found that they can not.
+separated; "Sleep Deprivation in the Forward-Forward Algorithm" (arXiv 2310.18647) found that they cannot.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ STEPS = (1, 4, 16, 64, 128, 1000)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Settings of the experiment.
 
     Attributes
     ----------
     data
         Images.
     arms, negatives, steps
-        Names of recipes and of negatives, and lengths of a phase in steps; each is met with each.
+        Names of recipes and of negatives, and phase lengths in steps; all combinations are run.
     seeds, passes
-        Lives of each, and passes over the training images that each is awake for.
+        Lives of each combination, and passes over the training images during wake.
     device, compiled
-        Where, and whether sweeps are compiled.
+        Device that they learn on, and true to compile the sweeps.
     """
 
     data: Dataset
@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def cells(self) -> list[tuple[str, str, int, int]]:
-        """Every arm, negatives, steps and seed; learning both signs at once knows no phases, and has one length."""
+        """Every arm, negatives, steps and seed; ``together`` has no phases, so it is run with one length only."""
         return [
             (arm, negatives, steps, seed)
             for arm, negatives, steps in itertools.product(self.arms, self.negatives, self.steps)
@@ -62,7 +62,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Row:
-    """What one life came to: test accuracy at the end of the last wake, and of the last sleep."""
+    """Result of one life: test accuracy at the end of the last wake, and of the last sleep."""
 
     arm: str
     negatives: str
@@ -74,17 +74,17 @@ class Row:
 
 
 def measure(plan: Plan, lived: Callable[[str], object]) -> Iterator[Row]:
-    """Let every recipe live through its phases; ``lived`` is told of each life before it begins.
+    """Run every life; ``lived`` is called with its description before it begins.
 
     Raises
     ------
     ConfigError
-        If there is no such arm or negatives, or a recipe does not fit the images.
+        If an arm or negatives are unknown, or a recipe does not fit the images.
     """
     for name, known in (("arms", ARMS), ("negatives", NEGATIVES)):
         if alien := set(getattr(plan, name)) - set(known):
             raise ConfigError(f"--{name}: {sorted(alien)} unknown; known are {', '.join(known)}")
-    # What cannot be is known at once, not after hours.
+    # An invalid configuration fails at once, not after hours.
     for cell in plan.cells:
         configure(plan, *cell)
     for arm, negatives, steps, seed in plan.cells:
@@ -93,7 +93,7 @@ def measure(plan: Plan, lived: Callable[[str], object]) -> Iterator[Row]:
 
 
 def live(plan: Plan, name: str, negatives: str, steps: int, seed: int) -> Row:
-    """Let one recipe live through wakes and sleeps of so many steps."""
+    """Run one life of a recipe, with wakes and sleeps of ``steps`` each."""
     arm = ARMS[name]
     config = configure(plan, name, negatives, steps, seed)
     sleeper: Sleeper = Published(config) if arm.published else Daily(config, arm)
@@ -124,7 +124,7 @@ def configure(plan: Plan, name: str, negatives: str, steps: int, seed: int) -> C
     """
     arm, other = ARMS[name], NEGATIVES[negatives]
     shape = {"shape": plan.data.shape, "labels": plan.data.labels, "seed": seed}
-    # Sleep draws from everything that was seen, as both signs in each step do.
+    # Sleep draws from all samples seen, as learning both signs in each step does.
     engine = {"device": plan.device, "max_batch": arm.batch, "compile": plan.compiled}
     engine["memory_samples"] = len(plan.data.train[1])
     schedule = "together" if name == "together" else "alternating"
@@ -141,7 +141,7 @@ def configure(plan: Plan, name: str, negatives: str, steps: int, seed: int) -> C
 
 
 def _batches(plan: Plan, size: int, seed: int) -> Iterator[Batch]:
-    """Go through the training images, pass after pass, each in an order of its own."""
+    """Yield batches of the training images, pass after pass, each pass in its own order."""
     inputs, labels = plan.data.train
     for number in range(plan.passes):
         order = np.random.default_rng((seed, number)).permutation(len(labels))
@@ -151,7 +151,7 @@ def _batches(plan: Plan, size: int, seed: int) -> Iterator[Batch]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return means over seeds in percent, at the end of wake and of sleep, a row a recipe and negatives."""
+    """Return means over seeds in percent, at the end of wake and of sleep, one row per recipe and negatives."""
     columns = sorted({row["steps_per_phase"] for row in rows})
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for (arm, negatives, steps), group in _grouped(rows).items():

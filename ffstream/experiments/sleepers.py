@@ -1,4 +1,4 @@
-"""Recipes for wake and sleep kept apart, and what lives by them."""
+"""Recipes for separate phases of wake and sleep, and learners that follow them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 class Paced(Counter):
-    """Smaller steps in long phases, and nothing remembered."""
+    """Counter that takes smaller steps in long phases, but remembers nothing."""
 
     def __init__(self, network: Network) -> None:
         del network
@@ -33,7 +33,7 @@ class Paced(Counter):
 
 
 class Unpaced(Counter):
-    """The other phase's move remembered, steps as large as ever."""
+    """Counter that remembers the other phase's move, but keeps the step size."""
 
     def __init__(self, network: Network) -> None:
         super().__init__([layer.rule.weight for layer in network.layers])
@@ -50,15 +50,15 @@ class Arm:
     Attributes
     ----------
     what
-        In words.
+        Description in words.
     network, optimizer
-        What its sections of the TOML say, beside the defaults.
+        Keys of these sections of the TOML that differ from the defaults.
     batch
-        Samples a step.
+        Samples per step.
     counter
-        Takes the place of the network's own counter.
+        Makes the counter that replaces the network's own.
     published
-        Whether each batch is learned in 50 steps, with an optimizer state for each phase.
+        True if each batch is learned in 50 steps, with an optimizer state for each phase.
     """
 
     what: str
@@ -111,7 +111,7 @@ NEGATIVES: Mapping[str, Mapping[str, Any]] = {
 
 
 class Sleeper(Predictor, Protocol):
-    """What lives through the phases."""
+    """A learner that goes through the phases."""
 
     def wake(self, batch: Batch) -> None:
         """Learn a batch of real data."""
@@ -121,7 +121,7 @@ class Sleeper(Predictor, Protocol):
 
 
 class Daily(ForwardLife):
-    """The daemon's learner, told when to sleep."""
+    """The daemon's learner, put to sleep and woken by commands."""
 
     def __init__(self, config: Config, arm: Arm) -> None:
         super().__init__(config)
@@ -143,7 +143,7 @@ class Daily(ForwardLife):
 
 
 class Published:
-    """Each batch is learned in 50 steps, with an optimizer state for each phase; sleep goes through the day's again."""
+    """A learner with 50 steps per batch and an optimizer state for each phase; sleep repeats the batches of the day."""
 
     STEPS = 50
 

@@ -1,1 +1,1 @@
-"""Looking at what a daemon keeps on disk, while it runs or not: only reads, takes no lock."""
+"""Inspection of a daemon's files, whether it runs or not: read-only and without locks."""

@@ -1,4 +1,4 @@
-"""What an input does to the hidden layers, beside what a negative version of it does."""
+"""Activities of the hidden layers for an input, compared with a negative version of it."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ CORRUPTED: Mapping[Corruption, str] = {
     "noise": "under noise",
     "shuffled": "pixels shuffled",
 }
-# Maps that are shown of a convolution, and of those side by side.
+# Maximum number of maps shown of a convolution, and of maps side by side.
 MAPS, COLUMNS = 24, 8
-# Inches: height of the input and of bars; width of the maps side by side; what is written above and below.
+# In inches: height of the input and of bars, width of a row of maps, room for the text above and below.
 INPUT, BARS, ACROSS, MARGIN = 1.25, 1.3, 3.0, 0.35
 
 
 @dataclass(frozen=True)
 class Version:
-    """An input as the network met it, and what it did.
+    """An input as presented to the network, and the network's response.
 
     Attributes
     ----------
     sign
         ``positive`` or ``negative``.
     said
-        What is true or wrong about it.
+        Short description, such as its label or corruption.
     label
-        Under which it was met; -1 for none.
+        Label that it was presented under; -1 for none.
     image
-        (i,): what entered.
+        (i,): the input.
     goodness
-        A number a layer.
+        One value per layer.
     activities, counted
-        (places * units,) a layer: activities, and which of them count for the label's goodness.
+        (places * units,) per layer: activities, and a mask of those that count for the label's goodness.
     """
 
     sign: str
@@ -64,11 +64,11 @@ class Version:
 
     @property
     def colour(self) -> str:
-        """The colour of its sign."""
+        """Color of its sign."""
         return COLOURS["real" if self.sign == "positive" else "negative"]
 
     def numbers(self) -> dict[str, Any]:
-        """Return goodness, and how active the units that count are, layer by layer, in plain types."""
+        """Return the goodness and the activity of the counted units, layer by layer, in plain types."""
         counted = [values[mask] for values, mask in zip(self.activities, self.counted, strict=True)]
         return {
             "sign": self.sign,
@@ -87,10 +87,10 @@ class Version:
 
 
 def compare(network: Network, samples: Samples, generator: Generator) -> tuple[Version, Version]:
-    """Show a network the first of some samples, as it is and as a negative.
+    """Run the first sample through a network, as it is and as a negative.
 
-    The negative is what the network learns from: the same input under a wrong label, drawn from what it believes or
-    each alike, or a corrupted copy, for which the other samples may be needed (``masks``).
+    The negative is of the kind that the network learns from: the same input under a wrong label, drawn by the network's
+    belief or uniformly, or a corrupted copy, which may need the other samples (``masks``).
     """
     config, row, own = network.config, samples.rows[:1], samples.labels[:1]
     said = "unlabelled" if own < 0 else f"label {int(own)}"
@@ -123,9 +123,9 @@ def _version(network: Network, row: Tensor, label: Tensor, sign: str, said: str)
 
 
 def draw(network: Network, versions: tuple[Version, Version], title: str) -> Figure:
-    """Draw both versions side by side: the input, then layer by layer what the units make of it, on one scale.
+    """Draw both versions side by side: the input, then the activities of each layer, on one scale per layer.
 
-    A convolution is drawn as the maps of those channels that count and are most active, any other layer as bars.
+    A convolution is drawn as the maps of the most active channels that count, any other layer as bars.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  only where a picture is asked for
 
@@ -152,7 +152,7 @@ def draw(network: Network, versions: tuple[Version, Version], title: str) -> Fig
 
 
 def _as_bars(grid: Grid) -> bool:
-    """Whether units are drawn one by one: those of a convolution are too many, and alike everywhere."""
+    """Return True if units are drawn one by one; a convolution has too many, and they are the same at all places."""
     return grid.places == 1 or not grid.alike
 
 
@@ -171,7 +171,7 @@ def _legend(made: Figure, versions: tuple[Version, Version], grids: Sequence[Gri
 
 
 def _shows_others(counted: Tensor, grid: Grid) -> bool:
-    """Whether units that do not count are to be seen: all as bars, as maps those of channels that count elsewhere."""
+    """Return True if units that do not count are drawn: all in bars, only those of partly counted channels in maps."""
     by_channel = counted.view(-1, grid.units)
     return not bool(by_channel.all() if _as_bars(grid) else (by_channel.all(0) | ~by_channel.any(0)).all())
 
@@ -210,7 +210,7 @@ def _draw_maps(row: Sequence[Axes], versions: tuple[Version, Version], depth: in
     name, low = ("RdBu_r", -high) if finite.min() < 0 else ("viridis", 0.0)
     colours = colormaps[name].with_extremes(under=COLOURS["others"])
     for ax, one, version in zip(row, shown, versions, strict=True):
-        # What does not count lies below the scale.
+        # Units that do not count are below the scale.
         image = ax.imshow(one.nan_to_num(nan=torch.nan, neginf=low - high).numpy(), cmap=colours, vmin=low, vmax=high)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set(color=version.colour, linewidth=2)
@@ -219,7 +219,7 @@ def _draw_maps(row: Sequence[Axes], versions: tuple[Version, Version], depth: in
 
 
 def _maps(versions: tuple[Version, Version], depth: int, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Lay the strongest maps of both versions out; -inf where a unit does not count, NaN between maps."""
+    """Arrange the strongest maps of both versions; -inf where a unit does not count, NaN between maps."""
     maps = [
         version.activities[depth].where(version.counted[depth], -torch.inf).view(-1, grid.units).T
         for version in versions
@@ -236,7 +236,7 @@ def _maps(versions: tuple[Version, Version], depth: int, grid: Grid) -> tuple[Te
 
 
 def _strongest(maps: Tensor) -> Tensor:
-    """Return the numbers of the maps (units, places) that are most active, of those that count somewhere."""
+    """Return the indices of the most active maps (units, places) among those that count somewhere."""
     counting = maps.isfinite()
     strongest = maps.where(counting, 0).abs().mean(1).argsort(descending=True)
     return strongest[counting.any(1)[strongest]][:MAPS]

@@ -1,4 +1,4 @@
-"""How far the weights of each layer moved between two checkpoints."""
+"""Change of each layer's weights between two checkpoints."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from torch import Tensor
 from ffstream.errors import CheckpointError
 from ffstream.stream.snapshot import Snapshot
 
-# What a layer learns: its weights, and under context coding what comes from above.
+# Tensors that a layer learns: its weights, and under context coding its top-down input.
 LEARNED = ("weight", "context")
 
 
 @dataclass(frozen=True)
 class Change:
-    """How a tensor moved.
+    """Change of one tensor.
 
     Attributes
     ----------
     layer, part
-        Number of the layer, from 1, and which of the tensors that it learns.
+        Number of the layer, from 1, and name of the learned tensor.
     relative
         Norm of the difference, relative to the norm before.
     cosine
-        Between before and after, as vectors; 1 where the direction stayed.
+        Cosine similarity of the tensor before and after, as vectors; 1 if the direction is unchanged.
     largest
-        The largest change of one value.
+        Largest absolute change of one value.
     units
-        How many units it belongs to.
+        Number of units of the tensor.
     movers
-        Units that together made half of the change (of its square), the most moved first: few of them, and the change
-        is the work of some units; half of all units, and it is everyone's.
+        Smallest number of units that account for half of the squared change: a few if the change is concentrated, half
+        of all units if it is evenly spread.
     """
 
     layer: int
@@ -46,12 +46,12 @@ class Change:
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[Change]:
-    """Compare what the layers learned, layer by layer.
+    """Compare the learned tensors of two checkpoints, layer by layer.
 
     Raises
     ------
     CheckpointError
-        If the two are of different networks.
+        If the checkpoints are of different networks.
     """
     old, new = learned(before), learned(after)
     shapes = [{name: tuple(tensor.shape) for name, tensor in one.items()} for one in (old, new)]
@@ -61,7 +61,7 @@ def changes(before: Snapshot, after: Snapshot) -> list[Change]:
 
 
 def learned(snapshot: Snapshot) -> dict[tuple[int, str], Tensor]:
-    """Return what the layers learned, (units, …) float64, by layer (from 1) and part."""
+    """Return the learned tensors (units, …) float64, by layer (from 1) and part."""
     named: Mapping[str, Tensor] = snapshot.tensors.get("network", {})
     parts = [(name.partition("."), tensor.double()) for name, tensor in named.items()]
     return {
@@ -72,7 +72,7 @@ def learned(snapshot: Snapshot) -> dict[tuple[int, str], Tensor]:
 
 
 def moved(before: Tensor, after: Tensor) -> Tensor:
-    """Return how far each unit moved: (units,) norms of the difference of (units, …)."""
+    """Return the norm of each unit's change, (units,), between two tensors (units, …)."""
     distance: Tensor = (after - before).flatten(1).norm(dim=1)
     return distance
 

@@ -1,4 +1,4 @@
-"""What is in a state directory, and in one checkpoint."""
+"""Contents of a state directory, and of one checkpoint."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ffstream.stream import snapshot as folders
 from ffstream.stream.checkpoint import CheckpointStore
 from ffstream.stream.snapshot import MANIFEST, Snapshot
 
-# What a manifest says of the network and of learning, apart from its counters.
+# Keys of a manifest that describe the network and how it learns, without its counters.
 CONFIGURATION = ("network", "optimizer", "dreams")
 
 
 def store_of(directory: Path) -> CheckpointStore:
-    """Return the checkpoints of a directory, to be read.
+    """Return the checkpoint store of a directory, for reading.
 
     Raises
     ------
     StateError
-        If there is no such directory.
+        If the directory does not exist.
     """
     if not directory.is_dir():
         raise StateError(f"{directory}: no such directory; name the state.directory of a daemon")
@@ -28,14 +28,14 @@ def store_of(directory: Path) -> CheckpointStore:
 
 
 def snapshot_at(path: Path) -> tuple[str, Snapshot]:
-    """Return the name and the content of a checkpoint: of the folder itself, or the newest of a state directory.
+    """Return the name and content of a checkpoint: the folder itself, or the newest one of a state directory.
 
     Raises
     ------
     CheckpointError
-        If there is none, or the newest is damaged.
+        If there is no checkpoint, or the one to read is damaged.
     StateError
-        If there is no such directory, it is of another format, or the disk refuses.
+        If the directory does not exist, or the checkpoint has another format or cannot be read from disk.
     """
     if (path / MANIFEST).exists():
         return path.resolve().name, folders.read(path)
@@ -51,7 +51,7 @@ def snapshot_at(path: Path) -> tuple[str, Snapshot]:
 
 
 def of_directory(store: CheckpointStore) -> dict[str, Any]:
-    """Return the checkpoints, newest first, and what else lies there: bytes by name."""
+    """Return the checkpoints, newest first, and the sizes in bytes of all other entries by name."""
     entries = store.listing()[::-1]
     checkpoints = {entry.name for entry in entries}
     others = sorted(path for path in store.directory.iterdir() if path.name not in checkpoints)
@@ -63,14 +63,14 @@ def of_directory(store: CheckpointStore) -> dict[str, Any]:
 
 
 def of_checkpoint(store: CheckpointStore, name: str) -> tuple[dict[str, Any], Snapshot]:
-    """Return what is in a checkpoint, and the checkpoint, every byte of it verified.
+    """Return the contents of a checkpoint as plain types, and the checkpoint itself, with every byte verified.
 
     Raises
     ------
     CheckpointError
-        If there is none of that name, or it is damaged.
+        If there is no checkpoint of that name, or it is damaged.
     StateError
-        If it is of another format, or the disk refuses.
+        If it has another format, or cannot be read from disk.
     """
     entry = store.entry(name)
     snapshot = folders.read(store.directory / name)
@@ -90,7 +90,7 @@ def of_checkpoint(store: CheckpointStore, name: str) -> tuple[dict[str, Any], Sn
 
 
 def _tensors(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return shape, dtype, Frobenius norm of every tensor, and whether all of it is finite."""
+    """Return shape, dtype and Frobenius norm of every tensor, and whether all its values are finite."""
     return [
         {
             "tensor": f"{file}.{name}",

@@ -1,4 +1,4 @@
-"""Dreams to look at: of a checkpoint, before and after more sleep."""
+"""Dreams of a checkpoint, before and after more sleep, as numbers and as a figure."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ffstream.stream.snapshot import Snapshot
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Inches of a dream in a picture.
+# Size of one dream in a figure, in inches.
 TILE = 0.45
 
 
 @dataclass(frozen=True)
 class Dreamt:
-    """Dreams, as many of each label, label by label.
+    """Dreams, equally many of each label, grouped by label.
 
     Attributes
     ----------
     when
         ``before`` or ``after`` sleep, or ``live``.
     labels, predicted
-        (n,) int64: under which each was dreamed, and what the network takes it for.
+        (n,) int64: label that each was dreamed under, and label that the network predicts for it.
     goodness
-        (n,): of that label, summed over layers.
+        (n,): goodness of the label that each was dreamed under, summed over layers.
     images
         (n, *shape).
     """
@@ -47,7 +47,7 @@ class Dreamt:
     images: Tensor
 
     def numbers(self) -> list[dict[str, Any]]:
-        """Return what there is to say of each dream, in plain types."""
+        """Return one dictionary per dream, without its image, in plain types."""
         told = zip(self.labels.tolist(), self.predicted.tolist(), self.goodness.tolist(), strict=True)
         return [
             {"when": self.when, "label": label, "read_as": read, "goodness": goodness} for label, read, goodness in told
@@ -55,12 +55,12 @@ class Dreamt:
 
 
 def learner_of(snapshot: Snapshot) -> Learner:
-    """Make what a checkpoint holds learn again, on the CPU.
+    """Restore a checkpoint into a learner on the CPU.
 
     Raises
     ------
     CheckpointError
-        If it has learned no dreams, or too few samples to dream of.
+        If the checkpoint has learned no dreams, or has seen too few samples to dream.
     """
     manifest: Mapping[str, Any] = snapshot.manifest
     dreams = manifest.get("dreams", {"source": "memory"})
@@ -69,7 +69,7 @@ def learner_of(snapshot: Snapshot) -> Learner:
             "the checkpoint has learned no dreams: set dreams.source to 'dream' or 'hybrid' in the configuration of "
             "its daemon, and feed it"
         )
-    # All of its memory, and room for a sample where it has none.
+    # Room for its whole memory, and for one sample if that is empty.
     engine = {"device": "cpu", "compile": False, "memory_samples": max(1, len(snapshot.tensors["memory"]["labels"]))}
     sections = {"network": manifest["network"], "optimizer": manifest["optimizer"]}
     learner = Learner(parse({**sections, "dreams": dreams, "engine": engine}, "the checkpoint"))
@@ -82,7 +82,7 @@ def learner_of(snapshot: Snapshot) -> Learner:
 
 
 def dream(learner: Learner, each: int, seed: int, when: str) -> Dreamt:
-    """Dream some of each label that was seen; one seed starts from the same noise whatever was learned."""
+    """Dream ``each`` images of every label seen; a seed starts from the same noise whatever was learned."""
     network = learner.network
     if network.dreams is None:
         raise ValueError("the learner learns no dreams")
@@ -94,14 +94,14 @@ def dream(learner: Learner, each: int, seed: int, when: str) -> Dreamt:
 
 
 def published(events: Sequence[Mapping[str, Any]]) -> Dreamt:
-    """Make the same of what a daemon published: the fields of its events, label by label."""
+    """Return the dreams that a daemon published, from the fields of its events, grouped by label."""
     labels, predicted = (torch.tensor([fields[key] for fields in events]) for key in ("label", "predicted"))
     goodness = torch.tensor([sum(fields["goodness"]) for fields in events])
     return Dreamt("live", labels, predicted, goodness, torch.stack([torch.tensor(f["image"]) for f in events]))
 
 
 def sleep(learner: Learner, steps: int) -> None:
-    """Sleep for some learning steps."""
+    """Run some sleep steps."""
     learner.scheduler.obey("resume")
     learner.scheduler.obey("sleep")
     for _ in range(steps):
@@ -110,7 +110,7 @@ def sleep(learner: Learner, steps: int) -> None:
 
 
 def draw(dreamt: list[Dreamt], title: str) -> Figure:
-    """Draw dreams, a row a label, each time beside the one before."""
+    """Draw dreams, one row per label, one panel per time."""
     from matplotlib.figure import Figure  # noqa: PLC0415  only where a picture is asked for
 
     labels = dreamt[0].labels.unique().tolist()  # type: ignore[no-untyped-call]  # has no annotations
@@ -133,7 +133,7 @@ def draw(dreamt: list[Dreamt], title: str) -> Figure:
 
 
 def _tiles(images: Tensor) -> Tensor:
-    """See dreams (n, *shape) as pictures (n, h, w) or (n, h, w, 3); what is no image is a line of values."""
+    """Return dreams (n, *shape) as images (n, h, w) or (n, h, w, 3); other shapes become one row of pixels."""
     match images.shape[1:]:
         case (_, _):
             return images

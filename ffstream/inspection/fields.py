@@ -1,4 +1,4 @@
-"""What the units of the first layer respond to: their weights, as images."""
+"""Weights of the first layer's units, as images."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ffstream.inspection.style import montage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Widest grid of units; its height follows.
+# Maximum number of units in a row of the figure.
 COLUMNS = 10
 
 
 @dataclass(frozen=True)
 class Field:
-    """One unit of the first layer; where receptive fields share no weights, the units of one number at all places.
+    """One unit of the first layer; if receptive fields share no weights, the units of one number at all places.
 
     Attributes
     ----------
     unit
-        Its number.
+        Number of the unit.
     norm
-        Of its weights.
+        Norm of its weights.
     label
-        Whose it is; ``None`` where no label owns it alone.
+        Label that owns it; ``None`` if no label owns it exclusively.
     """
 
     unit: int
@@ -42,15 +42,15 @@ class Field:
 
 
 def images(network: Network) -> Tensor:
-    """Return the weights of each unit of the first layer, as an image (units, h, w), or (units, h, w, 3) in colour.
+    """Return the weights of each unit of the first layer as images (units, h, w), or (units, h, w, 3) in color.
 
-    Dense units see all of the sample, channels of a convolution have a kernel; units of receptive fields have a patch
-    at each place, laid out by place with NaN between them.
+    A dense unit sees the whole sample, and a channel of a convolution has one kernel. A unit of local receptive fields
+    has one patch per place; the patches are arranged by place, with NaN between them.
 
     Raises
     ------
     CheckpointError
-        If samples are not images, or have another number of channels than one or three.
+        If samples are not images, or do not have one or three channels.
     """
     config, first = network.config, network.layers[0]
     channels, height, width = config.image
@@ -70,13 +70,13 @@ def images(network: Network) -> Tensor:
 
 
 def choose(network: Network, count: int, seed: int | None) -> list[Field]:
-    """Choose units: those with the largest weights, or with a seed any; by label where each belongs to one."""
+    """Choose the units with the largest weight norms, or random units if a seed is given; sort them by label."""
     first, kind = network.layers[0], network.config.stack[0].kind
     units = first.form.grid.units
     norms = first.weight.float().view(-1, units, first.weight.shape[1]).square().sum((0, 2)).sqrt()
     order = norms.argsort(descending=True) if seed is None else torch.randperm(units, generator=seeded(seed))
     owned = members(first)[:, :units]
-    # Units of receptive fields belong to different labels at different places.
+    # A unit of local receptive fields belongs to different labels at different places.
     alone = len(owned) > 1 and kind != "local" and int(owned.sum(0).max()) == 1
     chosen = [
         Field(unit, float(norms[unit]), int(owned[:, unit].long().argmax()) if alone and owned[:, unit].any() else None)
@@ -86,7 +86,7 @@ def choose(network: Network, count: int, seed: int | None) -> list[Field]:
 
 
 def draw(tiles: Tensor, chosen: Sequence[Field], title: str) -> Figure:
-    """Draw the images (units, h, w[, 3]) of some units on one scale, symmetric about 0."""
+    """Draw the images (units, h, w[, 3]) of the chosen units on one scale, symmetric about 0."""
     from matplotlib.figure import Figure  # noqa: PLC0415  only where a picture is asked for
 
     shown = tiles[[field.unit for field in chosen]]

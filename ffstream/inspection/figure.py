@@ -1,4 +1,4 @@
-"""The change between two checkpoints as a picture."""
+"""Figure of the change between two checkpoints."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 FIRST = (1, "weight")
-# Units of the first layer that are shown.
+# Number of first-layer units shown.
 SHOWN = 8
 
 
 def draw(before: Snapshot, after: Snapshot, names: tuple[str, str]) -> Figure:
-    """Draw how far each layer moved, and, where samples are images, what its most moved units of the first layer see.
+    """Draw how far each layer moved and, for gray images, the weights of the first-layer units that moved most.
 
     Parameters
     ----------
     before, after
-        Two checkpoints of one network.
+        Two checkpoints of the same network.
     names
-        What they are called.
+        Names of the checkpoints.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  only where a picture is asked for
 
@@ -56,12 +56,12 @@ def _draw_layers(part: SubFigure, before: Snapshot, after: Snapshot) -> None:
 
 
 def _draw_fields(part: SubFigure, before: Tensor, after: Tensor, shape: tuple[int, ...]) -> None:
-    """Draw weights from the input, before, after and their difference, of the units that moved most."""
+    """Draw the input weights of the units that moved most: before, after, and their difference."""
     distance = moved(before, after)
     units = distance.argsort(descending=True)[:SHOWN]
     part.suptitle("what the units of the first layer that moved most respond to", fontsize="medium")
     rows = {"before": before[units], "after": after[units], "change": after[units] - before[units]}
-    # Before and after share a scale; the change has its own, or it would hardly be seen.
+    # Before and after share a scale; the change has its own, or it would be barely visible.
     whole = float(torch.cat([rows["before"], rows["after"]]).abs().max()) or 1.0
     scales = {"before": whole, "after": whole, "change": float(rows["change"].abs().max()) or 1.0}
     axes = part.subplots(len(rows), len(units), squeeze=False)

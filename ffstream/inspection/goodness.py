@@ -1,4 +1,4 @@
-"""How well goodness tells real data from negatives, layer by layer."""
+"""Separation of real data from negatives by goodness, layer by layer."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Samples that are looked at together.
+# Samples per forward pass.
 CHUNK = 256
 BINS = 48
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How a layer tells real data from negatives.
+    """Separation of real data from negatives in one layer.
 
     Attributes
     ----------
     layer
-        Its number, from 1.
+        Number of the layer, from 1.
     threshold
-        Goodness at which it is undecided; ``None`` where goodness is held against that of other labels.
+        Goodness at which the layer is undecided; ``None`` if goodness is compared with that of other labels.
     real_mean, real_deviation, negative_mean, negative_deviation
-        Of goodness; deviations are standard deviations.
+        Mean and standard deviation of goodness.
     roc_area
-        Area under the ROC curve: the chance that a real sample has more goodness than a negative; 0.5 tells nothing.
+        Area under the ROC curve: probability that a real sample has more goodness than a negative; 0.5 is chance.
     d_prime
-        Difference of the means, in root mean square deviations; ``None`` where goodness does not vary.
+        Difference of the means in units of the root mean square deviation; ``None`` if goodness does not vary.
     """
 
     layer: int
@@ -53,14 +53,14 @@ class Separation:
 
 
 def by_sign(network: Network, rows: Tensor, labels: Tensor, generator: Generator) -> Tensor:
-    """Return the goodness of real samples, and of the negatives that learning would make of them.
+    """Return the goodness of real samples, and of the negatives that learning would make from them.
 
-    It is what a sweep that learns both signs together would show, but nothing is learned.
+    The values are those of a sweep that learns both signs together, but nothing is learned.
 
     Parameters
     ----------
     network
-        Stays as it is.
+        Not changed.
     rows, labels
         (n, i) and (n,): samples.
     generator
@@ -85,7 +85,7 @@ def _by_sign(network: Network, rows: Tensor, labels: Tensor, generator: Generato
         return torch.stack([torch.cat([g.gather(1, own) for g, _ in pair], 1) for pair in layers], 1)
     believed, found = torch.zeros(len(rows), hypotheses), []
     for trust, (every, _) in zip(network.trust, network.look(rows), strict=True):
-        # Behind the labels' paths there may be a neutral one.
+        # A neutral path may follow those of the labels.
         goodness = every[:, :hypotheses]
         believed = believed + goodness
         noise = torch.empty_like(believed).exponential_(generator=generator)
@@ -94,7 +94,7 @@ def _by_sign(network: Network, rows: Tensor, labels: Tensor, generator: Generato
 
 
 def threshold_of(network: Network, depth: int) -> float | None:
-    """Return the goodness at which a layer is undecided, or ``None`` where other labels decide."""
+    """Return the goodness at which a layer is undecided, or ``None`` if it is compared with that of other labels."""
     layer: Layer = network.layers[depth]
     if network.config.stack[depth].against == "labels":
         return None
@@ -102,7 +102,7 @@ def threshold_of(network: Network, depth: int) -> float | None:
 
 
 def separations(network: Network, goodness: Tensor) -> list[Separation]:
-    """Measure how far goodness (n, layers, 2) of the two signs lies apart."""
+    """Measure how well the goodness (n, layers, 2) of each layer separates the two signs."""
     return [_separation(network, depth, *goodness[:, depth].double().T) for depth in range(goodness.shape[1])]
 
 
@@ -124,7 +124,7 @@ def _separation(network: Network, depth: int, real: Tensor, negative: Tensor) ->
 
 
 def draw(goodness: Tensor, found: Sequence[Separation], title: str) -> Figure:
-    """Draw the goodness (n, layers, 2) of both signs as histograms, a panel a layer, and the threshold."""
+    """Draw histograms of the goodness (n, layers, 2) of both signs, one panel per layer, with the threshold."""
     from matplotlib.figure import Figure  # noqa: PLC0415  only where a picture is asked for
 
     columns = min(3, len(found))
@@ -151,7 +151,7 @@ def _histograms(ax: Axes, goodness: Tensor, separation: Separation) -> None:
     if separation.threshold is not None:
         ax.axvline(separation.threshold, color="black", linestyle="--", linewidth=1, label="threshold")
     d_prime = "–" if separation.d_prime is None else f"{separation.d_prime:.2f}"
-    # Room for what is written above the bars.
+    # Room for the text above the bars.
     ax.margins(y=0.3)
     ax.set(xlabel="goodness", title=f"layer {separation.layer}")
     ax.text(

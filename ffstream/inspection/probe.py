@@ -1,4 +1,4 @@
-"""The network of a checkpoint, and samples to show it."""
+"""The network of a checkpoint, and samples to run through it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ffstream.stream.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples to show a network.
+    """Samples to run through a network.
 
     Attributes
     ----------
     rows, labels
-        (n, i) float32, and (n,) int64, -1 where there is none.
+        (n, i) float32, and (n,) int64, -1 for unlabeled samples.
     source
-        What they are, in the plural.
+        Description of the samples, in the plural.
     """
 
     rows: Tensor
@@ -33,18 +33,18 @@ class Samples:
     source: str
 
     def draw(self, count: int, generator: Generator) -> Samples:
-        """Draw some of them, or all if there are fewer, in random order, each once."""
+        """Draw up to ``count`` samples in random order, without replacement."""
         drawn = torch.randperm(len(self.rows), generator=generator)[:count]
         return replace(self, rows=self.rows[drawn], labels=self.labels[drawn])
 
 
 def network_of(snapshot: Snapshot) -> Network:
-    """Make the network of a checkpoint again, on the CPU.
+    """Rebuild the network of a checkpoint on the CPU.
 
     Raises
     ------
     CheckpointError
-        If this ffstream has no such network.
+        If this version of ffstream cannot build the network.
     """
     manifest = snapshot.manifest
     try:
@@ -58,12 +58,12 @@ def network_of(snapshot: Snapshot) -> Network:
 
 
 def remembered(snapshot: Snapshot) -> Samples:
-    """Return the samples that a checkpoint remembers.
+    """Return the samples in a checkpoint's memory.
 
     Raises
     ------
     CheckpointError
-        If there are none.
+        If the memory is empty.
     """
     memory = snapshot.tensors.get("memory", {})
     if not len(memory.get("rows", ())):
@@ -80,7 +80,7 @@ def of_dataset(name: str, root: Path, network: NetworkConfig) -> Samples:
     Raises
     ------
     SourceError
-        If it is not there, or is not of the network's samples.
+        If the data set is missing, or does not fit the network's shape and labels.
     """
     data = datasets.load(name, root)
     image = (1, *data.shape) if len(data.shape) == 2 else data.shape
@@ -94,14 +94,15 @@ def of_dataset(name: str, root: Path, network: NetworkConfig) -> Samples:
 
 
 def seeded(seed: int) -> Generator:
-    """Return what draws samples and negatives, so that a picture can be drawn again."""
+    """Return a seeded generator for samples and negatives, so that figures are reproducible."""
     return Generator().manual_seed(seed)
 
 
 def members(layer: Layer) -> Tensor:
-    """Return which units count for which label; (C, places * units), (1, …) where all labels have the same.
+    """Return the units that count for each label; (C, places * units), or (1, …) if all labels share the same units.
 
-    Where labels learn how much a unit counts, those are meant that count at least half as much as the first of all.
+    If labels learn how much each unit counts, a unit is included if it counts more than half as much as the label's
+    strongest one.
     """
     grid, share = layer.form.grid, layer.form.coding.pool().share
     counts = share > share.amax(1, keepdim=True) / 2

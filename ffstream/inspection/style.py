@@ -1,4 +1,4 @@
-"""What the pictures of a network have in common."""
+"""Common style of a network's figures."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Told apart with any colour vision (Okabe and Ito).
+# Distinguishable with any color vision (Okabe and Ito).
 COLOURS: Mapping[str, str] = {"real": "#0072B2", "negative": "#D55E00", "others": "#BBBBBB"}
 
 
 def plain_axes(ax: Axes) -> None:
-    """Take away the frame where it says nothing."""
+    """Hide the top and right sides of the frame."""
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def montage(tiles: Tensor, columns: int) -> Tensor:
-    """Lay tiles (k, h, w, …) side by side in rows of ``columns``, a pixel of NaN between them; (H, W, …)."""
+    """Arrange tiles (k, h, w, …) in rows of ``columns``, separated by one pixel of NaN; (H, W, …)."""
     count, height, width, *channels = tiles.shape
     rows = -(-count // columns)
     made = tiles.new_full((rows * columns, height + 1, width + 1, *channels), torch.nan)

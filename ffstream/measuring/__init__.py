@@ -1,1 +1,1 @@
-"""What every measurement needs: contenders to hold side by side, and how to say what came out."""
+"""Common parts of all measurements: contenders to compare, and reports of the results."""

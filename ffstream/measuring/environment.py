@@ -1,4 +1,4 @@
-"""What a figure depends on beside the code."""
+"""Environment of a measurement: device, threads and versions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ffstream import __version__
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Return what a figure depends on beside the code: device, threads, versions."""
+    """Return the environment that a figure depends on besides the code: device, threads, versions."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     processor = capabilities.get("cpu_name") or platform.processor() or platform.machine()
     return {

@@ -1,4 +1,4 @@
-"""A figure over seeds: its mean, and what the seeds allow to be said of chance."""
+"""Estimate of a figure over seeds: its mean, and its variation by chance."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CONFIDENCE = 0.95
 class Estimate:
     """The mean of a figure over seeds, its standard deviation, and the confidence interval of the mean.
 
-    Every report takes its means, deviations and intervals from here. Seeds that agree to the last digit show no spread:
-    the figure is coarser than what chance does to it, and a deviation or an interval of zero would claim certainty.
+    Every report takes its means, deviations and intervals from here. Seeds that agree to the last digit have no spread:
+    the figure is too coarse to show chance variation, and a deviation or an interval of zero would claim certainty.
 
     Parameters
     ----------
     values
-        One for each seed, at least one.
+        One value per seed, at least one.
 
     Examples
     --------
@@ -36,7 +36,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Iterable[float], scale: float = 1.0) -> Estimate:
-        """Take the values of the seeds, each times ``scale``."""
+        """Return the estimate of the seeds' values, each multiplied by ``scale``."""
         return cls(tuple(scale * value for value in values))
 
     @property
@@ -46,7 +46,7 @@ class Estimate:
 
     @property
     def without_interval(self) -> str | None:
-        """Why there is neither a deviation nor an interval; ``None`` where there are both."""
+        """Reason why there is neither a deviation nor an interval; ``None`` if both exist."""
         if len(self.values) == 1:
             return "1 seed: no interval can be given"
         # A float's last digits are rounding, not spread.
@@ -56,7 +56,7 @@ class Estimate:
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation, with one degree of freedom less than there are seeds; ``None`` without spread."""
+        """Standard deviation, with one degree of freedom fewer than seeds; ``None`` without spread."""
         return None if self.without_interval else statistics.stdev(self.values)
 
     @property
@@ -70,11 +70,11 @@ class Estimate:
         return float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * self.deviation / math.sqrt(n)
 
     def with_interval(self, digits: int, *, signed: bool = False) -> str:
-        """Say the mean and half the interval with so many digits behind the point."""
+        """Format the mean and half the interval with ``digits`` decimals."""
         return self._say(self.half, digits, signed=signed)
 
     def with_deviation(self, digits: int) -> str:
-        """Say the mean and the standard deviation with so many digits behind the point."""
+        """Format the mean and the standard deviation with ``digits`` decimals."""
         return self._say(self.deviation, digits)
 
     def _say(self, spread: float | None, digits: int, *, signed: bool = False) -> str:
@@ -82,10 +82,10 @@ class Estimate:
         if spread is None:
             return mean if len(self.values) == 1 else f"{mean} ({len(self.values)} equal)"
         said = f"{spread:.{digits}f}"
-        # What is only too small for the digits is not nothing.
+        # A spread that is too small for the digits is still not zero.
         return f"{mean} ± {said}" if float(said) else f"{mean} ± <{10**-digits:.{digits}f}"
 
 
 def percent(shares: Iterable[float]) -> str:
-    """Say shares, one a seed, in percent: their mean and standard deviation."""
+    """Format the mean and standard deviation of shares, one per seed, in percent."""
     return Estimate.of(shares, 100).with_deviation(2)

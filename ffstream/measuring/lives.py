@@ -18,21 +18,21 @@ CPU = torch.device("cpu")
 
 
 class Predictor(Protocol):
-    """What can be tested."""
+    """A contender that can be tested."""
 
     def predict(self, inputs: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Predict images that are not learned."""
+        """Predict the labels of images without learning them."""
 
 
 class Life(Predictor, Protocol):
-    """A contender with weights of its own."""
+    """A contender that learns."""
 
     def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Predict a batch, then learn it; return the predictions."""
 
 
 class ForwardLife:
-    """The learner of the daemon, in process, with its naps and its memory."""
+    """The daemon's learner, in process, with its naps and memory."""
 
     def __init__(self, config: Config) -> None:
         self.learner = Learner(config)
@@ -71,7 +71,7 @@ class BackpropLife:
 
 
 def accuracy(life: Predictor, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
-    """Return the share of images that a contender gets right, learning nothing."""
+    """Return the share of images that a contender predicts right, without learning."""
     right = [
         life.predict(inputs[start : start + TEST_ROWS]) == labels[start : start + TEST_ROWS]
         for start in range(0, len(labels), TEST_ROWS)
@@ -80,5 +80,5 @@ def accuracy(life: Predictor, inputs: NDArray[np.uint8], labels: NDArray[np.int6
 
 
 def rows_of(inputs: NDArray[np.uint8], device: torch.device = CPU) -> Tensor:
-    """Return images (n, *shape) as rows (n, i) float32 of 0 … 1 on a device."""
+    """Return images (n, *shape) as rows (n, i) float32 in 0 … 1 on a device."""
     return torch.from_numpy(np.ascontiguousarray(inputs)).to(device).flatten(1).float() / 255

@@ -1,4 +1,4 @@
-"""The networks that are measured, by name, and the same widths under backprop."""
+"""Networks to measure, by name, and backprop networks of the same widths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ffstream.config import NetworkConfig
 from ffstream.errors import ConfigError
 
 LABELS = 10
-# Before the names of an optimizer's tensors.
+# Prefix of the names of optimizer tensors.
 MOMENTS = "adam."
 NETS = ("784-512-512", "784-3x1000", "784-4x2000", "784-16x1000")
 
@@ -34,7 +34,7 @@ def widths(net: str) -> tuple[int, ...]:
 
 
 def network_of(net: str, **changes: object) -> NetworkConfig:
-    """Return the configuration of a net, everything that is not changed as by default."""
+    """Return the configuration of a net, with default values for all keys that are not in ``changes``."""
     inputs, *hidden = widths(net)
     return NetworkConfig.model_validate({"shape": (inputs,), "labels": LABELS, "hidden": hidden, **changes})
 
@@ -45,13 +45,13 @@ class Backprop:
     Parameters
     ----------
     net
-        By name.
+        Widths by name, as in ``widths``.
     dtype
-        Of weights, activations and optimizer state.
+        Type of weights, activations and optimizer state.
     compiled
-        Whether forward and backward go through ``torch.compile``.
+        True if the forward and backward pass go through ``torch.compile``.
     seed
-        Of the first weights.
+        Seed of the initial weights.
     rate
         Adam's step size.
     labels
@@ -81,7 +81,7 @@ class Backprop:
         self._forward = torch.compile(self._loss) if compiled else self._loss
 
     def step(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Learn rows (n, i) under labels (n,); return the labels predicted before, (n,)."""
+        """Learn rows (n, i) under labels (n,); return the labels (n,) predicted before the update."""
         self.optimizer.zero_grad()
         loss, predicted = self._forward(rows, labels)
         loss.backward()  # type: ignore[no-untyped-call]  # has no annotations
@@ -89,25 +89,25 @@ class Backprop:
         return predicted
 
     def predict(self, rows: Tensor) -> Tensor:
-        """Return the labels predicted for rows (n, i), learning nothing; (n,)."""
+        """Return the labels (n,) predicted for rows (n, i), without learning."""
         with torch.no_grad():
             predicted: Tensor = self.model(rows.to(self.dtype)).argmax(1)
         return predicted
 
     def anneal(self, share: float) -> None:
-        """Set the step size to a share of the one given at first."""
+        """Set the step size to a share of the initial one."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * share
 
     def state(self) -> dict[str, Tensor]:
-        """Return weights and moments by name: what ``restore`` goes on from."""
+        """Return weights and moments by name, for ``restore``."""
         moments = self.optimizer.state_dict()["state"]
         return dict(self.model.state_dict()) | {
             f"{MOMENTS}{index}.{name}": tensor for index, named in moments.items() for name, tensor in named.items()
         }
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state`` returned."""
+        """Restore the tensors that ``state`` returned."""
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in saved.items():
             if key.startswith(MOMENTS):

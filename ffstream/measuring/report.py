@@ -1,4 +1,4 @@
-"""What a measurement says: a table on the terminal and in Markdown, a JSON file, a figure."""
+"""Reports of a measurement: tables for the terminal and in Markdown, a JSON file, figures."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def show(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) 
         table.add_column(column.replace("_", " "), justify="right" if number else "left")
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
-    # Names and messages from outside are text: no markup, no emoji.
+    # Names and messages from outside are plain text: no markup, no emoji.
     Console(markup=False, emoji=False).print(table)
 
 
 def write(file: Path | None, environment: Mapping[str, Any], **lists: object) -> None:
-    """Write the environment and lists of rows as JSON, where a file is named."""
+    """Write the environment and lists of rows as JSON if a file is given."""
     if file is not None:
         file.write_text(json.dumps({"environment": environment, **lists}, indent=1) + "\n")
 
@@ -40,7 +40,7 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """Make a figure of some panels, side by side, without a screen."""
+    """Make a figure of some panels side by side, without a display."""
     from matplotlib.figure import Figure  # noqa: PLC0415  only where a picture is asked for
 
     made = Figure(figsize=(5.5 * panels, 4.2), layout="constrained")

@@ -1,1 +1,1 @@
-"""Sleep deprivation: a network is kept from its sleep, or from its waking, and let go again."""
+"""Sleep deprivation: a network is deprived of sleep, or of waking, and then recovers."""

@@ -1,4 +1,4 @@
-"""The figures of an experiment: dose and response, and how every read-out goes through manipulation and recovery."""
+"""Figures of an experiment: dose and response, and the course of every read-out in manipulation and recovery."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Of what is done; colours that colour-blind eyes tell apart (Okabe and Ito).
+# Colors of manipulations, distinguishable by color-blind readers (Okabe and Ito).
 COLOURS = {
     "rested": "black",
     "deprived": "#D55E00",
@@ -29,14 +29,14 @@ MARKERS = {"deprived": "o", "restricted": "s", "sham": "x", "asleep": "^"}
 
 
 class Picture(NamedTuple):
-    """A figure, and what it shows in words."""
+    """A figure and a description of it in words."""
 
     figure: Figure
     alt: str
 
 
 def dose_response(plan: Plan, found: Sequence[Outcome]) -> Picture:
-    """Draw points of test accuracy lost at the end of the manipulation over its length, a panel a recipe."""
+    """Draw points of test accuracy lost at the end of the manipulation over its length, one panel per recipe."""
     made, told = _by_dose(plan, found, lambda one: one.deficit, "test accuracy lost, points")
     for ax in made.axes:
         ax.axhspan(-plan.margin, plan.margin, color="0.93", zorder=0)
@@ -45,15 +45,15 @@ def dose_response(plan: Plan, found: Sequence[Outcome]) -> Picture:
 
 
 def accepted_by_dose(plan: Plan, found: Sequence[Outcome]) -> Picture:
-    """Draw false accepts gained at the end of the manipulation over its length, a panel a recipe."""
+    """Draw false accepts gained at the end of the manipulation over its length, one panel per recipe."""
     return Picture(*_by_dose(plan, found, lambda one: one.false_accepts_gained, "false accepts gained, points"))
 
 
 def courses(plan: Plan, rows: Sequence[Row], column: str, label: str, scale: float = 1.0) -> Picture:
-    """Draw a read-out over the steps since the manipulation began, a line an arm, a panel a recipe.
+    """Draw a read-out over the steps since the manipulation began, one line per arm, one panel per recipe.
 
-    The mean over seeds; the manipulation is drawn thick, recovery thin. A whisker at the end of the manipulation is the
-    interval of the mean there: shaded along the whole course, the intervals of all arms would hide every line.
+    Lines are means over seeds; the manipulation is thick, recovery thin. A whisker at the end of the manipulation is
+    the interval of the mean there: shaded along the whole course, the intervals of all arms would hide every line.
     """
     made, axes = figure(len(plan.recipes))
     told = []
@@ -66,7 +66,7 @@ def courses(plan: Plan, rows: Sequence[Row], column: str, label: str, scale: flo
             colour = COLOURS[arm.timeline[0].do]
             whiskers.append((_course(ax, lives, colour, thick=name != REFERENCE), colour))
         ax.set_xlim(left=0)
-        # Two seeds can have an interval as wide as the whole scale: it is the means that decide what is shown.
+        # The interval of two seeds can be as wide as the whole scale, so only the means set the limits of the axes.
         ax.autoscale(enable=False)
         for (x, mean, half), colour in whiskers:
             ax.errorbar(x, mean, yerr=half, color=colour, linewidth=1, capsize=3, alpha=0.7)
@@ -76,7 +76,7 @@ def courses(plan: Plan, rows: Sequence[Row], column: str, label: str, scale: flo
 
 
 def recoveries(plan: Plan, rows: Sequence[Row]) -> Picture:
-    """Draw points that are still lost over the sleep steps of the recovery, a line an arm, a panel a recipe."""
+    """Draw points still lost over the sleep steps of the recovery, one line per arm, one panel per recipe."""
     made, axes = figure(len(plan.recipes))
     told = []
     for ax, recipe in zip(axes, plan.recipes, strict=True):
@@ -106,7 +106,7 @@ def recoveries(plan: Plan, rows: Sequence[Row]) -> Picture:
 
 
 def all_of(plan: Plan, rows: Sequence[Row], found: Sequence[Outcome]) -> Mapping[str, Picture]:
-    """Return every picture by the name of its file."""
+    """Return every picture by its file name."""
     drawn = {
         "dose-response": dose_response(plan, found),
         "accuracy": courses(plan, rows, "test_accuracy", "test accuracy, %", 100),
@@ -126,7 +126,7 @@ def all_of(plan: Plan, rows: Sequence[Row], found: Sequence[Outcome]) -> Mapping
 def _by_dose(
     plan: Plan, found: Sequence[Outcome], values: Callable[[Outcome], Sequence[float]], label: str
 ) -> tuple[Figure, str]:
-    """Draw what came of the manipulation over its length, a line a kind, a panel a recipe; say it in words too."""
+    """Draw an outcome over the length of the manipulation, one line per kind, one panel per recipe; describe it too."""
     made, axes = figure(len(plan.recipes))
     told = []
     for ax, recipe in zip(axes, plan.recipes, strict=True):
@@ -134,10 +134,10 @@ def _by_dose(
         kinds = list(dict.fromkeys(one.do for one in ours))
         said = []
         for place, kind in enumerate(kinds):
-            # Arms that begin alike say the same: one point is enough.
+            # Arms with the same manipulation have the same outcome, so one point is enough.
             doses = {one.dose: Estimate.of(values(one)) for one in ours if one.do == kind}
             at = sorted(doses)
-            # Kinds of one dose stand side by side, or their whiskers would lie on each other.
+            # Kinds of the same dose are side by side, so that their whiskers do not overlap.
             beside = np.array(at) * 1.05 ** (place - (len(kinds) - 1) / 2)
             _with_whiskers(ax, beside, [doses[dose] for dose in at], kind)
             said.append(f"{kind} {', '.join(f'{doses[dose].mean:+.2f} after {dose:,}' for dose in at)}")
@@ -154,7 +154,7 @@ def _by_dose(
 
 
 def _with_whiskers(ax: Axes, x: NDArray[np.float64], estimates: Sequence[Estimate], kind: str) -> None:
-    """Draw means, each with its interval where there is one."""
+    """Draw means, each with its interval if there is one."""
     ax.errorbar(
         x,
         [one.mean for one in estimates],
@@ -167,8 +167,8 @@ def _with_whiskers(ax: Axes, x: NDArray[np.float64], estimates: Sequence[Estimat
 
 
 def _course(ax: Axes, lives: NDArray[np.float64], colour: str, *, thick: bool) -> tuple[float, float, float]:
-    """Draw the mean of lives (n, 3, looks); return where the manipulation ends, the mean and half its interval."""
-    # A daemon's sleep is some steps longer or shorter from seed to seed: x is a mean too.
+    """Draw the mean of lives (n, 3, looks); return step, mean and half the interval at the end of the manipulation."""
+    # The length of a daemon's sleep varies by some steps from seed to seed, so x is a mean too.
     x, y, segment = lives.mean(0)
     ax.plot(x, y, color=colour, linewidth=0.8, alpha=0.8)
     if thick:
@@ -179,7 +179,7 @@ def _course(ax: Axes, lives: NDArray[np.float64], colour: str, *, thick: bool) -
 
 
 def _ends(plan: Plan, rows: Sequence[Row], recipe: str, column: str, scale: float) -> Iterator[str]:
-    """Say where the rested arm, and the longest one of each kind, begin and end."""
+    """Describe the first and last values of the rested arm, and of the longest arm of each kind."""
     longest = _longest(plan)
     for name, arm in ((REFERENCE, plan.reference), *((name, plan.arms[name]) for name in longest)):
         lives = np.stack([_values(of(rows, recipe, name, seed), column, scale) for seed in range(plan.seeds)])
@@ -197,7 +197,7 @@ def _longest(plan: Plan) -> list[str]:
 
 
 def _manipulated(arm: Arm) -> str:
-    """Say what is done to an arm first, and for how long."""
+    """Describe the manipulation of an arm and its length."""
     first = arm.timeline[0]
     return f"{first.do} for {first.steps:,} {'sleep steps' if first.do == 'asleep' else 'batches'}"
 
@@ -213,7 +213,7 @@ def _mean(value: Any) -> float:
 
 
 def _still_lost(rows: Sequence[Row], recipe: str, arm: str, seed: int) -> NDArray[np.float64]:
-    """Return sleep steps of the recovery and points still lost; (2, looks), or nothing where there was none."""
+    """Return sleep steps of the recovery and points still lost; (2, looks), or empty if there was no recovery."""
     life = of(rows, recipe, arm, seed)
     if not life or life[-1]["segment"] < 2:
         return np.empty(0)
@@ -224,7 +224,7 @@ def _still_lost(rows: Sequence[Row], recipe: str, arm: str, seed: int) -> NDArra
 
 
 def _fit_points(ax: Axes, plan: Plan) -> None:
-    """Make the axis of points logarithmic where some are far more than others: oversleep can cost a hundredfold."""
+    """Make the y axis symmetric log if some losses are far beyond the margin: oversleep can cost a hundredfold."""
     if np.abs(ax.dataLim.intervaly).max() > 10 * plan.margin:
         ax.set_yscale("symlog", linthresh=2 * plan.margin)
         ax.yaxis.set_major_formatter("{x:g}")

@@ -1,4 +1,4 @@
-"""Where subjects come from: made in process, started as daemons, or a daemon that runs already."""
+"""Sources of subjects: learners in process, daemons to start, or a daemon that is already running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ffstream.experiments.deprivation.plan import Plan, Recipe
 from ffstream.experiments.deprivation.run import Enrol
 from ffstream.experiments.deprivation.subjects import InProcess, Live, Subject
 
-# Between two batches a daemon must not take the stream for quiet, and nap early.
+# A daemon must not take the pause between two batches for a quiet stream and nap early.
 QUIET_MS = 10_000.0
 REPORT_MS = 20.0
 
@@ -24,7 +24,7 @@ Configure = Callable[[Recipe, int], Config]
 
 
 def in_process(configure: Configure) -> Enrol:
-    """Return what makes the learner of the daemon, in process."""
+    """Return a factory of the daemon's learner, in process."""
 
     @contextmanager
     def enrol(recipe: Recipe, seed: int) -> Iterator[Subject]:
@@ -34,7 +34,7 @@ def in_process(configure: Configure) -> Enrol:
 
 
 def started(configure: Configure) -> Enrol:
-    """Return what starts a daemon on free ports, and stops it at the end."""
+    """Return a factory that starts a daemon on free ports, and stops it at the end."""
 
     @contextmanager
     def enrol(recipe: Recipe, seed: int) -> Iterator[Subject]:
@@ -58,12 +58,12 @@ def started(configure: Configure) -> Enrol:
 
 
 def running(address: str, plan: Plan, data: Dataset) -> Enrol:
-    """Return what takes a daemon that runs already, and has learned nothing yet.
+    """Return a factory that uses a running daemon that has learned nothing yet.
 
     Raises
     ------
     ConfigError
-        If the plan has several lives to live, and there is only one daemon.
+        If the plan has several lives, because there is only one daemon.
     """
     if plan.seeds > 1 or len(plan.recipes) > 1:
         raise ConfigError("--address: a daemon lives once; give --seeds 1 and one of --recipes")

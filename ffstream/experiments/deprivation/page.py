@@ -1,4 +1,4 @@
-"""The report: one HTML page that holds its figures and needs nothing else."""
+"""The report: one self-contained HTML page with its figures."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def write(
     Parameters
     ----------
     plan
-        What was done.
+        Plan that was carried out.
     found
-        What came of it.
+        Outcomes of its arms.
     pictures
-        By name, as ``figures.all_of`` makes them.
+        Figures by name, as ``figures.all_of`` makes them.
     command
-        The command that made them.
+        Command that made them.
     environment
-        What figures depend on beside the code.
+        Device, threads and versions that the figures depend on.
     note
-        What a reader must know first.
+        Note that a reader must see first.
     """
     captions = _captions(plan, found)
     drawn = "".join(
@@ -73,7 +73,7 @@ def write(
 
 
 def results(plan: Plan, found: Sequence[Outcome]) -> list[str]:
-    """Say in numbers what came of each recipe; a sentence each."""
+    """Return the main figures of each recipe as text."""
     said = []
     for name, recipe in plan.recipes.items():
         deprived = [one for one in found if one.recipe == name and one.do == "deprived"]
@@ -95,7 +95,7 @@ def results(plan: Plan, found: Sequence[Outcome]) -> list[str]:
 
 
 def _points(estimate: Estimate) -> str:
-    """Say points, with their interval where there is one."""
+    """Format points, with their interval if there is one."""
     return (
         f"{estimate.mean:+.2f} points"
         if estimate.without_interval
@@ -104,7 +104,7 @@ def _points(estimate: Estimate) -> str:
 
 
 def _verdict(lost: Estimate) -> str:
-    """Say what the interval says of chance."""
+    """Return in words whether the interval tells the effect from chance."""
     if lost.half is None:
         return str(lost.without_interval)
     if lost.mean - lost.half > 0:

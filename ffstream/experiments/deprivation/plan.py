@@ -1,4 +1,4 @@
-"""What is done to whom: recipes of a network, and arms, each a timeline of what is done to its sleep."""
+"""Plan of the experiment: recipes of a network, and arms, each a timeline of manipulations of its sleep."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ffstream.data import datasets
 from ffstream.data.datasets import Dataset
 from ffstream.errors import ConfigError
 
-# Of the arm that is always there, as long as the longest one: all others are held against it.
+# Name of the arm that is always there, as long as the longest one; all others are compared with it.
 REFERENCE = "rested"
-# Schedules under which a nap follows so many steps awake, so that some of the naps can be left out.
+# Schedule under which a nap follows a fixed number of wake steps, so that some naps can be left out.
 NAPPING = "alternating"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -29,17 +29,17 @@ Doing = Literal["rested", "deprived", "restricted", "sham", "asleep"]
 
 
 class Segment(Section):
-    """A stretch of an arm.
+    """A segment of an arm.
 
     Attributes
     ----------
     do
-        ``rested``: sleep comes as the schedule has it. ``deprived``: awake without it. ``restricted``: only a share of
-        the naps. ``sham``: sleep comes, and changes nothing. ``asleep``: sleep alone, no new sample.
+        ``rested``: sleep as scheduled. ``deprived``: awake without sleep. ``restricted``: only a share of the naps.
+        ``sham``: sleep as scheduled, but it changes nothing. ``asleep``: only sleep, no new samples.
     steps
-        How long: batches that are learned awake; under ``asleep``, sleep steps.
+        Length in batches learned awake; under ``asleep``, in sleep steps.
     naps
-        Under ``restricted``: the share of naps that is left.
+        Under ``restricted``: share of the naps that remains.
     """
 
     do: Doing
@@ -54,24 +54,24 @@ class Segment(Section):
 
 
 class Arm(Section):
-    """A timeline: the first segment is the manipulation, what follows is recovery."""
+    """A timeline: the first segment is the manipulation, the rest is recovery."""
 
     title: str = Field(min_length=1)
     timeline: tuple[Segment, ...] = Field(min_length=1)
 
     @property
     def batches(self) -> int:
-        """Batches that are learned."""
+        """Number of batches learned."""
         return sum(segment.steps for segment in self.timeline if segment.do != "asleep")
 
     @property
     def steps(self) -> int:
-        """Batches, and sleep steps of segments that are nothing but sleep."""
+        """Number of batches learned, plus the sleep steps of ``asleep`` segments."""
         return sum(segment.steps for segment in self.timeline)
 
 
 class Recipe(Learning):
-    """A network and how it learns: sections of ``ffstream.toml``, without what data, batch and seed decide."""
+    """A network and how it learns: sections of ``ffstream.toml``, without the keys set by data, batch and seed."""
 
     title: str = Field(min_length=1)
 
@@ -84,7 +84,7 @@ class Recipe(Learning):
             raise ValueError(
                 "network.threshold must be a number, and network.against 'threshold': false accepts are counted by it"
             )
-        # What is read of an answer is goodness against a threshold; a read-out has none.
+        # The experiment compares the goodness in answers with a threshold; a read-out has no threshold.
         if network.prediction not in BY_GOODNESS:
             raise ValueError(f"network.prediction must be one of {', '.join(BY_GOODNESS)}: goodness is what is read")
         return self
@@ -101,19 +101,19 @@ class Plan(Section):
     Attributes
     ----------
     dataset
-        By name.
+        Data set by name.
     batch
-        Samples a step.
+        Samples per step.
     warm_up
-        Batches of the rested life before the manipulation; a copy of what has come of it begins every arm.
+        Batches learned with naps before the manipulation; every arm begins as a copy of the resulting network.
     seeds
-        Lives of each recipe, with seeds 0, 1, … for weights, stream and every draw.
+        Lives of each recipe, with seeds 0, 1, … for weights, stream and every random draw.
     probes
-        How often a segment is looked at, at geometric distances; always at its end.
+        Number of looks at a segment, at geometric intervals; the last look is at its end.
     margin
         Points of test accuracy within which an arm counts as recovered.
     recipes, arms
-        By name.
+        Recipes and arms by name.
     """
 
     dataset: str
@@ -142,18 +142,18 @@ class Plan(Section):
 
     @property
     def reference(self) -> Arm:
-        """The arm that all others are held against."""
+        """Arm that all others are compared with."""
         longest = max(1, *(arm.batches for arm in self.arms.values()))
         return Arm(title="Rested", timeline=(Segment(do="rested", steps=longest),))
 
     def looks(self, recipe: Recipe, segment: Segment) -> list[int]:
-        """Return after how many steps of a segment it is looked at; awake, at the end of a cycle of wake and nap."""
+        """Return the steps after which a segment is looked at; when awake, at the end of a cycle of wake and nap."""
         cycle = 1 if segment.do == "asleep" else recipe.phases.wake_steps
         spaced = np.geomspace(min(cycle, segment.steps), segment.steps, self.probes)
         return sorted({min(segment.steps, cycle * round(step / cycle)) for step in spaced} | {segment.steps})
 
     def looks_at_reference(self, recipe: Recipe) -> list[int]:
-        """Return after how many batches the reference is looked at: whenever any other arm is."""
+        """Return the numbers of batches after which the reference is looked at: whenever any other arm is."""
         found: set[int] = set()
         for arm in self.arms.values():
             begun = 0
@@ -164,12 +164,12 @@ class Plan(Section):
         return sorted(found | {self.reference.batches})
 
     def config(self, recipe: Recipe, data: Dataset, seed: int, device: str) -> Config:
-        """Return the whole configuration of a life.
+        """Return the full configuration of a life.
 
         Raises
         ------
         ConfigError
-            If the recipe's network is not of the data.
+            If the recipe's network does not fit the data.
         """
         values = recipe.model_dump(mode="json", exclude={"title"}, exclude_unset=True)
         network, engine = values.setdefault("network", {}), values.setdefault("engine", {})
@@ -181,7 +181,7 @@ class Plan(Section):
         return parse(values, recipe.title)
 
     def stamp(self, recipe: str, arm: str, seed: int, beside: Sequence[str]) -> str:
-        """Return what tells one life from another: everything that its figures depend on, hashed."""
+        """Return a hash of everything that the figures of a life depend on."""
         chosen = self.reference if arm == REFERENCE else self.arms[arm]
         looks = self.looks_at_reference(self.recipes[recipe]) if arm == REFERENCE else self.probes
         told = [
@@ -192,12 +192,12 @@ class Plan(Section):
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def only(self, *, arms: Sequence[str], recipes: Sequence[str]) -> Plan:
-        """Return the plan with some of its arms and recipes; with all of them where none is named.
+        """Return the plan with the named arms and recipes only; with all of them if none is named.
 
         Raises
         ------
         ConfigError
-            If there is none of a name.
+            If a name is unknown.
         """
         arms = [name for name in arms if name != REFERENCE]
         for option, named, known in (("--arms", arms, self.arms), ("--recipes", recipes, self.recipes)):
@@ -212,12 +212,12 @@ class Plan(Section):
 
 
 def load(file: Path | None, *, quick: bool = False) -> Plan:
-    """Read a plan; the bundled one, or the quick one, where no file is named.
+    """Read a plan from a file; without a file, read the bundled plan or the quick one.
 
     Raises
     ------
     ConfigError
-        Naming the file, the key, and what was expected.
+        If the plan is invalid; the message names the file, the key, and what was expected.
     """
     if file is not None:
         return validate(Plan, read(file), str(file))
@@ -226,12 +226,12 @@ def load(file: Path | None, *, quick: bool = False) -> Plan:
 
 
 def changed(plan: Plan, changes: dict[str, object]) -> Plan:
-    """Return a plan with other values of some keys, as if it had been written so."""
+    """Return a plan with changed values of some keys, validated again."""
     return validate(Plan, plan.model_dump(exclude_unset=True) | changes, "the plan")
 
 
 def text(*, quick: bool = False) -> str:
-    """Return a bundled plan as it is written, to be copied."""
+    """Return the text of a bundled plan, for copying."""
     return _bundled(quick=quick).read_text("utf-8")
 
 

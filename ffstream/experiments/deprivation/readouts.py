@@ -1,4 +1,4 @@
-"""What an answer says of a network: how it predicts, how well it tells real from wrong, how sure it is."""
+"""Read-outs of a network's answers: accuracy, separation of true from wrong labels, and confidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Readouts:
-    """What the test images show; goodness is the mean over layers, as prediction has it.
+    """Read-outs on the test images; goodness is the mean over layers, as in prediction.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Readouts:
     goodness_real, goodness_negative
         Mean goodness of the true label, and of the most believed wrong one.
     d_prime
-        Difference of the two means, in root mean square standard deviations; nan where goodness does not vary.
+        Difference of the two means in units of the root mean square standard deviation; nan if goodness does not vary.
     hits
         Share of images whose true label is called real: goodness above the threshold, p > 1/2.
     false_accepts
@@ -31,7 +31,7 @@ class Readouts:
         Mean probability of the predicted label.
     calibration_error
         Expected calibration error: mean distance of confidence from accuracy over 15 bins of confidence, weighted by
-        how many images are in each (Guo et al. 2017).
+        the number of images in each (Guo et al. 2017).
     """
 
     test_accuracy: float
@@ -47,7 +47,7 @@ class Readouts:
 def read(
     goodness: NDArray[np.float32], probabilities: NDArray[np.float32], labels: NDArray[np.int64], threshold: float
 ) -> Readouts:
-    """Read answers.
+    """Compute the read-outs of answers.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def read(
 
 
 def d_prime(real: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Return how far apart two samples lie, in root mean square standard deviations; nan where neither varies.
+    """Return the distance of two samples' means, in root mean square standard deviations; nan if neither varies.
 
     Examples
     --------

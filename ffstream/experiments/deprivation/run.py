@@ -1,4 +1,4 @@
-"""Lives: a rested beginning, then every arm from a copy of it; an interrupted experiment goes on where it was."""
+"""Lives: a rested beginning, then every arm from a copy of it; an interrupted experiment resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from ffstream.experiments.deprivation.readouts import read
 from ffstream.experiments.deprivation.subjects import Standing, Subject
 from ffstream.experiments.kept import keep
 
-# The override under which a segment is lived; asleep has no choice.
+# Override of each kind of segment; ``asleep`` has none.
 OVERRIDES = {"rested": "auto", "deprived": "wake", "restricted": "wake", "sham": "sham"}
 
 Row = dict[str, Any]
-# Makes the subject of a recipe and a seed, and takes it away again.
+# Makes the subject of a recipe and a seed, and disposes of it.
 Enrol = Callable[[Recipe, int], AbstractContextManager[Subject]]
 
 
 class Watcher(Protocol):
-    """Is told how lives go on."""
+    """Observer of the progress of lives."""
 
     def begins(self, what: str, steps: int) -> None:
-        """Hear of a stretch of life of so many steps."""
+        """Called when a part of a life begins, with its number of steps."""
 
     def lived(self, steps: int) -> None:
-        """Hear that it has gone on by some steps."""
+        """Called after some more steps of this part."""
 
     def over(self, lives: int) -> None:
-        """Hear that so many lives in all are over."""
+        """Called with the total number of finished lives."""
 
 
 class Stream:
-    """The training images over and over, shuffled anew each time.
+    """Endless passes over the training images, shuffled anew for each pass.
 
     Parameters
     ----------
     data
         Images.
     batch
-        Samples that are given at once; what is left of a pass is left out.
+        Samples per batch; an incomplete batch at the end of a pass is left out.
     seed
-        Of the order.
+        Seed of the order.
     """
 
     def __init__(self, data: Dataset, batch: int, seed: int) -> None:
@@ -70,20 +70,20 @@ class Stream:
 
 @dataclass
 class Experiment:
-    """A plan and what carries it out.
+    """A plan, and everything needed to carry it out.
 
     Attributes
     ----------
     plan, data
-        What is done, and the images.
+        Plan and images.
     enrol
         Makes subjects.
     beside
-        What figures depend on beside plan and seed, such as where the subjects live.
+        Further facts that figures depend on, besides plan and seed, such as where the subjects run.
     runs
-        Folder in which finished lives are kept.
+        Folder in which finished lives are saved.
     watcher
-        Is told how it goes on.
+        Observer of the progress.
     """
 
     plan: Plan
@@ -94,7 +94,7 @@ class Experiment:
     watcher: Watcher
 
     def carry_out(self) -> Iterator[list[Row]]:
-        """Live every life that is not kept yet; yield, after each seed of a recipe, the rows of all lives so far."""
+        """Run every life that is not saved yet; after each seed of a recipe, yield the rows of all lives so far."""
         done: list[Row] = []
         arms, finished = [REFERENCE, *self.plan.arms], 0
         for name, recipe in self.plan.recipes.items():
@@ -128,7 +128,7 @@ class Experiment:
             yield
 
     def _arm(self, subject: Subject, recipe: Recipe, name: str, stream: Stream, whose: str) -> Iterator[Row]:
-        """Live through an arm; yield a row a look."""
+        """Run an arm; yield one row per look."""
         plan = self.plan
         arm = plan.reference if name == REFERENCE else plan.arms[name]
         self.watcher.begins(f"{whose}: {name}", arm.steps)
@@ -166,16 +166,16 @@ class Experiment:
 
 
 class _Eye:
-    """Looks at a subject, from a moment on.
+    """Observer of a subject, which counts steps from its first look.
 
     Parameters
     ----------
     subject
-        Who is looked at.
+        Subject to look at.
     data
-        Of its test images.
+        Data with the test images.
     threshold
-        Of its layers.
+        Threshold of the subject's layers.
     """
 
     def __init__(self, subject: Subject, data: Dataset, threshold: float) -> None:
@@ -184,7 +184,7 @@ class _Eye:
         self._before: Standing | None = None
 
     def look(self) -> Row:
-        """Return the columns of a row: steps since the first look, and what can be read."""
+        """Return the columns of a row: steps since the first look, and the read-outs."""
         inputs, labels = self._data.test
         now, answers = self._subject.look(inputs)
         found = asdict(read(*answers, labels, self._threshold))
@@ -196,7 +196,7 @@ class _Eye:
             "steps": awake + asleep,
             "awake_steps": awake,
             "sleep_steps": asleep,
-            # Of the samples since the look before.
+            # Accuracy on the samples since the previous look.
             "prequential_accuracy": (now.correct - before.correct) / samples if samples else None,
             **{key: None if math.isnan(value) else value for key, value in found.items()},
             "weight_norm": now.weight_norm,
@@ -206,14 +206,14 @@ class _Eye:
 
 
 def _nap_if_kept(subject: Subject, recipe: Recipe, segment: Segment, batch: int) -> None:
-    """Under restricted sleep, let the nap behind a batch happen where it is one of those that are left."""
+    """Under restricted sleep, allow the nap after a batch if it is one of those that remain."""
     cycle, within = divmod(batch + 1, recipe.phases.wake_steps)
-    # Of all cycles of wake and nap, those at which the naps that are left come to one more.
+    # The nap of a cycle of wake and nap remains if the number of remaining naps grows with that cycle.
     if segment.naps is not None and within == 0 and _naps(cycle, segment.naps) > _naps(cycle - 1, segment.naps):
         subject.obey("auto")
         subject.obey("wake")
 
 
 def _naps(cycles: int, share: float) -> int:
-    # A share such as 0.1 is a little off as a float.
+    # A share such as 0.1 is not exact as a float.
     return math.floor(cycles * share + 1e-9)

@@ -1,4 +1,4 @@
-"""Who is deprived: the daemon's learner in process, or a daemon over its sockets."""
+"""Subjects of deprivation: the daemon's learner in process, or a daemon over its sockets."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ffstream.ff.lesson import Phase
 from ffstream.stream.learner import NO_LABELS, Learner
 
 QUERY_ROWS = 256
-# Of each label, in process; a daemon publishes what it dreams.
+# Dreams per label in process; a daemon publishes its own.
 DREAMS = 10
-# How often a daemon that sleeps is asked how far it is, and how long its scores may be in coming.
+# Seconds between polls of a sleeping daemon, and longest wait for its scores.
 POLL_S = 0.002
 SCORE_S = 60.0
 
@@ -31,18 +31,18 @@ Answers = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a subject has come since it was born.
+    """Progress of a subject since its birth.
 
     Attributes
     ----------
     awake_steps, sleep_steps
         Learning steps; sham steps count as sleep.
     samples, correct
-        New samples learned, and how many of them were predicted right before.
+        New samples learned, and number of them predicted right before they were learned.
     weight_norm, dead_units
-        A value a layer: Frobenius norm of the weights; units that no remembered row wakes.
+        One value per layer: Frobenius norm of the weights, and number of units that no remembered row activates.
     goodness_dreamed
-        Of dreams, under the label that each was dreamed under; mean over layers. ``None`` where there are no dreams.
+        Goodness of dreams under the label that each was dreamed under, mean over layers; ``None`` without dreams.
     """
 
     awake_steps: int
@@ -55,37 +55,37 @@ class Standing:
 
 
 class Subject(Protocol):
-    """A network that learns a stream and sleeps, and does as it is told."""
+    """A network that learns a stream, sleeps, and obeys overrides."""
 
     def obey(self, command: str) -> None:
-        """Live under an override that lets it be awake: ``auto``, ``wake`` or ``sham``."""
+        """Set an override that allows waking: ``auto``, ``wake`` or ``sham``."""
 
     def learn(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
-        """Learn a batch in one step, and sleep what the schedule wants then."""
+        """Learn a batch in one step, then sleep as scheduled."""
 
     def sleep(self, steps: int) -> None:
-        """Do nothing but sleep for so many steps, then stand still until it is told otherwise.
+        """Only sleep for ``steps``, then hold until the next command.
 
-        A daemon sleeps on its own until it is told to stop, so that it sleeps some steps more; ``look`` says how many.
+        A daemon sleeps on its own until it is stopped, so it sleeps some more steps; ``look`` returns the exact number.
         """
 
     def look(self, inputs: NDArray[np.uint8]) -> tuple[Standing, Answers]:
-        """Return how far it has come, and goodness (n, layers, C) and probabilities (n, C) of images, unlearned."""
+        """Return progress, and goodness (n, layers, C) and probabilities (n, C) of images, without learning them."""
 
     def keep(self) -> None:
-        """Keep everything as it is now."""
+        """Save its state."""
 
     def go_back(self) -> None:
-        """Be as when it was kept, and let the schedule decide."""
+        """Restore the saved state, and let the schedule decide."""
 
 
 class InProcess:
-    """The learner of the daemon, driven step by step.
+    """The daemon's learner, driven step by step.
 
     Parameters
     ----------
     config
-        The whole configuration.
+        Full configuration.
     """
 
     def __init__(self, config: Config) -> None:
@@ -152,12 +152,12 @@ class InProcess:
 
 
 class Live:
-    """A running daemon: fed over the wire, seen through queries and events, overridden by commands.
+    """A running daemon: fed over its sockets, observed through queries and events, controlled by commands.
 
     Parameters
     ----------
     client
-        Of a daemon that nobody else feeds or commands; acknowledged what is learned.
+        Client of a daemon that nobody else feeds or commands, with ``learned`` acknowledgements.
     """
 
     def __init__(self, client: Client) -> None:
@@ -189,9 +189,9 @@ class Live:
         heard: dict[str, list[Mapping[str, Any]]] = {"score": [], "dream": []}
         with self._client.events(*heard, timeout_s=POLL_S) as events:
             found, give_up = [self._client.predict(part) for part in parts], time.monotonic() + SCORE_S
-            # It stands still, so whatever is said of it now is of these weights. Scores go out as the daemon turns,
-            # and a query makes it turn. A dream follows each score, of the labels in turn: once one comes again, or a
-            # second score comes without any, none is missing.
+            # Learning is held, so all events now describe these weights. Scores go out when the daemon's loop turns,
+            # and a query makes it turn. A dream follows each score, of one label after the other: once a label repeats,
+            # or a second score comes without a dream, none is missing.
             while len(heard["score"]) < 2 or not _comes_again(heard["dream"]):
                 for event in events:
                     heard[event.topic].append(event.fields)
@@ -218,14 +218,14 @@ class Live:
         self._sleeping = False
 
     def _stand_still(self) -> None:
-        """Hold learning, but not within a nap that is due."""
+        """Hold learning, but not during a due nap."""
         while self._client.control("hold")["phase"] == Phase.SLEEP and not self._sleeping:
             self._client.control("resume")
             time.sleep(POLL_S)
 
 
 def _comes_again(dreams: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a label has come again, or there are no dreams at all."""
+    """Return True if a label repeats, or there are no dreams at all."""
     return not dreams or len({dream["label"] for dream in dreams}) < len(dreams)
 
 

@@ -1,4 +1,4 @@
-"""What came of the arms: deficits beside the rested arm, and recovery."""
+"""Outcomes of the arms: deficits compared with the rested arm, and recovery."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ffstream.experiments.deprivation.plan import REFERENCE, Plan
 from ffstream.measuring.estimate import Estimate
 
 Row = Mapping[str, Any]
-# What is said of the end of the manipulation, beside the deficit.
+# Read-outs reported at the end of the manipulation, in addition to the deficit.
 SAID = (
     *("test_accuracy", "goodness_real", "goodness_negative", "d_prime", "hits", "false_accepts"),
     *("confidence", "calibration_error"),
@@ -21,27 +21,27 @@ SAID = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an arm under a recipe; shares are 0 … 1, a value a seed.
+    """Outcome of an arm under a recipe, one value per seed; shares are in 0 … 1.
 
     Attributes
     ----------
     recipe, arm, title
-        Which.
+        Names of the recipe and the arm, and title of the arm.
     do, dose
-        Its manipulation, the first segment: what, and for how many steps.
+        Kind and number of steps of its manipulation, the first segment.
     after
-        The read-outs at the end of the manipulation.
+        Read-outs at the end of the manipulation.
     deficit
-        Test accuracy of the rested arm after as many batches, less this arm's, in points.
+        Test accuracy of the rested arm after the same number of batches, minus this arm's, in points.
     false_accepts_gained
-        False accepts of this arm, less those of the rested one after as many batches, in points.
+        False accepts of this arm, minus those of the rested arm after the same number of batches, in points.
     lingering
-        The deficit at the very end, in points.
+        Deficit at the end of the recovery, in points.
     recovery_steps
-        Sleep steps of the recovery until the deficit was first within the margin; 0 where it never was beyond it,
-        ``None`` where it never came back, or there was no recovery.
+        Sleep steps of the recovery until the deficit was first within the margin; 0 if it was within it at the end of
+        the manipulation, ``None`` if it did not return to it or there was no recovery.
     accepts_recovery_steps
-        The same for false accepts gained.
+        Same as ``recovery_steps``, for false accepts gained.
     """
 
     recipe: str
@@ -58,7 +58,7 @@ class Outcome:
 
 
 def outcomes(plan: Plan, rows: Sequence[Row]) -> list[Outcome]:
-    """Hold every arm against the rested one, seed by seed; arms that are not lived yet are left out."""
+    """Compare every arm with the rested one, seed by seed; arms that have not run yet are left out."""
     found = []
     for recipe in plan.recipes:
         for arm in plan.arms:
@@ -79,7 +79,7 @@ def _outcome(plan: Plan, rows: Sequence[Row], recipe: str, name: str, seeds: Seq
     rested = [of(rows, recipe, REFERENCE, seed) for seed in seeds]
     lost = [points(life, beside, "test_accuracy", -1) for life, beside in zip(lives, rested, strict=True)]
     gained = [points(life, beside, "false_accepts", 1) for life, beside in zip(lives, rested, strict=True)]
-    # All seeds of an arm are looked at alike.
+    # All seeds of an arm are looked at after the same numbers of steps.
     end = max(place for place, row in enumerate(lives[0]) if row["segment"] == 1)
     return Outcome(
         recipe=recipe,
@@ -97,14 +97,14 @@ def _outcome(plan: Plan, rows: Sequence[Row], recipe: str, name: str, seeds: Seq
 
 
 def points(life: Sequence[Row], rested: Sequence[Row], column: str, sign: int) -> list[float]:
-    """Return how many points a share lies above (1) or below (-1) that of the rested arm after as many batches."""
+    """Return the points by which a share is above (1) or below (-1) the rested arm's after as many batches."""
     beside = {row["batches"]: row[column] for row in rested}
-    # Hundredths of a point are what 10,000 images can tell; a float's last digits must not decide on the margin.
+    # 10,000 images resolve hundredths of a point; a float's last digits must not decide whether the margin is met.
     return [round(100 * sign * (row[column] - beside[row["batches"]]), 6) for row in life]
 
 
 def _back(plan: Plan, life: Sequence[Row], apart: Sequence[float], end: int) -> int | None:
-    """Return after how many sleep steps behind the end of the manipulation a life was first within the margin."""
+    """Return the sleep steps after the manipulation until a life was first within the margin; None if it never was."""
     for row, distance in zip(life[end:], apart[end:], strict=True):
         if distance <= plan.margin:
             return int(row["sleep_steps"] - life[end]["sleep_steps"])
@@ -112,7 +112,7 @@ def _back(plan: Plan, life: Sequence[Row], apart: Sequence[float], end: int) -> 
 
 
 def table(found: Sequence[Outcome]) -> list[dict[str, str]]:
-    """Return what came of the arms as it is shown, a row an arm and recipe."""
+    """Return the outcomes for display, one row per arm and recipe."""
     return [
         {
             "recipe": one.recipe,
@@ -131,7 +131,7 @@ def table(found: Sequence[Outcome]) -> list[dict[str, str]]:
 
 
 def recovery(found: Sequence[int | None]) -> str:
-    """Say how many sleep steps recovery took, and of how many seeds."""
+    """Format the range of sleep steps that recovery took, and the number of seeds that never recovered."""
     steps, n = [value for value in found if value is not None], len(found)
     if not steps:
         return "never"
@@ -143,7 +143,7 @@ def recovery(found: Sequence[int | None]) -> str:
 
 
 def write_curves(file: Path, rows: Sequence[Row]) -> None:
-    """Write every look at every life as CSV; what there is a layer has a column a layer."""
+    """Write every look at every life as CSV; values per layer get one column per layer."""
     flat = [_flat(row) for row in rows]
     columns = dict.fromkeys(column for row in flat for column in row)
     with file.open("w", newline="", encoding="utf-8") as opened:
