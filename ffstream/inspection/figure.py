@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,14 +31,16 @@ def draw(before: Snapshot, after: Snapshot, names: tuple[str, str]) -> Figure:
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  only where a picture is asked for
 
-    shape = tuple(after.manifest["network"]["shape"])
+    shape, fan_in = tuple(after.manifest["network"]["shape"]), learned(after)[FIRST].shape[1]
     images = len(shape) == 2
+    # A unit of a convolution, or of a local layer, sees a square window.
+    seen = shape if fan_in == math.prod(shape) else (math.isqrt(fan_in),) * 2
     made = Figure(figsize=(14 if images else 5, 4.2), layout="constrained")
     made.suptitle(f"from {names[0]} (version {before.version}) to {names[1]} (version {after.version})")
     parts = made.subfigures(1, 2 if images else 1, width_ratios=(1, 2.2) if images else None, squeeze=False)[0]
     _draw_layers(parts[0], before, after)
     if images:
-        _draw_fields(parts[1], learned(before)[FIRST], learned(after)[FIRST], shape)
+        _draw_fields(parts[1], learned(before)[FIRST], learned(after)[FIRST], seen)
     return made
 
 

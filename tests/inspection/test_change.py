@@ -73,3 +73,9 @@ def test_the_picture_shows_receptive_fields_where_samples_are_images(shape, imag
     assert len(fields) == (24 if images else 0)
     most = (after.tensors["network"]["0.weight"] - before.tensors["network"]["0.weight"]).norm(dim=1).argmax()
     assert any(ax.get_title() == f"unit {int(most)}" for ax in drawn.axes) == images
+
+
+def test_the_windows_of_a_convolution_are_drawn_as_they_are():
+    before, after = (make_snapshot(torch.randn(3, 4), shape=(5, 6)) for _ in range(2))
+    made = draw(before, after, ("one", "other"))
+    assert {image.get_array().shape for axes in made.axes for image in axes.images} == {(2, 2)}
