@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 bench = typer.Typer(
     name="bench",
     no_args_is_help=True,
-    help="Measure speed on this machine.\n\nEach figure is a ratio taken side by side in one run, contenders in turns, "
-    "so that whatever else the machine does falls on all of them alike; medians, with their spread in the JSON.",
+    help="Measure speed on this machine.\n\nEach figure is a ratio measured side by side in one run, the contenders in "
+    "turns, so that other load on the machine affects all of them alike. Medians are shown; the JSON has their spread.",
 )
 
 Case = TypeVar("Case")
@@ -28,11 +28,15 @@ Case = TypeVar("Case")
 
 @bench.command(cls=Measuring)
 def throughput(
-    net: Annotated[list[str] | None, typer.Option(help="784-512-512, 784-3x1000, …; may be repeated.")] = None,
-    batch: Annotated[list[int] | None, typer.Option(min=1, help="Rows a sweep; may be repeated.")] = None,
+    net: Annotated[
+        list[str] | None, typer.Option(help="Network by its widths: 784-512-512, 784-3x1000, …; may be repeated.")
+    ] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Rows per sweep; may be repeated.")] = None,
     precision: Annotated[list[str] | None, typer.Option(help="float32 or bfloat16; may be repeated.")] = None,
-    optimizer: Annotated[list[str] | None, typer.Option(help="in_place, unit, factored, momentum, adam.")] = None,
-    peer: Annotated[list[str] | None, typer.Option(help="fflib, where it is installed.")] = None,
+    optimizer: Annotated[
+        list[str] | None, typer.Option(help="in_place, unit, factored, momentum or adam; may be repeated.")
+    ] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="fflib, if it is installed.")] = None,
     peer_path: Annotated[
         Path | None, typer.Option(help="A checkout of loeweX/Forward-Forward.", callback=at_home)
     ] = None,
@@ -88,11 +92,16 @@ def throughput(
 def optimizers(
     dataset: DatasetName = "digits",
     data_root: DataRoot = Path("data"),
-    batch: Annotated[int, typer.Option(min=1, max=1024, help="Samples a step.")] = 16,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")] = 3,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Samples per learning step.")] = 16,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs of each, with seeds 0, 1, …")] = 3,
     passes: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 1,
-    rate_factor: Annotated[float, typer.Option(min=1e-6, help="Times each contender's usual step size.")] = 1.0,
-    only: Annotated[list[str] | None, typer.Option(help="in_place, adam, backprop, …; may be repeated.")] = None,
+    rate_factor: Annotated[
+        float, typer.Option(min=1e-6, help="Factor by which each contender's usual step size is multiplied.")
+    ] = 1.0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Rule to train: in_place, adam, backprop, …; may be repeated. All by default."),
+    ] = None,
     quick: Quick = False,
     json_file: JsonFile = None,
     figure: FigureFile = None,

@@ -11,7 +11,7 @@ import typer
 from ffstream.cli.measuring import titled
 from ffstream.cli.options import FigureFile, JsonFile, Quick
 
-Net = Annotated[str, typer.Option(help="784-512-512, 784-3x1000, …")]
+Net = Annotated[str, typer.Option(help="Network by its widths: 784-512-512, 784-3x1000, …")]
 
 
 class Ack(StrEnum):
@@ -25,7 +25,9 @@ class Ack(StrEnum):
 
 def latency(
     net: Net = "784-512-512",
-    seconds: Annotated[float, typer.Option(min=1, help="Of queries, for each load and number of clients.")] = 15.0,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="Seconds of queries for each load and number of clients.")
+    ] = 15.0,
     quick: Quick = False,
     json_file: JsonFile = None,
     figure: FigureFile = None,
@@ -70,8 +72,8 @@ def latency(
 
 def phases(
     net: Net = "784-512-512",
-    steps: Annotated[int, typer.Option(min=1, help="Of each phase.")] = 500,
-    seconds: Annotated[float, typer.Option(min=1, help="Of queries.")] = 30.0,
+    steps: Annotated[int, typer.Option(min=1, help="Learning steps per phase.")] = 500,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of queries.")] = 30.0,
     quick: Quick = False,
     json_file: JsonFile = None,
     figure: FigureFile = None,
@@ -114,7 +116,7 @@ def stream(
     net: Net = "784-512-512",
     ack: Annotated[
         list[Ack] | None,
-        typer.Option(help="What acknowledgements promise; memory is a daemon without a journal. Several may be given."),
+        typer.Option(help="What acknowledgments promise; memory is a daemon without a journal. May be repeated."),
     ] = None,
     quick: Quick = False,
     json_file: JsonFile = None,
@@ -167,7 +169,9 @@ def stream(
 
 def recovery(
     net: Net = "784-512-512",
-    count: Annotated[int, typer.Option("--samples", min=64, help="In the journal behind the checkpoint.")] = 100_000,
+    count: Annotated[
+        int, typer.Option("--samples", min=64, help="Samples in the journal after the checkpoint.")
+    ] = 100_000,
     quick: Quick = False,
     json_file: JsonFile = None,
 ) -> None:

@@ -17,7 +17,7 @@ def config(
     check: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Say whether this TOML file is valid, and print nothing else.", callback=at_home
+            metavar="FILE", help="Check whether this TOML file is valid, and print nothing else.", callback=at_home
         ),
     ] = None,
 ) -> None:

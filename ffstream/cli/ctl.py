@@ -22,7 +22,7 @@ def _described() -> str:
 def ctl(
     command: Annotated[CommandName, typer.Argument(metavar="COMMAND", help=_described())],
     name: Annotated[
-        str | None, typer.Argument(help="The checkpoint to go back to, pin or unpin; or what to call a new one.")
+        str | None, typer.Argument(help="The checkpoint to go back to, pin or unpin; or the name for a new one.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the daemon's reply as one JSON object.")] = False,
     address: Address = ports.ADDRESS,

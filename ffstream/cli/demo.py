@@ -64,7 +64,7 @@ def demo(
     download: Download = False,
     passes: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 1,
     seconds: Annotated[
-        float, typer.Option(min=0, help="Stop feeding so many seconds after the start, even if samples are left.")
+        float, typer.Option(min=0, help="Stop feeding this many seconds after the start, even if samples are left.")
     ] = 40.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the order of the stream.")] = 0,
     json_file: JsonFile = None,

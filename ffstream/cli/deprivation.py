@@ -25,15 +25,17 @@ SHOWN = ("recipe", "arm", "points lost", "false accepts, %", "sleep steps to rec
 
 def sleep_deprivation(
     plan_file: Annotated[
-        Path | None, typer.Option("--plan", help="TOML file; a bundled one by default.", callback=at_home)
+        Path | None, typer.Option("--plan", help="TOML file with the plan; a bundled one by default.", callback=at_home)
     ] = None,
-    print_plan: Annotated[bool, typer.Option("--print-plan", help="Print the bundled plan, to be copied.")] = False,
-    arms: Annotated[str, typer.Option(help="NAME,…: which arms of the plan; all where none is named.")] = "",
-    recipes: Annotated[str, typer.Option(help="NAME,…: which recipes; all where none is named.")] = "",
+    print_plan: Annotated[bool, typer.Option("--print-plan", help="Print the bundled plan, to copy and edit.")] = False,
+    arms: Annotated[str, typer.Option(help="NAME,…: arms of the plan to run; all by default.")] = "",
+    recipes: Annotated[str, typer.Option(help="NAME,…: recipes of the plan to run; all by default.")] = "",
     seeds: Seeds = None,
-    dataset: Annotated[str, typer.Option(help="Instead of the plan's.")] = "",
+    dataset: Annotated[str, typer.Option(help="Data set to use instead of the plan's.")] = "",
     data_root: DataRoot = Path("data"),
-    live: Annotated[bool, typer.Option("--live", help="Daemons over their sockets, instead of in process.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Run daemons over their sockets, instead of in process.")
+    ] = False,
     address: Annotated[
         str | None,
         typer.Option(
@@ -44,7 +46,9 @@ def sleep_deprivation(
     out: Annotated[
         Path, typer.Option(help="Folder for results.json, curves.csv, figures and report.html.", callback=to_fill)
     ] = Path("sleep-deprivation"),
-    quick: Annotated[bool, typer.Option("--quick", help="The bundled quick plan: digits, within a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Run the bundled quick plan: digits, within a minute.")
+    ] = False,
     device: Device = "auto",
     json_file: JsonFile = None,
 ) -> None:

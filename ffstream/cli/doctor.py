@@ -16,7 +16,10 @@ def doctor(
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", "-c", help="TOML file that the daemon is to run with; or the defaults.", callback=at_home
+            "--config",
+            "-c",
+            help="TOML file that the daemon would run with; the defaults without it.",
+            callback=at_home,
         ),
     ] = None,
     json_file: JsonFile = None,

@@ -24,13 +24,16 @@ def dream(
     directory: Annotated[
         Path | None,
         typer.Argument(
-            help="The state.directory of a daemon, or a checkpoint; or none, to see it live.", callback=at_home
+            help="The state.directory of a daemon, or a checkpoint in it. Without it, dreams come from a live daemon.",
+            callback=at_home,
         ),
     ] = None,
     address: Address = ports.ADDRESS,
-    each: Annotated[int, typer.Option(min=1, max=100, help="Dreams of each label.")] = 8,
-    sleep: Annotated[int, typer.Option(min=0, help="Of a checkpoint: also after so many steps of sleep.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the dreams of a checkpoint.")] = 0,
+    each: Annotated[int, typer.Option(min=1, max=100, help="Number of dreams per label.")] = 8,
+    sleep: Annotated[
+        int, typer.Option(min=0, help="For a checkpoint: dream again after this many steps of sleep.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="For a checkpoint: seed of the dreams.")] = 0,
     out: Picture = Path("dreams.png"),
     json_file: JsonFile = None,
 ) -> None:

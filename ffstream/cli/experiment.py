@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 experiment = typer.Typer(
     name="experiment",
     no_args_is_help=True,
-    help="Measure what is learned.\n\nEach experiment writes results.json, table.md and figures to a folder. Test "
-    "error is that after the last pass, never the best of several.",
+    help="Measure what is learned.\n\nEach experiment writes results.json, table.md and figures to a folder. The "
+    "test error is the one after the last pass, never the best of several.",
 )
 
 experiment.command(cls=Measuring)(sleep_deprivation)
@@ -37,13 +37,13 @@ KEYS = ("goodness", "activation")
 
 @experiment.command(cls=Measuring)
 def reproduce(
-    rows: Annotated[str, typer.Option(help="NAME,…: which rows, in this order; all where none is named.")] = "",
+    rows: Annotated[str, typer.Option(help="NAME,…: rows to run, in this order; all by default.")] = "",
     rows_dir: Annotated[
-        Path | None, typer.Option(help="Folder of rows of your own, a TOML file each.", callback=at_home)
+        Path | None, typer.Option(help="Folder of your own rows, one TOML file per row.", callback=at_home)
     ] = None,
     data_root: DataRoot = Path("data"),
     out: Out = Path("reproduction"),
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each row, where not as many as it says.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of runs per row, instead of the row's own.")] = None,
     quick: Quick = False,
     device: Device = "auto",
     json_file: JsonFile = None,
@@ -127,9 +127,16 @@ def prequential(
 def goodness(
     dataset: DatasetName = "digits",
     data_root: DataRoot = Path("data"),
-    passes: Annotated[list[int] | None, typer.Option(min=1, help="A table each; may be repeated. 1 and 8.")] = None,
-    goodness: Annotated[list[str] | None, typer.Option(help="Which; may be repeated. All by default.")] = None,
-    activation: Annotated[list[str] | None, typer.Option(help="Which; may be repeated. All by default.")] = None,
+    passes: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Number of passes, a table for each; may be repeated. 1 and 8 by default."),
+    ] = None,
+    goodness: Annotated[
+        list[str] | None, typer.Option(help="Goodness to try; may be repeated. All by default.")
+    ] = None,
+    activation: Annotated[
+        list[str] | None, typer.Option(help="Activation to try; may be repeated. All by default.")
+    ] = None,
     rate: Annotated[
         list[float] | None, typer.Option(min=1e-9, help="Step sizes that each cell chooses from; may be repeated.")
     ] = None,
@@ -186,12 +193,12 @@ def recurrent(
     data_root: DataRoot = Path("data"),
     hidden: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Units of a hidden layer, from the image up; repeat it for the next."),
+        typer.Option(min=1, help="Units of a hidden layer, from the image up; repeat the option for the next layer."),
     ] = None,
-    passes: Annotated[int | None, typer.Option(min=1, help="Over the training images.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
+    passes: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images per learning step.")] = None,
     seeds: Seeds = None,
-    iterations: Annotated[int | None, typer.Option(min=5, help="How often the layers move for a batch.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=5, help="Number of iterations of the layers per batch.")] = None,
     rate: Annotated[float | None, typer.Option(min=1e-9, help="Step size.")] = None,
     out: Out = Path("recurrent"),
     quick: Quick = False,

@@ -12,8 +12,8 @@ from ffstream.cli.options import JsonFile, Out, Quick, Seeds
 
 
 def steps(
-    shapes: Annotated[int, typer.Option(min=0, help="Shapes that are drawn at random, beside the others.")] = 0,
-    samples: Annotated[int, typer.Option(min=64, help="Samples of each stream.")] = 3_200,
+    shapes: Annotated[int, typer.Option(min=0, help="Number of additional shapes, drawn at random.")] = 0,
+    samples: Annotated[int, typer.Option(min=64, help="Samples per stream.")] = 3_200,
     seeds: Seeds = None,
     out: Out = Path("steps"),
     quick: Quick = False,

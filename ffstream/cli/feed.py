@@ -42,13 +42,17 @@ def feed(
     ],
     data_root: DataRoot = Path("data"),
     download: Download = False,
-    passes: Annotated[int, typer.Option(min=1, help="How often to feed all of it (not from standard input).")] = 1,
+    passes: Annotated[
+        int, typer.Option(min=1, help="Number of times to feed all samples (not with standard input).")
+    ] = 1,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Shuffle each pass with this seed; in order without it.")
+        int | None, typer.Option(min=0, help="Shuffle each pass with this seed; without it, keep the order.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Samples a second at most.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Samples in one message.")] = 64,
-    ack: Annotated[Ack, typer.Option(help="What to wait for: received, durable (on disk) or learned.")] = Ack.DURABLE,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Maximum number of samples per second.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples per message.")] = 64,
+    ack: Annotated[
+        Ack, typer.Option(help="When samples are acknowledged: received, durable (on disk) or learned.")
+    ] = Ack.DURABLE,
     address: Address = ports.ADDRESS,
 ) -> None:
     """Feed samples, each acknowledged once the daemon has it on disk.

@@ -19,8 +19,10 @@ def inspect(
     directory: Annotated[
         Path, typer.Argument(help="The state.directory of a daemon, running or not.", callback=at_home)
     ],
-    name: Annotated[str | None, typer.Argument(help="A checkpoint in it.")] = None,
-    against: Annotated[str | None, typer.Option(help="An older checkpoint, to see what changed since.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a checkpoint in it.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Name of an older checkpoint, to show what changed since.")
+    ] = None,
     json_file: JsonFile = None,
     figure: FigureFile = None,
 ) -> None:

@@ -72,7 +72,7 @@ Address: TypeAlias = Annotated[
         "-a",
         envvar="FFSTREAM_ADDRESS",
         callback=readable_address,
-        help="HOST:PORT or [IPV6]:PORT of the daemon, the first of its six ports; 5700 where no port is given.",
+        help="HOST:PORT or [IPV6]:PORT of the daemon; PORT is the first of its six ports, 5700 by default.",
     ),
 ]
 Assignments = Annotated[
@@ -88,22 +88,27 @@ Directory = Annotated[
     Path,
     typer.Argument(help="The state.directory of a daemon, running or not, or a checkpoint in it.", callback=at_home),
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.", callback=to_write)]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the numbers to this JSON file.", callback=to_write)
+]
 FigureFile = Annotated[
     Path | None, typer.Option("--figure", help="Draw the result to this PNG, SVG or PDF file.", callback=to_draw)
 ]
-Picture = Annotated[Path, typer.Option("--out", help="The PNG, SVG or PDF file.", callback=to_draw)]
-Quick = Annotated[bool, typer.Option("--quick", help="A few cases, within a minute.")]
-Device = Annotated[str, typer.Option(help='"auto" takes a GPU where there is one; or "cpu", "cuda".')]
-DatasetName = Annotated[str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist or usps.")]
+Picture = Annotated[Path, typer.Option("--out", help="Draw to this PNG, SVG or PDF file.", callback=to_draw)]
+Quick = Annotated[bool, typer.Option("--quick", help="Run only a few cases, within a minute.")]
+Device = Annotated[str, typer.Option(help='"auto" (a GPU if there is one, else the CPU), "cpu" or "cuda".')]
+DatasetName = Annotated[str, typer.Option(help="Data set: digits (bundled), mnist, fashion-mnist, kmnist or usps.")]
 AnyDatasetName = Annotated[
-    str, typer.Option(help="digits (bundled), mnist, fashion-mnist, kmnist, cifar10, cifar100 or usps.")
+    str, typer.Option(help="Data set: digits (bundled), mnist, fashion-mnist, kmnist, cifar10, cifar100 or usps.")
 ]
 DataRoot = Annotated[
-    Path, typer.Option(help="Folder of torchvision's data sets; cifar10 also as JPEGs.", callback=at_home)
+    Path,
+    typer.Option(help="Folder of torchvision's data sets; cifar10 may also be there as JPEG files.", callback=at_home),
 ]
-Download = Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")]
-Net = Annotated[str | None, typer.Option(help="784-512-512, 784-3x1000, …; two layers of 512 by default.")]
-Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each, with seeds 0, 1, …")]
-Batch = Annotated[int, typer.Option(min=1, max=1024, help="Samples a step.")]
+Download = Annotated[bool, typer.Option("--download", help="Download the data set if it is missing.")]
+Net = Annotated[
+    str | None, typer.Option(help="Network by its widths: 784-512-512, 784-3x1000, …; two layers of 512 by default.")
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Number of runs of each, with seeds 0, 1, …")]
+Batch = Annotated[int, typer.Option(min=1, max=1024, help="Samples per learning step.")]
 Out = Annotated[Path, typer.Option(help="Folder for results.json, table.md and figures.", callback=to_fill)]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 picture = typer.Typer(
     name="picture",
     no_args_is_help=True,
-    help="Draw what a network has learned.\n\nOf a state directory, the newest checkpoint; or of one checkpoint, a "
-    "folder in it. It only reads, so that of a running daemon may be drawn.",
+    help="Draw what a network has learned.\n\nGiven a state directory, draw its newest checkpoint; given a folder in "
+    "it, that checkpoint. This only reads, so it is safe on the directory of a running daemon.",
 )
 
 DatasetName = Annotated[
@@ -42,7 +42,7 @@ def activities(
     out: Picture = Path("activities.png"),
     dataset: DatasetName = None,
     data_root: DataRoot = DATA,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the input, and its negative.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed that draws the input and its negative.")] = 0,
     json_file: JsonFile = None,
 ) -> None:
     """Compare the activities of one input in every layer with those of a negative version of it.
@@ -78,8 +78,8 @@ def goodness(
     out: Picture = Path("goodness.png"),
     dataset: DatasetName = None,
     data_root: DataRoot = DATA,
-    samples: Annotated[int, typer.Option(min=2, help="Samples to show; all, if there are fewer.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the samples, and their negatives.")] = 0,
+    samples: Annotated[int, typer.Option(min=2, help="Number of samples to show; all, if there are fewer.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed that draws the samples and their negatives.")] = 0,
     json_file: JsonFile = None,
 ) -> None:
     """Draw the distribution of goodness in each layer, for real samples and for their negatives.
@@ -117,9 +117,12 @@ def goodness(
 def fields(
     directory: Directory,
     out: Picture = Path("fields.png"),
-    units: Annotated[int, typer.Option(min=1, help="Units to show; all, if there are fewer.")] = 60,
+    units: Annotated[int, typer.Option(min=1, help="Number of units to show; all, if there are fewer.")] = 60,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Draw the units with this seed; without it, those of the largest weights.")
+        int | None,
+        typer.Option(
+            min=0, help="Draw the units at random with this seed; without it, show those with the largest weights."
+        ),
     ] = None,
     json_file: JsonFile = None,
 ) -> None:

@@ -24,13 +24,14 @@ def predict(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Images, .npy or .npz files; - reads JSON lines, a list of numbers each, from standard input.",
+            help="Images, .npy or .npz files; or - for JSON lines on standard input, each a list of numbers.",
             callback=all_at_home,
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row instead of a table.")] = False,
     deadline_ms: Annotated[
-        float | None, typer.Option(min=0, help="Milliseconds after which the daemon should not bother.")
+        float | None,
+        typer.Option(min=0, help="Milliseconds after which the answer is useless; the daemon then gives none."),
     ] = None,
     address: Address = ports.ADDRESS,
 ) -> None:

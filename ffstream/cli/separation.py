@@ -16,9 +16,11 @@ OURS = "together,remembered,relative,plain,slow"
 def phase_separation(
     dataset: DatasetName = "digits",
     data_root: DataRoot = Path("data"),
-    arms: Annotated[str, typer.Option(help="Recipes, NAME,…; or all.")] = OURS,
-    negatives: Annotated[str, typer.Option(help="What sleep lowers, NAME,…: relabel, masks, dream.")] = "relabel",
-    steps_per_phase: Annotated[str, typer.Option(help="Lengths of a phase, K,…, in steps.")] = "1,4,16,64,128,1000",
+    arms: Annotated[str, typer.Option(help="NAME,…: recipes to run; or all.")] = OURS,
+    negatives: Annotated[
+        str, typer.Option(help="NAME,…: negatives for sleep, of relabel, masks and dream.")
+    ] = "relabel",
+    steps_per_phase: Annotated[str, typer.Option(help="K,…: phase lengths to try, in steps.")] = "1,4,16,64,128,1000",
     passes: Annotated[int, typer.Option(min=1, help="Passes over the training images, awake.")] = 8,
     seeds: Seeds = None,
     out: Out = Path("phase-separation"),

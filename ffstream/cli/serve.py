@@ -25,20 +25,23 @@ def serve(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--config", "-c", help="TOML file; `ffstream config` prints one. Defaults without it.", callback=at_home
+            "--config",
+            "-c",
+            help="TOML file; `ffstream config` prints one. Without it, the defaults apply.",
+            callback=at_home,
         ),
     ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Take shape and labels of this data set: digits, mnist, fashion-mnist, kmnist, cifar10, cifar100 or "
-            "usps."
+            help="Set network.shape and network.labels to those of this data set: digits, mnist, fashion-mnist, "
+            "kmnist, cifar10, cifar100 or usps."
         ),
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=ports.LAST, help="First of the six ports.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=ports.LAST, help="First of six consecutive ports.")] = None,
     assignments: Assignments = None,
-    log_format: Annotated[LogFormat, typer.Option(help="Log in lines of text, or of JSON.")] = LogFormat.TEXT,
-    log_level: Annotated[LogLevel, typer.Option(help="Log nothing below it.")] = LogLevel.INFO,
+    log_format: Annotated[LogFormat, typer.Option(help="Log as lines of text, or of JSON.")] = LogFormat.TEXT,
+    log_level: Annotated[LogLevel, typer.Option(help="Lowest level to log.")] = LogLevel.INFO,
 ) -> None:
     """Run the daemon until Ctrl-C, SIGTERM, SIGHUP or `ffstream ctl shutdown`.
 

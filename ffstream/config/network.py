@@ -67,97 +67,105 @@ class NetworkConfig(Section):
     shape: tuple[Count, ...] = Field(
         (28, 28),
         min_length=1,
-        description="Shape of one sample as it is sent; of an image: height, width, or channels, height, width.",
+        description="Shape of one sample, as it is sent. For images: height, width, or channels, height, width.",
     )
-    labels: int = Field(10, ge=2, description="Number of labels, 0 … labels-1.")
-    hidden: tuple[Count, ...] = Field((512, 512), min_length=1, description="Units of each layer, all dense.")
+    labels: int = Field(10, ge=2, description="Number of labels, which are 0 … labels-1.")
+    hidden: tuple[Count, ...] = Field(
+        (512, 512), min_length=1, description="Units of each layer; all layers are dense."
+    )
     layers: tuple[LayerConfig, ...] = Field(
         (),
-        description="Instead of hidden, layers that say more of themselves, a table each: "
-        '{kind = "convolution", units = 96, kernel = 3, padding = 1, pool = 2}; kinds are dense, local (receptive '
-        "fields that share no weights) and convolution; regions = 2 gives 2 by 2 parts of the image a goodness each, "
-        "0 every place one; and activation, goodness, top_share, against, threshold, temperature as below.",
+        description="In place of hidden, one table per layer, such as "
+        '{kind = "convolution", units = 96, kernel = 3, padding = 1, pool = 2}. Kinds are dense, local (receptive '
+        "fields that share no weights) and convolution. regions = 2 gives each of 2 by 2 parts of the image its own "
+        "goodness, regions = 0 each place. A layer may also set activation, goodness, top_share, against, threshold "
+        "and temperature, as below.",
     )
     coding: Literal["assembly", "context", "overlay", "none"] = Field(
         "assembly",
-        description="How a label meets the activities: assembly (each label owns units; one pass scores all labels), "
+        description="How a label enters a layer: assembly (each label owns units; one pass scores all labels), "
         "context (a top-down term in every layer; try temperature 16, threshold 24, rate 4e-3), "
-        "overlay (written over the first pixels, as in Hinton's paper; one pass a label), "
-        "none (layers learn without labels; a read-out learns from those samples that have one).",
+        "overlay (written over the first pixels, as in Hinton's paper; one pass per label), "
+        "none (layers learn without labels; a read-out learns from the labeled samples).",
     )
     overlay_scale: Positive = Field(
-        1.0, description="Under overlay coding: the label's pixel, as a multiple of the row's largest value."
+        1.0, description="overlay coding: value of the label's pixel, as a multiple of the row's largest value."
     )
     assemblies: Literal["disjoint", "random", "learned"] = Field(
         "disjoint",
-        description="Under assembly coding: each label owns units of its own (where there are more labels than units, "
-        "a random share), or a random share; or it learns, from units of its own on, how much each unit of each region "
-        "speaks for it or against it.",
+        description="assembly coding: disjoint (each label owns units of its own; with more labels than units, as "
+        "random), random (each label owns a random share of the units), or learned (starting from disjoint, each label "
+        "learns how much each unit of each region counts for it or against it).",
     )
-    assembly_share: Share = Field(0.3, description="Share of the units that a random assembly has.")
-    activation: Activation = Field("relu", description="What a unit makes of its inputs.")
+    assembly_share: Share = Field(0.3, description="Share of the units in a random assembly.")
+    activation: Activation = Field("relu", description="Activation function of the units.")
     goodness: Goodness = Field(
         "squares",
-        description="Mean of the squared activities; the same with the sign turned (minimised: low for real data); "
-        "mean of the activities; ratio of positive to all (positive units are the label's own); topk: mean over the "
-        "most active share.",
+        description="squares (mean of the squared activities), minimised (the same with the opposite sign: low for "
+        "real data), mean (mean of the activities), ratio (P / (P + N), the mean squares of the label's own units and "
+        "of the others), or topk (mean of the largest squares, a share top_share of them).",
     )
-    top_share: Share = Field(0.1, description="Share of the units that topk counts.")
+    top_share: Share = Field(0.1, description="topk: share of the units that count.")
     against: Against = Field(
         "threshold",
-        description="What a label's goodness is held against: a threshold, p = sigmoid(goodness - threshold), or the "
-        "other labels', p = softmax(goodness).",
+        description="What a label's goodness is compared with: threshold, p = sigmoid(goodness - threshold); or "
+        "labels, the goodness of the other labels, p = softmax(goodness).",
     )
     temperature: Temperature = Field(
         8.0, description='Goodness is temperature times the mean; "width" makes it the sum, as in Hinton\'s paper.'
     )
     threshold: Threshold = Field(
         12.0,
-        description="Goodness at which a layer is undecided: real with probability 1/2. A number; "
-        '"width": that of a mean of 1; "running": half way between real data and negatives so far.',
+        description="Goodness at which a layer calls a row real with probability 1/2. A number; "
+        '"width", the goodness of a mean of 1; or "running", halfway between the running means for real data and for '
+        "negatives.",
     )
     smoothing: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="How much the certainty that is taught falls short of 1 (label smoothing): to the read-out, and to "
-        "layers whose goodness is held against other labels'. 0.1 does well in many passes over the same samples.",
+        description="Label smoothing: the target probability of the true label is 1 - smoothing, in the read-out and "
+        "in layers with against = 'labels'. 0.1 does well in many passes over the same samples.",
     )
-    centring: bool = Field(True, description="Take the running mean off the inputs of every layer.")
-    homeostasis: bool = Field(False, description="Hold the norm of each unit's weights at its first value.")
+    centring: bool = Field(True, description="Subtract the running mean from the inputs of every layer.")
+    homeostasis: bool = Field(False, description="Keep the norm of each unit's weights at its initial value.")
     peer: float = Field(
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="How strongly a unit's mean activity is drawn to that of its layer; the paper takes 0.03.",
+        description="Strength of the pull of each unit's mean activity toward its layer's; the paper uses 0.03.",
     )
     negatives: Negatives = Field(
         "belief",
-        description="What is lowered: the same input under a wrong label drawn from what the network believes, or each "
-        "alike (uniform); or under its own label, the input blurred, mixed with another by masks, under noise, or with "
-        "its pixels shuffled.",
+        description="Negatives, whose goodness is lowered: the same input under a wrong label, drawn from what the "
+        "network believes (belief) or uniformly (uniform); or a corrupted input under its own label: blurred (blur), "
+        "mixed with another by a random mask (masks), with added noise (noise), or with permuted pixels (shuffled).",
     )
     readout: Literal["none", "all", "upper"] = Field(
         "none",
-        description="A linear softmax read-out on the normalised activities of all layers, or of all but the first.",
+        description="Linear softmax read-out: none, on the normalized activities of all layers (all), or of all but "
+        "the first (upper).",
     )
     readout_rate: Positive = Field(
-        1.5, description="Step size of the read-out's Adam, times the number of activities: good for any width."
+        1.5,
+        description="Step size of the read-out's Adam times the number of activities, so that one value suits any "
+        "width.",
     )
     prediction: Prediction = Field(
         "goodness",
-        description="How a label is predicted: by goodness summed over layers, the same without the first layer, of "
-        "the last layer alone, by the read-out, or by goodness among the labels that it lists first (cascade).",
+        description="Basis of a prediction: goodness (summed over layers), upper_goodness (the same without the "
+        "first layer), top_goodness (of the last layer only), readout, or cascade (goodness, among the labels that the "
+        "read-out ranks first).",
     )
     shortlist: Count = Field(
-        3, description="Labels that the read-out lists for the cascade; all of them where there are fewer."
+        3, description="cascade: number of labels that the read-out selects; all, if there are fewer."
     )
     precision: Precision = Field(
         "auto",
-        description="Of the weights and the products. auto takes bfloat16 where the device multiplies it faster, "
-        "which is 2 to 4 times faster, and float32 elsewhere.",
+        description="Number format of the weights and the matrix products. auto uses bfloat16 where the device "
+        "multiplies it faster, which is 2 to 4 times faster, and float32 elsewhere.",
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the first weights and of every draw.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the initial weights and of every random draw.")
 
     @property
     def width(self) -> int:

@@ -30,53 +30,86 @@ class Metrics:
         # Omit each counter's creation time: it triples the page, and Prometheus does not use it.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # has no annotations
         self.registry = CollectorRegistry()
-        build = self._add(Gauge, "build_info", "Constant 1, labelled with versions.", "version", "python", "torch")
+        build = self._add(Gauge, "build_info", "Constant 1, labeled with versions.", "version", "python", "torch")
         build.labels(__version__, platform.python_version(), str(torch.__version__)).set(1)
         sweeps = "device", "precision", "threads", "loop"
-        self.backend = self._add(Gauge, "backend_info", "Constant 1, labelled with what sweeps run on.", *sweeps)
+        self.backend = self._add(Gauge, "backend_info", "Constant 1, labeled with what sweeps run on.", *sweeps)
         self._backend: tuple[object, ...] = ()
-        self.received = self._add(Counter, "samples_received", "Samples taken in, by channel.", "channel")
-        self.learned = self._add(Counter, "samples_learned", "Samples learned from.")
-        self.unlabelled = self._add(Counter, "samples_unlabelled", "Those of them that had no label.")
-        self.dropped = self._add(Counter, "samples_dropped", "Pushed samples discarded, by reason.", "reason")
-        self.rejected = self._add(Counter, "messages_rejected", "Messages refused with an error.", "socket", "code")
-        self.lost = self._add(Counter, "replies_lost", "Replies whose receiver was gone or did not read.", "socket")
+        self.received = self._add(Counter, "samples_received", "Samples received, by channel.", "channel")
+        self.learned = self._add(Counter, "samples_learned", "Samples learned.")
+        self.unlabelled = self._add(Counter, "samples_unlabelled", "Learned samples that had no label.")
+        self.dropped = self._add(Counter, "samples_dropped", "Pushed samples dropped, by reason.", "reason")
+        self.rejected = self._add(
+            Counter, "messages_rejected", "Messages refused with an error, by socket and code.", "socket", "code"
+        )
+        self.lost = self._add(
+            Counter, "replies_lost", "Replies lost because the receiver was gone or did not read, by socket.", "socket"
+        )
         self.inbox = self._add(Gauge, "inbox_samples", "Samples waiting to be learned.")
-        self.inbox_bytes = self._add(Gauge, "inbox_bytes", "The same in bytes.")
-        self.credit = self._add(Gauge, "credit_samples", "Samples that each feeder may have unacknowledged.")
-        self.feeders = self._add(Gauge, "feeders", "Active feeders.")
+        self.inbox_bytes = self._add(Gauge, "inbox_bytes", "Bytes of samples waiting to be learned.")
+        self.credit = self._add(Gauge, "credit_samples", "Maximum unacknowledged samples per feeder.")
+        self.feeders = self._add(Gauge, "feeders", "Feeders heard from in the last minute, or with samples waiting.")
         self.feeder_connections = self._add(
-            Counter, "feeder_connections", "Connections on which a feeder said hello, by what it asks for.", "ack"
+            Counter, "feeder_connections", "Connections on which a feeder said hello, by acknowledgment mode.", "ack"
         )
         self.queries = self._add(Counter, "queries", "Queries, by outcome.", "outcome")
-        self.query_seconds = self._histogram("query_seconds", "From reading a query to its answer.", SECONDS)
+        self.query_seconds = self._histogram("query_seconds", "Time from reading a query to its answer.", SECONDS)
         self.sweep_seconds = self._histogram("sweep_seconds", "Duration of a sweep.", SECONDS)
-        self.sweep_rows = self._histogram("sweep_rows", "Rows of a sweep, by kind.", ROWS, "kind")
-        self.phase = self._add(Gauge, "phase", "1 for the phase that runs, 0 for the others.", "phase")
+        self.sweep_rows = self._histogram("sweep_rows", "Rows per sweep, by kind.", ROWS, "kind")
+        self.phase = self._add(Gauge, "phase", "1 for the current phase, 0 for the others.", "phase")
         self.phase_steps = self._add(Counter, "phase_steps", "Learning steps, by phase.", "phase")
-        self.sham_steps = self._add(Counter, "sham_steps", "Those of them asleep that changed nothing.")
-        self.override = self._add(Gauge, "override", "1 for who decides on the phase, 0 for the others.", "override")
-        self.holding = self._add(Gauge, "holding", "1 while learning is held by command, else 0.")
-        self.pressure = self._add(Gauge, "sleep_pressure", "Share of the error that only sleep can mend (0…1).")
-        self.debt = self._add(Gauge, "sleep_debt_steps", "Sleep steps that are owed.")
-        self.phase_changes = self._add(Counter, "phase_changes", "Phases begun, by reason.", "phase", "reason")
-        self.goodness = self._add(Gauge, "goodness", "Mean goodness in the last step.", "layer", "sign")
-        self.real = self._add(
-            Gauge, "probability_of_real", "Mean probability of being real, in the last step.", "layer", "sign"
+        self.sham_steps = self._add(
+            Counter, "sham_steps", "Sleep steps that changed nothing; phase_steps counts them too."
         )
-        self.prequential = self._add(Gauge, "prequential_accuracy", "Test-then-train accuracy (0…1).", "over")
-        self.weight_norm = self._add(Gauge, "weight_norm", "Frobenius norm of the weights.", "layer")
-        self.dead_units = self._add(Gauge, "dead_units", "Units that no remembered probe row wakes.", "layer")
+        self.override = self._add(
+            Gauge, "override", "1 for the override in force (auto: the schedule decides), 0 for the others.", "override"
+        )
+        self.holding = self._add(Gauge, "holding", "1 while learning is held by command, otherwise 0.")
+        self.pressure = self._add(Gauge, "sleep_pressure", "Share of the error that only sleep can reduce (0…1).")
+        self.debt = self._add(Gauge, "sleep_debt_steps", "Sleep steps owed.")
+        self.phase_changes = self._add(
+            Counter, "phase_changes", "Phases begun, by phase and reason.", "phase", "reason"
+        )
+        self.goodness = self._add(
+            Gauge, "goodness", "Mean goodness in the last step, by layer and sign.", "layer", "sign"
+        )
+        self.real = self._add(
+            Gauge,
+            "probability_of_real",
+            "Mean probability of being real in the last step, by layer and sign.",
+            "layer",
+            "sign",
+        )
+        self.prequential = self._add(
+            Gauge, "prequential_accuracy", "Test-then-train accuracy (0…1), in total and over a window.", "over"
+        )
+        self.weight_norm = self._add(Gauge, "weight_norm", "Frobenius norm of the weights, by layer.", "layer")
+        self.dead_units = self._add(
+            Gauge,
+            "dead_units",
+            "Units that no probe row (a remembered sample, else a dream) activates, by layer.",
+            "layer",
+        )
         self.not_finite = self._add(Gauge, "layers_not_finite", "Layers whose weights or goodness are NaN or infinite.")
-        self.version = self._add(Gauge, "model_version", "Learning steps behind the weights.")
+        self.version = self._add(Gauge, "model_version", "Number of learning steps behind the weights.")
         self.checkpoints = self._add(Counter, "checkpoints", "Checkpoints, by outcome.", "outcome")
-        self.rollbacks = self._add(Counter, "rollbacks", "Times that learning went back to a checkpoint.")
+        self.rollbacks = self._add(Counter, "rollbacks", "Rollbacks to a checkpoint.")
         self.checkpoint_time = self._add(Gauge, "checkpoint_timestamp_seconds", "Unix time of the last checkpoint.")
-        self.unsaved = self._add(Gauge, "unsaved_seconds", "How long no checkpoint has held everything.")
-        self.quarantined = self._add(Counter, "samples_quarantined", "Samples set aside because they ended the daemon.")
-        self.journal_bytes = self._add(Gauge, "journal_bytes", "Size of the journal.")
-        self.journal_stalled = self._add(Gauge, "journal_stalled", "1 while nothing can be taken in for want of disk.")
-        self.undurable = self._add(Gauge, "samples_undurable", "Messages of samples taken in and not yet on disk.")
+        self.unsaved = self._add(
+            Gauge,
+            "unsaved_seconds",
+            "Seconds for which there has been a change that no checkpoint holds; 0 if there is none.",
+        )
+        self.quarantined = self._add(
+            Counter, "samples_quarantined", "Samples quarantined because they ended the daemon."
+        )
+        self.journal_bytes = self._add(Gauge, "journal_bytes", "Size of the journal on disk.")
+        self.journal_stalled = self._add(
+            Gauge,
+            "journal_stalled",
+            "1 while no samples are accepted because the disk or the journal is full, otherwise 0.",
+        )
+        self.undurable = self._add(Gauge, "samples_undurable", "Messages of samples received but not yet on disk.")
         # Looked up once, because every sweep uses them.
         self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "dreamed", "query")}
         self._steps = {phase: self.phase_steps.labels(phase.value) for phase in Phase}
