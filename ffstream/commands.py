@@ -35,14 +35,14 @@ class CommandName(StrEnum):
         member.takes, member.help = takes, text
         return member
 
-    STATUS = "status", Takes.NO_NAME, "Say where the daemon stands."
+    STATUS = "status", Takes.NO_NAME, "Report the state of the daemon."
     SHUTDOWN = "shutdown", Takes.NO_NAME, "Finish the step, save and stop."
-    SLEEP = "sleep", Takes.NO_NAME, "Override the schedule: only sleep, until told otherwise."
-    WAKE = "wake", Takes.NO_NAME, "Override the schedule: never sleep, until told otherwise."
-    SHAM = "sham", Takes.NO_NAME, "Sleep by the schedule, but change nothing asleep, until told otherwise."
-    AUTO = "auto", Takes.NO_NAME, "Give the decision back to the schedule."
+    SLEEP = "sleep", Takes.NO_NAME, "Override the schedule: only sleep, until the next override or auto."
+    WAKE = "wake", Takes.NO_NAME, "Override the schedule: never sleep, until the next override or auto."
+    SHAM = "sham", Takes.NO_NAME, "Sleep by the schedule, but change nothing asleep, until the next override or auto."
+    AUTO = "auto", Takes.NO_NAME, "End the override: the schedule decides again."
     HOLD = "hold", Takes.NO_NAME, "Stop learning; queries are answered."
-    RESUME = "resume", Takes.NO_NAME, "Go on learning."
+    RESUME = "resume", Takes.NO_NAME, "Resume learning."
     CHECKPOINTS = "checkpoints", Takes.NO_NAME, "List the checkpoints."
     CHECKPOINT = "checkpoint", Takes.MAYBE_A_NAME, "Save now; under NAME, keep the checkpoint until it is unpinned."
     ROLLBACK = "rollback", Takes.A_NAME, "Go back to the checkpoint NAME, pin it, and learn on from there."

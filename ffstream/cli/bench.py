@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 bench = typer.Typer(
     name="bench",
     no_args_is_help=True,
-    help="Measure speed on this machine.\n\nEach figure is a ratio measured side by side in one run, the contenders in "
-    "turns, so that other load on the machine affects all of them alike. Medians are shown; the JSON has their spread.",
+    help="Measure speed on this machine.\n\nContenders run in turns, so that other load on the machine affects all of "
+    "them alike; compare their ratios, not times of different runs. Medians are shown; the JSON has their spread.",
 )
 
 Case = TypeVar("Case")

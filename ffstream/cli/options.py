@@ -109,6 +109,12 @@ Download = Annotated[bool, typer.Option("--download", help="Download the data se
 Net = Annotated[
     str | None, typer.Option(help="Network by its widths: 784-512-512, 784-3x1000, …; two layers of 512 by default.")
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, help="Number of runs of each, with seeds 0, 1, …")]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of runs of each, with seeds 0, 1, …; by default as the plan says, else 3, or 1 with --quick.",
+    ),
+]
 Batch = Annotated[int, typer.Option(min=1, max=1024, help="Samples per learning step.")]
 Out = Annotated[Path, typer.Option(help="Folder for results.json, table.md and figures.", callback=to_fill)]

@@ -4,8 +4,8 @@ The engine tells the scheduler what happened (``stepped``) and asks it what come
 
     schedule         WAKE ── it falls asleep ──> SLEEP ── it wakes ──> WAKE, see ``ffstream.stream.schedules``
     together         TOGETHER, always
-    override sleep   SLEEP until told otherwise (as soon as there is something to sleep on)
-    override wake    WAKE until told otherwise: deprivation
+    override sleep   SLEEP until the next override (as soon as there is something to sleep on)
+    override wake    WAKE until the next override: deprivation
     override sham    as the schedule says, but sleep changes nothing
 """
 
