@@ -128,7 +128,7 @@ def _running(form: Form, threshold: float, device: torch.device) -> Running:
         torch.zeros(grid.units if grid.alike else onward, device=device),
         torch.full((2,), 0.0 if form.threshold is not None else threshold, device=device),
         torch.zeros(grid.units if grid.alike else grid.size, device=device),
-        torch.zeros(form.labels, device=device),
+        torch.zeros(len(form.coding.pool().share), device=device),
     )
 
 

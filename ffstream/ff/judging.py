@@ -82,7 +82,7 @@ class Running(NamedTuple):
     activity
         (c,): mean activity of each unit on real data.
     taught
-        (C,): sum of the slopes by which each label was taught.
+        (C,): sum of the slopes by which each label was taught; (1,) where all labels share all units.
     """
 
     centre: Tensor

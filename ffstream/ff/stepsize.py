@@ -86,14 +86,15 @@ class Bound(NamedTuple):
         energy
             (n,): see ``Connection.energy``.
         taught
-            (C,): sum of the slopes by which each label was taught; those of this step are added in place.
+            (C,): sum of the slopes by which each label was taught; those of this step are added in place. (1,) where
+            all labels share all units.
         """
         pull = slope.abs().sum(1)
         if moved is not None:
             pull = (functional.one_hot(moved, goodness.shape[2]) * pull.unsqueeze(2)).sum(1)
         pull = pull.sum(0)
         early = (EARLY / taught.clamp(min=EARLY / self.early**2)).sqrt().clamp(min=1)
-        taught.add_(pull)
+        taught.add_(pull if len(taught) > 1 else pull.sum())
         share = early * self.crowd / pool.crowd(early * pull).clamp(min=self.crowd)
         slope = slope * (share if moved is None else share[moved].unsqueeze(1))
         if energy is not None:

@@ -211,6 +211,8 @@ class PlainLayer:
         """Scale slopes (m, r, C) at goodness: up at new labels, down where the step would overshoot."""
         pull, tempered = slope.abs().sum((0, 1)), slope.clone()
         eager = torch.tensor([self.eagerness(float(taught)) for taught in self.tensors["taught"]], dtype=pull.dtype)
+        # Where all labels share all units, they are new together.
+        eager = eager.expand(len(pull))
         for c in range(goodness.shape[2]):
             tempered[:, :, c] *= eager[c] * min(1.0, self.crowd / max(float(self.crowding(eager * pull, c)), 1e-12))
         for row in range(len(slope)):

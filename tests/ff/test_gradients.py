@@ -77,7 +77,7 @@ def errors(coding: str, phase: Phase, keys: dict[str, Any]) -> dict[str, float]:
     config, layer = configure(coding, **keys), make_layer(coding, rate=2.0, **keys)
     # And some labels new.
     layer.form = dataclasses.replace(layer.form, bound=layer.form.bound._replace(early=2.0))
-    layer.running.taught.copy_(torch.arange(layer.form.labels) * EARLY / 3)
+    layer.running.taught.copy_(torch.arange(len(layer.running.taught)) * EARLY / 3 + 30)
     x = torch.randn(ROWS, LABELS if coding == "overlay" else 1, config.width, generator=seeded(5), dtype=torch.float64)
     teaching, targets = lesson(config, phase)
     tensors = {name: tensor.clone() for name, tensor in layer.state().items()} | {
