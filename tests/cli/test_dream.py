@@ -46,7 +46,7 @@ def test_a_checkpoint_dreams_before_and_after_sleep(dreamer, tmp_path):
     assert np.mean([row["label"] == row["read_as"] for row in dreams[:50]]) > 0.5
     before, after = ([row["goodness"] for row in part] for part in (dreams[:50], dreams[50:]))
     assert before != after
-    assert "before: the network takes " in done.stdout
+    assert "before: the network recognizes " in done.stdout
 
 
 def test_a_state_directory_dreams_as_its_newest_checkpoint(dreamer, tmp_path):

@@ -104,7 +104,7 @@ def test_what_a_recipe_says_of_every_section_is_what_is_lived_by():
 def test_some_arms_and_recipes_can_be_named():
     plan = declare().only(arms=["sham", "rested"], recipes=[])
     assert ([*plan.arms], [*plan.recipes]) == (["sham"], ["default"])
-    with pytest.raises(ConfigError, match="--arms shame: there is none of that name; there are sham"):
+    with pytest.raises(ConfigError, match="--arms shame: there is no such name; choose from sham"):
         plan.only(arms=["shame"], recipes=[])
 
 
