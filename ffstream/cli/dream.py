@@ -92,8 +92,8 @@ def _live(address: str, each: int) -> tuple[str, list[Dreamt]]:
             progress.update(task, advance=1, total=each * len(kept))
     if max(map(len, kept.values()), default=0) < each:
         raise Unreachable(
-            f"no dream from {address} for {SILENCE_S:g} s; check that the daemon runs, that its dreams.source is "
-            "'dream' or 'hybrid', and that it has learned its first samples"
+            f"no dream from {address} for {SILENCE_S:g} s; check that the daemon runs, that "
+            "its dreams.source is 'dream' or 'hybrid', and that it has learned its first samples"
         )
     whole = {label: events for label, events in sorted(kept.items()) if len(events) == each}
     return f"{address}, live", [looking.published([event.fields for of in whole.values() for event in of])]

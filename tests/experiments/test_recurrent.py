@@ -235,8 +235,8 @@ def test_the_bundled_row_may_be_changed_key_by_key(data):
 @pytest.mark.parametrize(
     ("network", "told"),
     [
-        ({"coding": "overlay"}, "nothing of network.coding"),
-        ({"threshold": "running"}, "a threshold that stays"),
+        ({"coding": "overlay"}, "does not support network.coding"),
+        ({"threshold": "running"}, "a threshold other than 'running'"),
         ({"negatives": "masks"}, "wrong labels as negatives"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_damaged_file_is_told_and_measured_anew(tmp_path, caplog, content):
     (tmp_path / FILE).write_text(content)
     products = load(tmp_path)
     (record,) = caplog.records
-    assert "measured anew" in record.getMessage()
+    assert "measured again" in record.getMessage()
     assert products.plan(300, 300, torch.float32, CPU).few is Way.ONEDNN
     save(tmp_path, products)
     assert load(tmp_path).state() == products.state()
