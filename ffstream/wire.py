@@ -187,7 +187,7 @@ def _message(header: dict[str, Any], payload: Frames) -> Message:
     if type(described) is not list or len(described) > TENSORS:
         raise WireError("bad_field", f"expected a list of at most {TENSORS} tensors", "tensors")
     if len(described) != len(payload):
-        raise WireError("truncated", f"the header names {len(described)} tensors, {len(payload)} came", "tensors")
+        raise WireError("truncated", f"the header names {len(described)} tensors, but {len(payload)} came", "tensors")
     tensors: dict[str, Array] = {}
     for entry, frame in zip(described, payload, strict=True):
         name, array = _array(entry, frame)
@@ -219,7 +219,7 @@ def _array(entry: Any, frame: bytes | memoryview) -> tuple[str, Array]:
     if dtype not in DTYPES:
         raise WireError("bad_dtype", f"expected {' or '.join(DTYPES)}, got {_shown(dtype)}", name)
     if not all(type(side) is int and 0 <= side < 2**31 for side in shape):
-        raise WireError("bad_shape", f"expected sides from 0 to 2³¹ - 1, got {_shown(shape)}", name)
+        raise WireError("bad_shape", f"expected dimensions from 0 to 2³¹ - 1, got {_shown(shape)}", name)
     expected = math.prod(shape) * DTYPES[dtype].itemsize
     if len(frame) != expected:
         message = f"{dtype} {tuple(shape)} needs {expected} bytes, got {len(frame)}"

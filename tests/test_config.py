@@ -33,8 +33,8 @@ def test_an_empty_file_is_the_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"engine": {"memory_samples": 0}}, "dreams.source = 'memory' nothing to sleep on"),
-        ({"engine": {"memory_samples": 0}, "dreams": {"source": "hybrid"}}, "'hybrid' nothing to sleep on"),
+        ({"engine": {"memory_samples": 0}}, "dreams.source = 'memory' needs remembered samples"),
+        ({"engine": {"memory_samples": 0}, "dreams": {"source": "hybrid"}}, "'hybrid' needs remembered samples"),
         (
             {"dreams": {"source": "dream"}, "network": {"layers": [{"kind": "convolution", "units": 20}]}},
             "'dream' needs a first layer that is dense, not convolution",
@@ -169,7 +169,7 @@ def test_every_bad_value_has_a_line_of_its_own():
 
 @pytest.mark.parametrize("rule", ["momentum", "adam"])
 def test_stochastic_rounding_is_refused_where_a_rule_does_not_know_it(rule):
-    said = f"rounding 'stochastic' is of in_place, unit and factored; {rule} takes 'master'"
+    said = f"{rule} does not support rounding 'stochastic' (in_place, unit and factored do); set 'master'"
     assert said in complaint({"optimizer": {"rule": rule, "rounding": "stochastic"}})
 
 

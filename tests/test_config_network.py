@@ -111,27 +111,30 @@ def test_a_layer_is_written_with_what_it_says_and_no_more():
     [
         (
             {"coding": "overlay", "shape": [4], "labels": 5},
-            "overlay writes 5 labels over the first pixels, a sample has 4",
+            "overlay coding writes 5 labels over the first pixels, but a sample has only 4 values",
         ),
         (
             {**READ, "negatives": "belief"},
-            "coding none knows no labels, so negatives cannot be 'belief': name a corruption, as negatives = 'masks'",
+            (
+                "coding 'none' uses no labels, so negatives cannot be 'belief': set a corruption, such as "
+                "negatives = 'masks'"
+            ),
         ),
         (
             {**READ, "prediction": "goodness"},
-            "under coding none goodness tells no labels apart: set readout and prediction = 'readout'",
+            "goodness cannot tell labels apart under coding 'none': set readout and prediction = 'readout'",
         ),
         (
             {**READ, "readout": "none"},
-            "under coding none goodness tells no labels apart: set readout and prediction = 'readout'",
+            "goodness cannot tell labels apart under coding 'none': set readout and prediction = 'readout'",
         ),
         (
             {**READ, "against": "labels"},
-            "under coding none there are no labels to hold goodness against: set against = 'threshold'",
+            "coding 'none' has no labels to compare goodness with: set against = 'threshold'",
         ),
         (
             {"smoothing": 0.1},
-            "smoothing is of what labels share among them: set against = 'labels', or a readout, or leave it out",
+            "smoothing applies only to a read-out and to against = 'labels': set one of them, or remove smoothing",
         ),
         ({"prediction": "readout"}, "prediction = 'readout' needs a read-out: set readout to 'all' or 'upper'"),
         ({"prediction": "cascade"}, "prediction = 'cascade' needs a read-out: set readout to 'all' or 'upper'"),
@@ -139,19 +142,19 @@ def test_a_layer_is_written_with_what_it_says_and_no_more():
         ({"hidden": [64], "prediction": "upper_goodness"}, "there is no layer above the first"),
         (
             {"assemblies": "learned", "layers": [{"units": 64}, {"units": 64, "goodness": "ratio"}]},
-            "learned assemblies do not go with goodness 'ratio': set assemblies = 'random'",
+            "learned assemblies do not work with goodness 'ratio': set assemblies = 'random'",
         ),
         (
             {"assemblies": "learned", "goodness": "topk"},
-            "learned assemblies do not go with goodness 'topk': set assemblies = 'random'",
+            "learned assemblies do not work with goodness 'topk': set assemblies = 'random'",
         ),
         ({"layers": [{**LOCAL, "kernel": 29}]}, "layers[0]: a kernel of 29 does not fit 28 x 28 places"),
         (
             {"layers": [CONVOLUTION, {**CONVOLUTION, "kernel": 17}]},
             "layers[1]: a kernel of 17 does not fit 14 x 14 places",
         ),
-        ({"layers": [{**CONVOLUTION, "regions": 3}]}, "layers[0]: 28 x 28 places do not part into 3 evenly"),
-        ({"layers": [{**LOCAL, "pool": 5}]}, "layers[0]: a pool of 5 leaves nothing of 4 x 4 places"),
+        ({"layers": [{**CONVOLUTION, "regions": 3}]}, "layers[0]: 28 x 28 places do not divide evenly into 3"),
+        ({"layers": [{**LOCAL, "pool": 5}]}, "layers[0]: a pool of 5 leaves none of 4 x 4 places"),
         ({"layers": [{"units": 64}, LOCAL]}, "layers[1]: a kernel of 10 does not fit 1 x 1 places"),
     ],
     ids=lambda value: None if isinstance(value, dict) else value.split(":")[0],
@@ -224,11 +227,11 @@ class TestALayerOfItsOwn:
     )
     def test_a_dense_layer_has_no_places(self, key, value):
         said = complaint({"layers": [{"units": 32, key: value}]})
-        assert f"{key}: a dense layer has no places; leave it out" in said
+        assert f"a dense layer has no places; remove {key}" in said
 
     def test_all_that_a_dense_layer_has_not_is_named_at_once(self):
         said = complaint({"layers": [{"units": 32, "pool": 2, "regions": 2}]})
-        assert "pool, regions: a dense layer has no places; leave it out" in said
+        assert "a dense layer has no places; remove pool, regions" in said
 
 
 def test_the_default_network_is_dense():

@@ -129,6 +129,6 @@ def test_a_home_directory_is_found(monkeypatch):
 
 
 def test_nobodys_home_directory_is_an_error():
-    assert "state.directory: ~nobody-of-that-name is nobody's home" in complaint(
+    assert "state.directory: ~nobody-of-that-name is not the home directory of any user" in complaint(
         assignments=["state.directory=~nobody-of-that-name/x"]
     )

@@ -64,7 +64,7 @@ def lowe(checkout: Path) -> Peer:
     """
     if not (checkout / "src" / "ff_model.py").is_file():
         raise SourceError(
-            f"--peer-path {checkout}: holds no src/ff_model.py; name a checkout of loeweX/Forward-Forward"
+            f"--peer-path {checkout}: has no src/ff_model.py; give the folder of a checkout of loeweX/Forward-Forward"
         )
     sys.path.insert(0, str(checkout))
     try:

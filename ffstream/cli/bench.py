@@ -185,7 +185,9 @@ def _peers(names: Sequence[str], checkout: Path | None) -> list[Peer]:
     from ffstream.errors import ConfigError
 
     if unknown := set(names) - {"fflib"}:
-        raise ConfigError(f"--peer {', '.join(sorted(unknown))}: unknown; known is fflib, and --peer-path for loeweX")
+        raise ConfigError(
+            f"--peer {', '.join(sorted(unknown))}: unknown; the only peer is fflib, and --peer-path adds loeweX"
+        )
     return [peers.fflib() for _ in names] + ([] if checkout is None else [peers.lowe(checkout)])
 
 

@@ -262,7 +262,9 @@ def _show(outcome: Outcome) -> None:
     learned = f"{outcome.samples_learned:,} at {outcome.samples_per_second:,.0f}/s, {outcome.dropped} dropped"
     lines = {"samples learned": learned}
     if outcome.samples_learned < outcome.stream_samples:
-        lines["cut short"] = f"of {outcome.stream_samples:,} samples, as the time was up; --seconds gives it more"
+        lines["cut short"] = (
+            f"the time ended before all {outcome.stream_samples:,} samples were learned; raise --seconds"
+        )
     lines |= {
         "prequential accuracy": f"{outcome.prequential_accuracy:.2%} (each sample predicted before it was learned)",
         "test accuracy": f"{outcome.test_accuracy:.2%} (never fed)",

@@ -51,15 +51,15 @@ def dream(
     ```
     """
     if directory is None and sleep:
-        raise typer.BadParameter("--sleep needs a checkpoint; a live daemon sleeps by ffstream ctl sleep")
+        raise typer.BadParameter("--sleep needs a checkpoint; to put a live daemon to sleep, use ffstream ctl sleep")
     from ffstream.inspection import dreams as looking
 
     title, dreamt = _live(address, each) if directory is None else _of_checkpoint(directory, each, sleep, seed)
     save(looking.draw(dreamt, title), out)
     for found in dreamt:
         right = int((found.predicted == found.labels).sum())
-        said = f"{right} of {len(found.labels)} for what they were dreamed as, goodness {found.goodness.mean():.3g}"
-        typer.echo(f"{found.when}: the network takes {said}")
+        said = f"{right} of {len(found.labels)} dreams as the intended label, goodness {found.goodness.mean():.3g}"
+        typer.echo(f"{found.when}: the network recognizes {said}")
     write_json(json_file, {"source": title, "dreams": [row for found in dreamt for row in found.numbers()]})
 
 
@@ -95,8 +95,8 @@ def _live(address: str, each: int) -> tuple[str, list[Dreamt]]:
             progress.update(task, advance=1, total=each * len(kept))
     if max(map(len, kept.values()), default=0) < each:
         raise Unreachable(
-            f"no dream from {address} for {SILENCE_S:g} s: is the daemon there, is its dreams.source 'dream' or "
-            "'hybrid', and has it learned its first samples?"
+            f"no dream from {address} for {SILENCE_S:g} s; check that the daemon runs, that "
+            "its dreams.source is 'dream' or 'hybrid', and that it has learned its first samples"
         )
     whole = {label: events for label, events in sorted(kept.items()) if len(events) == each}
     return f"{address}, live", [looking.published([event.fields for of in whole.values() for event in of])]

@@ -26,9 +26,10 @@ def steps(
     derived step size falls furthest below the best of those set by hand. Half and twice the derived one are also shown.
     Accuracy is measured on inputs held out of the training data; test images are not used.
 
-        ffstream experiment steps --seeds 1
-
-        ffstream experiment steps --shapes 200 --seeds 1
+    ```
+    ffstream experiment steps --seeds 1
+    ffstream experiment steps --shapes 200 --seeds 1
+    ```
     """
     from dataclasses import asdict
 

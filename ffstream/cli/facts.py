@@ -37,7 +37,7 @@ def facts(told: Mapping[str, Any]) -> dict[str, Text]:
         "learning": Text("held, until ffstream ctl resume", "red") if told["holding"] else Text("on"),
         "sleep": Text(f"pressure {told['pressure']:.2f}, {told['debt']:,.0f} steps owed"),
         "learned": Text(f"{told['samples_learned']:,} samples, version {told['version']:,}"),
-        "prequential": Text(f"{share(told['prequential'])} in all"),
+        "prequential": Text(f"{share(told['prequential'])} overall"),
     }
 
 
@@ -54,7 +54,7 @@ def status(reply: Mapping[str, Any]) -> Table:
             "steps": steps or "none yet",
             "waiting": f"{reply['samples_waiting']:,} samples",
             "memory": f"{reply['memory_samples']:,} samples that sleep can draw from",
-            "network": f"{shape} to {reply['labels']} labels by {hidden} units, coding {reply['coding']}",
+            "network": f"{shape} to {reply['labels']} labels, layers of {hidden} units, coding {reply['coding']}",
             "sweeps": _backend(reply["backend"]),
             "daemon": f"ffstream {reply['ffstream']} on {reply['device']}, process {reply['pid']}, "
             f"up {age(reply['uptime_s'])}{stopping}",

@@ -126,7 +126,7 @@ class _Taker:
         if shape != self.shape or labels > self.labels:
             command = ["ffstream", "serve", *options, "--set", f"state.directory={Path(source).stem}-state"]
             raise SourceError(
-                f"{source} has samples of shape {shape} with {labels} labels, the daemon at {self.address} takes "
+                f"{source} has samples of shape {shape} with {labels} labels, but the daemon at {self.address} takes "
                 f"{self.shape} with {self.labels}.\nStop it, and start one that fits: {shlex.join(command)}"
             )
 

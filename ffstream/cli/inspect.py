@@ -62,7 +62,7 @@ def inspect(
     if name is None and against is not None:
         raise typer.BadParameter("--against needs the NAME of a checkpoint to compare")
     if figure is not None and against is None:
-        raise typer.BadParameter("--figure draws a change: name a checkpoint to compare with --against")
+        raise typer.BadParameter("--figure draws a change; name the checkpoint to compare with by --against")
     store = contents.store_of(directory)
     if name is None:
         found = contents.of_directory(store)
@@ -96,7 +96,7 @@ def _show_directory(found: Mapping[str, Any]) -> None:
         typer.echo("no checkpoints yet")
     if found["others"]:
         others = (f"{name} ({decimal(size)})" for name, size in found["others"].items())
-        console().print(f"\nbeside them: {', '.join(others)}")
+        console().print(f"\nother files: {', '.join(others)}")
 
 
 def _show_checkpoint(found: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Columns of a table that are too wide for a terminal.
 PROSE = ("what", "source")
-SMOKE_TEST = "smoke test: the figures mean nothing and are not to be compared"
+SMOKE_TEST = "smoke test: the figures mean nothing and must not be compared"
 
 
 class Measuring(TyperCommand):
@@ -83,7 +83,7 @@ class Results:
         (self.out / "table.md").write_text(note + report.markdown(table), "utf-8")
         for name, figure in drawn.items():
             if self.quick:
-                figure.suptitle("smoke test: not to be compared", fontsize="small")
+                figure.suptitle("smoke test: do not compare", fontsize="small")
             figure.savefig(self.out / f"{name}.png", dpi=150)
         typer.echo(f"results.json, table.md and figures are in {self.out}")
 
@@ -108,7 +108,7 @@ def goes_on() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
+        typer.echo("stopped; the same command continues from here", err=True)
         raise typer.Exit(130) from None
 
 

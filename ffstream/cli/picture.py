@@ -105,7 +105,7 @@ def goodness(
     rows = measuring.separations(network, found)
     save(measuring.draw(found, rows, f"{title}; {len(found):,} {shown.source}"), out)
     for row in rows:
-        d_prime = "none, goodness does not vary" if row.d_prime is None else f"{row.d_prime:.2f}"
+        d_prime = "none, since goodness does not vary" if row.d_prime is None else f"{row.d_prime:.2f}"
         typer.echo(
             f"layer {row.layer}: goodness {row.real_mean:.3g} of real samples, {row.negative_mean:.3g} of negatives; "
             f"ROC area {row.roc_area:.3f}, d′ {d_prime}"
@@ -143,7 +143,7 @@ def fields(
     title, _, network = _network(directory)
     tiles = measuring.images(network)
     chosen = measuring.choose(network, units, seed)
-    how = "those of the largest weights" if seed is None else "drawn at random"
+    how = "those with the largest weights" if seed is None else "drawn at random"
     save(measuring.draw(tiles, chosen, f"{title}; {len(chosen)} of {len(tiles)} units of layer 1, {how}"), out)
     _write(json_file, title, units=[asdict(field) for field in chosen])
 

@@ -75,6 +75,6 @@ def phase_separation(
 def _steps(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise typer.BadParameter(
-            f"expected whole numbers from 1, as 1,16,128, got {text!r}", param_hint="--steps-per-phase"
+            f"expected whole numbers from 1, for example 1,16,128; got {text!r}", param_hint="--steps-per-phase"
         )
     return int(text)

@@ -86,7 +86,7 @@ def _learning(score: Mapping[str, Any]) -> Table:
     rows: dict[str, Text | str] = {**facts(score)}
     rows["query"], rows["sweep"] = _quantiles(score["query_ms"]), _quantiles(score["sweep_ms"])
     # The curve below shows the same quantity.
-    rows["prequential"] = f"{rows.pop('prequential')}, {share(score['prequential_window'])} of late"
+    rows["prequential"] = f"{rows.pop('prequential')}, {share(score['prequential_window'])} recently"
     return grid(rows)
 
 

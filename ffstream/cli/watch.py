@@ -35,4 +35,4 @@ def watch(address: Address = ports.ADDRESS) -> None:
                     live.refresh()
         except KeyboardInterrupt:
             return
-    raise Unreachable(f"no score from {address} for {SILENCE_S:g} s; is the daemon still there?")
+    raise Unreachable(f"no score from {address} for {SILENCE_S:g} s; is the daemon still running?")

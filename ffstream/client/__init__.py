@@ -168,7 +168,9 @@ class Client:
         try:
             self._push.send_multipart(wire.encode("samples", {"count": len(targets)}, tensors))
         except zmq.Again as error:
-            raise Unreachable(f"nobody takes what is pushed to {self._address(ports.PUSH)}") from error
+            raise Unreachable(
+                f"nobody takes the samples pushed to {self._address(ports.PUSH)}; does `ffstream serve` run there?"
+            ) from error
 
     def predict(self, inputs: ArrayLike, *, deadline_ms: float | None = None) -> Prediction:
         """Query predictions; never trains.
@@ -295,5 +297,5 @@ def _samples(inputs: ArrayLike, labels: ArrayLike | None) -> tuple[Array, Array]
     if targets.dtype.kind not in "iu":
         raise ValueError(f"expected integer labels, got {targets.dtype}")
     if rows.ndim == 0 or targets.shape != rows.shape[:1]:
-        raise ValueError(f"expected one label a sample: inputs are {rows.shape}, labels {targets.shape}")
+        raise ValueError(f"expected one label per sample: inputs are {rows.shape}, labels {targets.shape}")
     return rows, targets.astype(np.int64)

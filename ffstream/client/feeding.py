@@ -145,7 +145,7 @@ class Feeding:
         now = time.monotonic()
         if now - self._heard_at > self._timeout_s:
             raise Unreachable(
-                f"no word from {self._address} for {self._timeout_s:g} s, {self.waiting} samples are not "
+                f"no reply from {self._address} for {self._timeout_s:g} s; {self.waiting} samples are not "
                 "acknowledged; does `ffstream serve` run there?"
             )
         if now - max(self._heard_at, self._greeted_at) > SILENCE_S:

@@ -31,12 +31,14 @@ class Learning(Section):
     def _dreams_fit(self) -> Self:
         source, first = self.dreams.source, self.network.stack[0].kind
         if source != "dream" and self.engine.memory_samples == 0:
-            raise ValueError(f"engine.memory_samples = 0 leaves dreams.source = {source!r} nothing to sleep on")
+            raise ValueError(
+                f"dreams.source = {source!r} needs remembered samples, but engine.memory_samples = 0; raise it"
+            )
         if source != "memory" and first != "dense":
             raise ValueError(f"dreams.source = {source!r} needs a first layer that is dense, not {first}")
         if source != "memory" and self.network.coding == "overlay":
             raise ValueError(
-                f"dreams.source = {source!r} does not go with coding overlay, which writes over what was dreamed; "
+                f"dreams.source = {source!r} does not work with overlay coding, which writes over the dream; "
                 "set network.coding = 'assembly'"
             )
         return self

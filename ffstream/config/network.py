@@ -57,7 +57,7 @@ class LayerConfig(Section):
             fields = type(self).model_fields
             alien = [key for key in PLACED if getattr(self, key) != fields[key].default]
             if alien:
-                raise ValueError(f"{', '.join(alien)}: a dense layer has no places; leave it out")
+                raise ValueError(f"a dense layer has no places; remove {', '.join(alien)}")
         return self
 
 
@@ -199,35 +199,38 @@ class NetworkConfig(Section):
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
         if self.coding == "overlay" and self.labels > self.width:
-            raise ValueError(f"overlay writes {self.labels} labels over the first pixels, a sample has {self.width}")
+            raise ValueError(
+                f"overlay coding writes {self.labels} labels over the first pixels, but a sample has "
+                f"only {self.width} values; choose another coding"
+            )
         return self
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
         if self.coding == "none" and self.corruption is None:
             raise ValueError(
-                f"coding none knows no labels, so negatives cannot be {self.negatives!r}: name a corruption, as "
+                f"coding 'none' uses no labels, so negatives cannot be {self.negatives!r}: set a corruption, such as "
                 "negatives = 'masks'"
             )
         if self.coding == "none" and (self.prediction != "readout" or self.readout == "none"):
-            raise ValueError("under coding none goodness tells no labels apart: set readout and prediction = 'readout'")
+            raise ValueError(
+                "goodness cannot tell labels apart under coding 'none': set readout and prediction = 'readout'"
+            )
         if self.prediction not in BY_GOODNESS and self.readout == "none":
             raise ValueError(f"prediction = {self.prediction!r} needs a read-out: set readout to 'all' or 'upper'")
         if len(self.stack) == 1 and "upper" in (self.readout, self.prediction.partition("_")[0]):
-            raise ValueError("there is no layer above the first: set readout = 'all', prediction without 'upper'")
+            raise ValueError("there is no layer above the first: set readout = 'all' and a prediction without 'upper'")
         if any(layer.against == "labels" for layer in self.stack) and self.coding == "none":
-            raise ValueError(
-                "under coding none there are no labels to hold goodness against: set against = 'threshold'"
-            )
+            raise ValueError("coding 'none' has no labels to compare goodness with: set against = 'threshold'")
         if self.smoothing and self.readout == "none" and all(layer.against == "threshold" for layer in self.stack):
             raise ValueError(
-                "smoothing is of what labels share among them: set against = 'labels', or a readout, or leave it out"
+                "smoothing applies only to a read-out and to against = 'labels': set one of them, or remove smoothing"
             )
         if self.coding == "assembly" and self.assemblies == "learned":
             alien = {layer.goodness for layer in self.stack} & {"ratio", "topk"}
             if alien:
                 raise ValueError(
-                    f"learned assemblies do not go with goodness {alien.pop()!r}: set assemblies = 'random'"
+                    f"learned assemblies do not work with goodness {alien.pop()!r}: set assemblies = 'random'"
                 )
         return self
 
@@ -243,13 +246,11 @@ class NetworkConfig(Section):
                 raise ValueError(f"layers[{i}]: a kernel of {layer.kernel} does not fit {height} x {width} places")
             if layer.regions > 1 and any(side % layer.regions for side in places):
                 raise ValueError(
-                    f"layers[{i}]: {places[0]} x {places[1]} places do not part into {layer.regions} evenly"
+                    f"layers[{i}]: {places[0]} x {places[1]} places do not divide evenly into {layer.regions}"
                 )
             height, width = (side // layer.pool for side in places)
             if min(height, width) < 1:
-                raise ValueError(
-                    f"layers[{i}]: a pool of {layer.pool} leaves nothing of {places[0]} x {places[1]} places"
-                )
+                raise ValueError(f"layers[{i}]: a pool of {layer.pool} leaves none of {places[0]} x {places[1]} places")
         return self
 
 

@@ -52,7 +52,9 @@ class OptimizerConfig(Section):
     @model_validator(mode="after")
     def _rounding_fits(self) -> Self:
         if self.rounding == "stochastic" and self.rule in ("momentum", "adam"):
-            raise ValueError(f"rounding 'stochastic' is of in_place, unit and factored; {self.rule} takes 'master'")
+            raise ValueError(
+                f"{self.rule} does not support rounding 'stochastic' (in_place, unit and factored do); set 'master'"
+            )
         return self
 
 
@@ -95,10 +97,12 @@ class PhasesConfig(Section):
         if self.wake_pressure >= self.sleep_pressure:
             raise ValueError(
                 f"wake_pressure {self.wake_pressure:g} must be below sleep_pressure {self.sleep_pressure:g}: "
-                "between the two the phase goes on"
+                "between the two, the phase continues"
             )
         if self.sleep_from == self.sleep_until:
-            raise ValueError(f"a window from {self.sleep_from} until {self.sleep_until} is empty")
+            raise ValueError(
+                f"a window from {self.sleep_from} until {self.sleep_until} is empty; change sleep_from or sleep_until"
+            )
         return self
 
 
@@ -223,7 +227,7 @@ class StateConfig(Section):
         try:
             return directory.expanduser()
         except RuntimeError as error:
-            raise ValueError(f"{directory.parts[0]} is nobody's home directory") from error
+            raise ValueError(f"{directory.parts[0]} is not the home directory of any user") from error
 
     @property
     def journal_file(self) -> Path | None:

@@ -99,7 +99,7 @@ class ControlThread:
         self._settle()
         while self._asked:
             asked = self._asked.popleft()
-            stopping = asked.message.error("stopping", "the daemon stops and took no more commands")
+            stopping = asked.message.error("stopping", "the daemon is stopping and takes no more commands")
             self._refuse(asked.peer, stopping)
         self._answered.close()
         # Unread replies must not keep the process from exiting.
@@ -125,7 +125,7 @@ class ControlThread:
 
     def _line_up(self, peer: bytes, message: Message, name: EngineCommand) -> None:
         if len(self._asked) >= WAITING:
-            raise message.error("busy", "too many commands wait; try again")
+            raise message.error("busy", "too many commands are waiting; try again")
         named = name.takes is Takes.A_NAME or (
             name.takes is Takes.MAYBE_A_NAME and message.fields.get("checkpoint") is not None
         )
@@ -175,7 +175,7 @@ def _outcome(asked: _Asked) -> dict[str, Any]:
     try:
         return command.reply.result(timeout=0)
     except TimeoutError:
-        late = f"the engine has not carried the command out within {ENGINE_S:g} s, but still may"
+        late = f"the engine has not carried out the command within {ENGINE_S:g} s, but may still do so"
         raise message.error("engine_stuck", late) from None
     except CheckpointError as error:
         if command.name.takes is Takes.A_NAME:

@@ -38,21 +38,21 @@ class Digest:
         now = clock()
         self._counts = [
             _Count(metrics.phase_changes, logging.INFO, "phases begun", now),
-            _Count(metrics.feeder_connections, logging.INFO, "feeders came", now),
+            _Count(metrics.feeder_connections, logging.INFO, "feeders connected", now),
             _Count(metrics.dropped, logging.WARNING, "pushed samples dropped", now),
             _Count(metrics.rejected, logging.WARNING, "messages refused", now),
         ]
         self._states = [
             _State(
                 logging.ERROR,
-                "weights or goodness are not finite, so answers mean nothing; `ffstream ctl rollback` goes back",
+                "weights or goodness are not finite, so answers mean nothing; use `ffstream ctl rollback NAME`",
                 "weights and goodness are finite again",
                 lambda report: bool(report.not_finite),
             ),
             _State(
                 logging.WARNING,
-                "learning is held by command; `ffstream ctl resume` goes on",
-                "learning goes on",
+                "learning is held by command; `ffstream ctl resume` continues it",
+                "learning continues",
                 lambda report: report.holding,
             ),
             *(_overridden(override) for override in Override if override is not Override.AUTO),

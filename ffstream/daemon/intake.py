@@ -177,7 +177,7 @@ class Intake:
         known = self._feeders.get(name, epoch)
         if known is None or known.peer != peer:
             self._metrics.feeder_connections.labels(level).inc()
-            log.debug("feeder %r came, epoch %d, from sample %d", name, epoch, first)
+            log.debug("feeder %r connected, epoch %d, from sample %d", name, epoch, first)
         feeder = self._feeders.hello(name, epoch, first, Level(level), peer, time.monotonic())
         network = {
             "shape": list(self._spec.shape),
@@ -247,7 +247,7 @@ class Intake:
         return "no_disk" if self._journal.trouble else "inbox_full"
 
     def _no_disk(self) -> WireError:
-        return WireError("no_disk", f"{self._trouble}; what is not acknowledged is kept, and taken in then")
+        return WireError("no_disk", f"{self._trouble}; samples that are not acknowledged are kept, and taken in then")
 
     def _refuse(self, peer: bytes, error: WireError) -> None:
         self._metrics.rejected.labels("samples", error.code).inc()

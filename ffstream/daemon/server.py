@@ -143,7 +143,7 @@ class Server:
             deadline_ms = message.number("deadline_ms")
             deadline = float("inf") if deadline_ms is None else now + deadline_ms / 1e3
             if not self.inbox.put_query(QueryBatch((peer, request), inputs, now, deadline)):
-                raise message.error("busy", "too many queries wait; try again")
+                raise message.error("busy", "too many queries are waiting; try again")
         except WireError as error:
             self.metrics.rejected.labels("queries", error.code).inc()
             self.metrics.queries.labels("refused").inc()

@@ -80,7 +80,7 @@ class StateLock:
             self._file = (self.directory / "lock").open("a+b")
         except OSError as error:
             message = (
-                f"{self.directory}: cannot be used as state directory: {error.strerror}; "
+                f"{self.directory}: cannot be used as the state directory: {error.strerror}; "
                 "make it writable, or set state.directory"
             )
             raise StateError.of(error, message) from error
@@ -178,7 +178,7 @@ class _Daemon:
 
     def _shutdown(self, running: _Running) -> None:
         _notify("STOPPING=1")
-        log.info("stopping: the step in hand is finished and the state saved")
+        log.info("stopping: finishing the current step and saving the state")
         self.signals.stop()
         running.server.intake.accepting = False
         try:

@@ -143,7 +143,9 @@ def _bind(config: ServerConfig, offset: int, attempt: Callable[[str], object]) -
     except (OSError, zmq.ZMQError) as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             last = config.port + ports.HTTP
-            advice = f"stop what uses it, or set server.port (the daemon takes the ports {config.port} to {last})"
+            advice = (
+                f"stop the process that uses it, or set server.port (the daemon takes ports {config.port} to {last})"
+            )
         else:
             advice = "set server.host to an address of this machine: 127.0.0.1, ::1, or 0.0.0.0 for all of them"
         raise BindError(f"{address} cannot be bound: {error.strerror}; {advice}") from error

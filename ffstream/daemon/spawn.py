@@ -121,7 +121,7 @@ class Spawned:
             if told and 'loop="compiling"' not in told[0]:
                 return
             time.sleep(0.1)
-        raise Unreachable(f"the daemon still compiled after {COMPILED_S:g} s; its log:\n{self._last_words()}")
+        raise Unreachable(f"the daemon was still compiling after {COMPILED_S:g} s; its log:\n{self._last_words()}")
 
     def stop(self) -> int:
         """Ask the daemon to finish its step, save and exit; return its exit code."""

@@ -183,17 +183,17 @@ def _torchvision_datasets() -> Any:
         raise
     except (ImportError, RuntimeError, OSError) as error:
         raise InstallError(
-            f"torchvision does not fit the torch beside it ({error}). Install a pair that fits:\n"
+            f"the installed torchvision does not fit the installed torch ({error}). Install a pair that fits:\n"
             "  pip uninstall --yes torch torchvision\n"
             "  pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu\n"
-            "or, for a GPU, the second without --index-url"
+            "or, for a GPU, the second command without --index-url"
         ) from error
     return datasets
 
 
 def _missing(name: str, root: Path) -> SourceError:
     return SourceError(
-        f"{name} is not in {root}: name its folder with --data-root, or fetch it with "
+        f"{name} is not in {root}: give its folder with --data-root, or fetch it with "
         f"ffstream demo --dataset {name} --data-root {shlex.quote(str(root))} --download"
     )
 

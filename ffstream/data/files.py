@@ -120,8 +120,8 @@ def read_image(path: Path | IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uin
 
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] not in (1, 3)):
         raise SourceError(
-            f"{path}: an image cannot become a sample of shape {shape}; it is (height, width), or with one or three "
-            "channels first"
+            f"{path}: an image cannot become a sample of shape {shape}; the shape must be (height, width), or have "
+            "one or three channels first"
         )
     *channels, height, width = shape
     try:
@@ -137,7 +137,7 @@ def _folder(path: Path, shape: tuple[int, ...]) -> Samples:
     labelled = [(file, label) for label, folder in enumerate(folders) for file in _images(folder)]
     files = labelled or [(file, UNLABELLED) for file in _images(path)]
     if not files:
-        raise SourceError(f"{path}: expected a subfolder of images for each label, or images, found no image")
+        raise SourceError(f"{path}: expected a subfolder of images for each label, or images, but found no image")
     images = np.stack([read_image(file, shape) for file, _ in files])
     return images, np.asarray([label for _, label in files], np.int64)
 
@@ -151,7 +151,7 @@ def _paired(inputs: NDArray[Any], labels: NDArray[Any], path: Path) -> Samples:
     if labels.dtype.kind not in "iu":
         raise SourceError(f"{path}: expected integer labels, found {labels.dtype}")
     if labels.shape != inputs.shape[:1]:
-        raise SourceError(f"{path}: expected one label a sample: inputs are {inputs.shape}, labels {labels.shape}")
+        raise SourceError(f"{path}: expected one label per sample: inputs are {inputs.shape}, labels {labels.shape}")
     return inputs, labels.astype(np.int64)
 
 

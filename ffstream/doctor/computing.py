@@ -64,7 +64,7 @@ def way(config: Config) -> Way:
 def check_torch() -> Finding:
     """Compare torch's version with the tested versions."""
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
-    tested = f"tested are {_dotted(OLDEST)} to {_dotted(NEWEST)}"
+    tested = f"tested versions are {_dotted(OLDEST)} to {_dotted(NEWEST)}"
     if version < OLDEST:
         return Finding("torch", "fail", f"{torch.__version__}; {tested}", f"pip install 'torch>={_dotted(OLDEST)}'")
     if version > NEWEST:
@@ -78,11 +78,11 @@ def check_device(config: Config) -> Finding:
     try:
         device = way(config).device
     except ConfigError as error:
-        return Finding("device", "fail", str(error), 'set engine.device to "auto" or "cpu", or see to the driver')
+        return Finding("device", "fail", str(error), 'set engine.device to "auto" or "cpu", or check the driver')
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
         return Finding("device", "ok", f"{device}: {card.name}, {size(card.total_memory)}")
-    name = torch.cpu.get_capabilities().get("cpu_name") or "a processor that does not tell its name"
+    name = torch.cpu.get_capabilities().get("cpu_name") or "an unnamed processor"
     return Finding("device", "ok", f"{device}: {name}, {torch.backends.cpu.get_cpu_capability()}")
 
 
@@ -91,7 +91,7 @@ def check_precision(config: Config) -> Finding:
     try:
         device, precision, product = way(config)
     except ConfigError:
-        return Finding("precision", "fail", "not known without a device", "see the line about the device")
+        return Finding("precision", "fail", "not known without a device", "see the device line")
     name = str(precision).removeprefix("torch.")
     found = f"{name} ({config.network.precision}), multiplied by {product}"
     if precision == torch.bfloat16 != PRODUCTS.dtype("auto", device):
@@ -102,11 +102,13 @@ def check_precision(config: Config) -> Finding:
 def check_threads(engine: EngineConfig) -> Finding:
     """Compare the threads of a matrix product with the available cores."""
     threads, cores = threads_of(engine.threads), available_cores()
-    found = f"a product takes {threads} of {cores:g} cores"
+    found = f"threads per matrix product: {threads}, cores: {cores:g}"
     if threads > cores:
-        return Finding("threads", "warn", f"{found}, so that they wait for each other", "set engine.threads to 0")
+        return Finding("threads", "warn", f"{found}; the threads wait for each other", "set engine.threads to 0")
     if cores < 2:
-        return Finding("threads", "warn", f"{found}, and shares it with the sockets", "give the daemon two cores")
+        return Finding(
+            "threads", "warn", f"{found}; the product and the sockets share a core", "give the daemon two cores"
+        )
     return Finding("threads", "ok", found)
 
 
@@ -119,9 +121,9 @@ def check_cache(config: Config) -> Finding:
             pass
         used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     except OSError as error:
-        found = f"{folder} cannot be used: {error.strerror}; each start compiles anew, or cannot"
-        return Finding("cache", "warn", found, f"set {CACHE} to a folder that can be written")
-    return Finding("cache", "ok", f"{folder} holds {size(used)} of what was compiled")
+        found = f"{folder} cannot be used: {error.strerror}; each start compiles again, or cannot compile"
+        return Finding("cache", "warn", found, f"set {CACHE} to a writable folder")
+    return Finding("cache", "ok", f"{folder} holds {size(used)} of compiled code")
 
 
 def check_compiler(config: Config) -> Finding:
@@ -131,7 +133,7 @@ def check_compiler(config: Config) -> Finding:
     try:
         device = way(config).device
     except ConfigError:
-        return Finding("compiler", "fail", "not known without a device", "see the line about the device")
+        return Finding("compiler", "fail", "not known without a device", "see the device line")
     # A random constant, so that the function is not found in the cache.
     term = random.random()  # noqa: S311  no secret
 
@@ -144,14 +146,14 @@ def check_compiler(config: Config) -> Finding:
         compiled = torch.compile(sample, fullgraph=True)(rows)
     except (TorchDynamoException, OSError, RuntimeError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        return Finding("compiler", "warn", f"nothing can be compiled, so that sweeps are slower: {reason}", _INSTALL)
+        return Finding("compiler", "warn", f"nothing can be compiled, so sweeps are slower: {reason}", _INSTALL)
     torch.testing.assert_close(compiled, sample(rows))
     seconds = time.perf_counter() - began
     return Finding("compiler", "ok", f"{os.environ.get('CXX', 'g++')} works; a small function took {seconds:.1f} s")
 
 
 _SET_PRECISION = 'set network.precision to "auto"'
-_INSTALL = "install a C++ compiler (apt-get install g++), or name one in CXX; engine.compile = false does without"
+_INSTALL = "install a C++ compiler (apt-get install g++), or set CXX to one that works, or set engine.compile = false"
 
 
 def _dotted(version: tuple[int, ...]) -> str:

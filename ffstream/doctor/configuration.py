@@ -17,7 +17,7 @@ def check_config(path: Path | None) -> tuple[Config, Finding]:
     try:
         config = configure(path, os.environ)
     except ConfigError as error:
-        advice = "correct it; all lines below are about the defaults"
+        advice = "correct it; all lines below refer to the defaults"
         return Config(), Finding("config", "fail", str(error), advice)
     changed = list(_changes(config.model_dump(mode="json"), Config().model_dump(mode="json")))
     if path is None and not changed:

@@ -19,9 +19,9 @@ FLUSHES, PAGE_BYTES = 20, 64 * 2**10
 SLOW_S = 0.02
 # File systems unfit for a state directory, and why.
 UNFIT = {
-    "tmpfs": "it lies in memory and is gone when the machine restarts",
-    "ramfs": "it lies in memory and is gone when the machine restarts",
-    "overlay": "it lies in a container's own layer and is gone with the container",
+    "tmpfs": "it is in memory and is lost when the machine restarts",
+    "ramfs": "it is in memory and is lost when the machine restarts",
+    "overlay": "it is in a container's own layer and is lost with the container",
     "nfs": "SQLite's journal does not work safely over a network",
     "nfs4": "SQLite's journal does not work safely over a network",
     "cifs": "SQLite's journal does not work safely over a network",
@@ -36,7 +36,9 @@ def check_state(state: StateConfig) -> Finding:
         return Finding("state", "fail", f"{there} is not a directory", "remove it, or set state.directory")
     # Creating files in a folder takes permission to write and to enter it.
     if not _can_write(there):
-        whose = f"{name} cannot be written" if there == directory else f"{name} cannot be made, {there} not be written"
+        whose = (
+            f"{name} cannot be written" if there == directory else f"{name} cannot be created: {there} is not writable"
+        )
         return Finding("state", "fail", whose, "make it writable for this user, or set state.directory")
     if _locked(directory / "lock"):
         return Finding("state", "warn", f"a daemon uses {name}", "stop it before you start another there")
@@ -44,7 +46,7 @@ def check_state(state: StateConfig) -> Finding:
         return Finding(
             "state", "warn", f"{name} is on {kind}: {why}", "set state.directory to a folder on a local disk"
         )
-    found = "can be written" if directory.exists() else "does not exist yet, and can be made"
+    found = "can be written" if directory.exists() else "does not exist yet, and can be created"
     return Finding("state", "ok", f"{name} {found}")
 
 
@@ -60,11 +62,11 @@ def check_speed(directory: Path) -> Finding:
                 os.fsync(file.fileno())
                 times.append(time.perf_counter() - began)
     except OSError as error:
-        return Finding("disk", "fail", f"a file in {directory} cannot be written: {error.strerror}", "see to the disk")
+        return Finding("disk", "fail", f"a file in {directory} cannot be written: {error.strerror}", "check the disk")
     median, worst = statistics.median(times), max(times)
-    found = f"a write is on the disk after {median * 1e3:.1f} ms (median of {FLUSHES}), {worst * 1e3:.1f} ms at worst"
+    found = f"a write reaches the disk after {median * 1e3:.1f} ms (median of {FLUSHES}), {worst * 1e3:.1f} ms at worst"
     if median > SLOW_S:
-        advice = "a durable acknowledgement waits for that; put state.directory on a faster disk"
+        advice = "every durable acknowledgment waits for it; put state.directory on a faster disk"
         return Finding("disk", "warn", found, advice)
     return Finding("disk", "ok", found)
 
@@ -85,7 +87,7 @@ def check_space(state: StateConfig, checkpoint_bytes: int) -> Finding:
     checkpoints = (state.keep + 1) * checkpoint_bytes
     needed = checkpoints + (state.journal_bytes if state.journal else 0)
     takes = f"the journal and {state.keep} checkpoints take up to {size(needed)}"
-    found = f"{size(free)} are free and {size(used)} used; {takes}"
+    found = f"{size(free)} are free, and state.directory holds {size(used)}; {takes}"
     if free + used < checkpoints:
         return Finding("space", "fail", found, "free some space, or set state.directory to another disk")
     if free + used < needed:

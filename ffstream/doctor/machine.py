@@ -50,10 +50,14 @@ def check_clock(phases: PhasesConfig) -> Finding:
     if time.time() < installed - 86_400:
         return Finding("clock", "fail", f"it is {now}, before ffstream was installed", "set the system's clock")
     if _synchronised() is False:
-        needs = "the schedule sleeps by it" if phases.schedule == "clock" else "feeders that restart are numbered by it"
-        found = f"it is {now}, and nothing keeps the clock right; {needs}"
+        needs = (
+            "the schedule sleeps by it"
+            if phases.schedule == "clock"
+            else "feeders that restart take their epoch from it"
+        )
+        found = f"it is {now}, and nothing synchronizes the clock; {needs}"
         return Finding("clock", "warn", found, "run chrony or systemd-timesyncd on this machine or its host")
-    kept = "synchronised" if _synchronised() else "whether it is synchronised cannot be told"
+    kept = "synchronized" if _synchronised() else "synchronization unknown"
     return Finding("clock", "ok", f"it is {now}, {kept}; durations are measured to {resolution * 1e9:.0f} ns")
 
 
@@ -61,7 +65,7 @@ def check_files(server: ServerConfig) -> Finding:
     """Compare the limit on open files with the number that all feeders need together."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = OWN_FILES + PEER_FILES * server.feeders
-    found = f"the process may open {limit} files; {server.feeders} feeders (server.feeders) take about {needed}"
+    found = f"the process may open {limit} files; {server.feeders} feeders (server.feeders) need about {needed}"
     if limit == resource.RLIM_INFINITY or limit >= needed:
         return Finding("open files", "ok", found)
     hard = "" if most == resource.RLIM_INFINITY or most >= needed else f", once its hard limit of {most} is raised"

@@ -36,7 +36,7 @@ def check_memory(config: Config) -> Finding:
     if on_gpu:
         free, _ = torch.cuda.mem_get_info()
         if sum(network.values()) > free:
-            found = f"the network takes about {size(sum(network.values()))} of the device's {size(free)}"
+            found = f"the network needs about {size(sum(network.values()))}, but the device has {size(free)} free"
             return Finding("memory", "fail", found, "make network.hidden smaller")
     else:
         rest = {**network, **rest}
@@ -45,7 +45,7 @@ def check_memory(config: Config) -> Finding:
     found = f"about {size(total)} at most of {size(there)}: {parts}"
     if total > MOST * there:
         largest = max(rest, key=lambda name: rest[name])
-        advice = f"lower what the {largest} take: {_ADVICE.get(largest, 'use a machine with more memory')}"
+        advice = f"the largest part is {largest}: {_ADVICE.get(largest, 'use a machine with more memory')}"
         return Finding("memory", "fail" if total > there else "warn", found, advice)
     return Finding("memory", "ok", found)
 
@@ -57,13 +57,13 @@ def checkpoint_bytes(config: Config) -> int:
 
 
 _ADVICE = {
-    "weights": "network.hidden",
-    "rules": "optimizer.rule, optimizer.rounding",
-    "sweeps": "engine.max_batch, engine.max_query_rows",
-    "remembered samples": "engine.memory_samples",
-    "copies for a checkpoint": "engine.memory_samples",
-    "inboxes": "server.inbox_bytes",
-    "messages": "server.message_samples",
+    "weights": "lower network.hidden",
+    "rules": "change optimizer.rule or optimizer.rounding",
+    "sweeps": "lower engine.max_batch or engine.max_query_rows",
+    "remembered samples": "lower engine.memory_samples",
+    "copies for a checkpoint": "lower engine.memory_samples",
+    "inboxes": "lower server.inbox_bytes",
+    "messages": "lower server.message_samples",
 }
 
 

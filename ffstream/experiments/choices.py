@@ -83,7 +83,7 @@ def known(key: str) -> tuple[str, ...]:
     field = NetworkConfig.model_fields.get(key)
     names = get_args(field.annotation) if field else ()
     if not names or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"network.{key}: is no key with names to choose from")
+        raise ConfigError(f"network.{key}: is not a key with names to choose from")
     return names
 
 

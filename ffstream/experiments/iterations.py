@@ -55,7 +55,7 @@ def measure(row: Row, data: Dataset, seeds: int, device: torch.device, watcher: 
     for seed in range(seeds):
         run = Run(row, seed, data, device)
         if not isinstance(run.method, Recurrent):
-            raise ConfigError(f"row {row.name}: method: is {row.method}, which has no iterations; take recurrent")
+            raise ConfigError(f"row {row.name}: method: {row.method} has no iterations; set method to recurrent")
         watcher.begins(row, seed, run.batches * row.passes, 0)
         while not run.finished:
             watcher.tested(run.learn_pass(watcher.learned))

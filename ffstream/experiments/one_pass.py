@@ -76,7 +76,9 @@ class OnePass:
             If it does not.
         """
         if widths(self.net)[0] != math.prod(self.data.shape):
-            raise ConfigError(f"--net {self.net}: a sample has {math.prod(self.data.shape)} values")
+            raise ConfigError(
+                f"--net {self.net}: a sample has {math.prod(self.data.shape)} values; begin the net with that number"
+            )
 
     def config(self, name: str, seed: int, sections: Mapping[str, Mapping[str, Any]]) -> Config:
         """Return the configuration of a life of Forward-Forward, with the given sections added."""

@@ -90,13 +90,15 @@ class Row(BaseModel):
         if self.published_error is not None and not self.source:
             raise ValueError("published_error needs a source: the paper and its section, or a URL")
         if self.method in RULED and "rate" in self.model_fields_set:
-            raise ValueError(f"rate is of backprop and frozen; {self.method} takes that of [optimizer]")
+            raise ValueError(f"rate applies only to backprop and frozen; {self.method} takes that of [optimizer]")
         if self.method not in RULED and "optimizer" in self.model_fields_set:
-            raise ValueError(f"[optimizer] is of {' and '.join(RULED)}; {self.method} learns by Adam, at rate")
+            raise ValueError(
+                f"[optimizer] applies only to {' and '.join(RULED)}; {self.method} learns by Adam, at rate"
+            )
         if self.method != "recurrent" and "iterations" in self.model_fields_set:
-            raise ValueError(f"iterations is of recurrent; {self.method} goes through its layers once")
+            raise ValueError(f"iterations applies only to recurrent; {self.method} goes through its layers once")
         if self.method != "forward" and "phase" in self.model_fields_set:
-            raise ValueError(f"phase is of forward; {self.method} has none")
+            raise ValueError(f"phase applies only to forward; {self.method} has none")
         if self.method == "backprop" and any(layer.kind != "dense" for layer in self.network.stack):
             raise ValueError("backprop has dense layers only: give network.hidden")
         if (self.jitter or self.flip) and len(self.network.shape) < 2:
@@ -109,9 +111,9 @@ class Row(BaseModel):
             return self
         alien = self.network.model_fields_set - RECURRENT
         if alien:
-            raise ValueError(f"recurrent knows nothing of network.{', network.'.join(sorted(alien))}; leave it out")
+            raise ValueError(f"recurrent does not support network.{', network.'.join(sorted(alien))}; remove it")
         if self.network.threshold == "running" or self.network.corruption:
-            raise ValueError("recurrent needs a threshold that stays, and wrong labels as negatives")
+            raise ValueError("recurrent needs a threshold other than 'running', and wrong labels as negatives")
         return self
 
     def stamp(self, seed: int, labels: Iterable[bytes]) -> str:
@@ -138,7 +140,7 @@ def load(file: Path) -> Row:
     """
     row = validate(Row, read(file), str(file))
     if row.name != file.stem:
-        raise ConfigError(f"{file}: name: is {row.name!r}; a row is called as its file, {file.stem!r}")
+        raise ConfigError(f"{file}: name: is {row.name!r}, but must match the file's name, {file.stem!r}")
     return row
 
 
@@ -158,7 +160,7 @@ def find(folder: Path | None = None, names: Sequence[str] = ()) -> list[Row]:
         If a row cannot be read, or a name is unknown.
     """
     if folder is not None and not folder.is_dir():
-        raise ConfigError(f"--rows-dir {folder}: is no folder")
+        raise ConfigError(f"--rows-dir {folder}: is not a folder")
     with resources.as_file(resources.files("ffstream.experiments") / "rows") as bundled:
         files = sorted(bundled.glob("*.toml")) + sorted(folder.glob("*.toml") if folder else ())
         rows = {row.name: row for row in map(load, files)}

@@ -83,7 +83,7 @@ def measure(plan: Plan, lived: Callable[[str], object]) -> Iterator[Row]:
     """
     for name, known in (("arms", ARMS), ("negatives", NEGATIVES)):
         if alien := set(getattr(plan, name)) - set(known):
-            raise ConfigError(f"--{name}: {sorted(alien)} unknown; known are {', '.join(known)}")
+            raise ConfigError(f"--{name}: unknown: {', '.join(sorted(alien))}; choose from {', '.join(known)}")
     # An invalid configuration fails at once, not after hours.
     for cell in plan.cells:
         configure(plan, *cell)

@@ -42,7 +42,10 @@ class Captured:
         self._pool: Any = None
         self._captures = network.device.type == "cuda" and _stays_on_the_device(network)
         if network.device.type == "cuda" and not self._captures:
-            log.warning("sweeps are not captured: a read-out, dreams, a counter or stochastic rounding needs the host")
+            log.warning(
+                "sweeps are not captured as CUDA graphs: a read-out, dreams, a counter or stochastic rounding "
+                "needs the host"
+            )
 
     def sweep(self, rows: Tensor, lesson: Lesson | None = None, generator: torch.Generator | None = None) -> Scores:
         """Run ``Network.sweep``, through a graph if there is one."""

@@ -123,7 +123,9 @@ def _telling() -> Iterator[None]:
         yield
     except OSError as error:
         folder = f": {error.filename}" if error.filename else ""
-        raise NotCompiled(f"{error.strerror or error}{folder}; name a writable TORCHINDUCTOR_CACHE_DIR") from error
+        raise NotCompiled(
+            f"{error.strerror or error}{folder}; set TORCHINDUCTOR_CACHE_DIR to a writable folder"
+        ) from error
     except (RuntimeError, ImportError, AttributeError) as error:
         raise NotCompiled(_cause(error)) from error
 
@@ -133,8 +135,8 @@ def _cause(error: Exception) -> str:
     while (inner := getattr(error, "inner_exception", None)) is not None:
         error = inner
     if type(error).__name__ == "InvalidCxxCompiler":
-        return "no C++ compiler works here; install g++, or name one in CXX"
+        return "no C++ compiler works here; install g++, or set CXX to one that works"
     # A C++ compiler's message comes after its command line, which is long.
     said = " ".join((str(getattr(error, "output", "")) or str(error)).split())
     told = said[max(0, said.find("error: ")) :][:TOLD]
-    return f"{type(error).__name__}: {told}; engine.compile = false does not try"
+    return f"{type(error).__name__}: {told}; set engine.compile = false to run uncompiled"

@@ -202,7 +202,7 @@ class LearnedAssembly(_Plain):
         self, delta: Tensor, hidden: Tensor, moved: Tensor | None, slope: Tensor, goodness: Goodness
     ) -> tuple[Tensor, Tensor | None]:
         if not isinstance(goodness, Mean):
-            raise TypeError("learned assemblies go with a goodness that is a mean over units")
+            raise TypeError("learned assemblies need a goodness that is a mean over units")
         if moved is not None:
             slope = slope @ functional.one_hot(moved, len(self.weights)).to(slope.dtype)
         gradient = slope[:, 0].T @ goodness.by_unit(hidden)[:, 0] / self.weights.shape[1]

@@ -65,7 +65,7 @@ class Products:
             return PLAIN
         if forced := os.environ.get(VARIABLE):
             if forced not in [*Way]:
-                raise ConfigError(f"{VARIABLE}: {forced!r} is no way to multiply; use one of {', '.join(Way)}")
+                raise ConfigError(f"{VARIABLE}: {forced!r} is not a way to multiply; use one of {', '.join(Way)}")
             return Plan(*[Way(forced)] * 3)
         if units * inputs < SMALL:
             return PLAIN

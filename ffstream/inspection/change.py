@@ -56,7 +56,7 @@ def changes(before: Snapshot, after: Snapshot) -> list[Change]:
     old, new = learned(before), learned(after)
     shapes = [{name: tuple(tensor.shape) for name, tensor in one.items()} for one in (old, new)]
     if shapes[0] != shapes[1]:
-        raise CheckpointError(f"the checkpoints are of different networks: {shapes[0]} and {shapes[1]}")
+        raise CheckpointError(f"the checkpoints belong to different networks: {shapes[0]} and {shapes[1]}")
     return [_change(name, old[name], new[name]) for name in sorted(old)]
 
 

@@ -23,7 +23,7 @@ def store_of(directory: Path) -> CheckpointStore:
         If the directory does not exist.
     """
     if not directory.is_dir():
-        raise StateError(f"{directory}: no such directory; name the state.directory of a daemon")
+        raise StateError(f"{directory}: no such directory; give the state.directory of a daemon")
     return CheckpointStore(directory, keep=1)
 
 
@@ -43,8 +43,7 @@ def snapshot_at(path: Path) -> tuple[str, Snapshot]:
     entries = store.listing()
     if not entries:
         raise CheckpointError(
-            f"{path}: there is no checkpoint in it yet; a daemon saves one when it stops, or at once when told to: "
-            "ffstream ctl checkpoint"
+            f"{path}: no checkpoint yet; a daemon saves one when it stops, or at once with ffstream ctl checkpoint"
         )
     newest = store.entry(entries[-1].name)
     return newest.name, folders.read(path / newest.name)

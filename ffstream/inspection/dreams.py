@@ -76,7 +76,7 @@ def learner_of(snapshot: Snapshot) -> Learner:
     learner.restore(snapshot)
     if not learner.sleep.dreams:
         raise CheckpointError(
-            f"the checkpoint has seen fewer than {RIPE} samples, too few to dream of: feed its daemon"
+            f"the checkpoint has seen fewer than {RIPE} samples, too few to dream: feed its daemon more"
         )
     return learner
 

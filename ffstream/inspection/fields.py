@@ -56,8 +56,8 @@ def images(network: Network) -> Tensor:
     channels, height, width = config.image
     if len(config.shape) == 1 or channels not in (1, 3):
         raise CheckpointError(
-            f"a sample of shape {config.shape} is no image that could be shown: that is (height, width), or with one "
-            "or three channels first"
+            f"a sample of shape {config.shape} is not an image; its shape must be (height, width), or have one or "
+            "three channels first"
         )
     layer, grid, weight = config.stack[0], first.form.grid, first.weight.float()
     side = (height, width) if layer.kind == "dense" else (layer.kernel, layer.kernel)

@@ -53,7 +53,7 @@ def network_of(snapshot: Snapshot) -> Network:
         for name, tensor in network.state().items():
             tensor.copy_(snapshot.tensors["network"][name])
     except (KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint lacks what this ffstream needs: {error!r}") from error
+        raise CheckpointError(f"the checkpoint lacks something that this ffstream needs: {error!r}") from error
     return network
 
 
@@ -68,8 +68,8 @@ def remembered(snapshot: Snapshot) -> Samples:
     memory = snapshot.tensors.get("memory", {})
     if not len(memory.get("rows", ())):
         raise CheckpointError(
-            "the checkpoint remembers no sample, since none was fed before it; name a data set to show, as "
-            "--dataset digits"
+            "the checkpoint remembers no samples, since none were fed before it; choose a data set, for "
+            "example --dataset digits"
         )
     return Samples(memory["rows"], memory["labels"], "remembered samples")
 
@@ -86,8 +86,8 @@ def of_dataset(name: str, root: Path, network: NetworkConfig) -> Samples:
     image = (1, *data.shape) if len(data.shape) == 2 else data.shape
     if image != network.image or data.labels > network.labels:
         raise SourceError(
-            f"{name} has images of shape {data.shape} and {data.labels} labels, the network takes {network.shape} "
-            f"and {network.labels}; name the data set that it learned"
+            f"{name} has images of shape {data.shape} and {data.labels} labels, but the network takes {network.shape} "
+            f"and {network.labels}; choose the data set that it learned"
         )
     images, labels = (torch.from_numpy(array) for array in data.test)
     return Samples(images.flatten(1).float() / 255, labels, f"test images of {name}")

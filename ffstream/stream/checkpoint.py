@@ -157,7 +157,9 @@ class CheckpointStore:
         """Allow the removal of a checkpoint when it is old; raises as ``read`` does, and for a person's copy."""
         entry = self.entry(name)
         if entry.copied:
-            raise CheckpointError(f"{name} is a copy of {entry.manifest['name']}, never removed; remove its folder")
+            raise CheckpointError(
+                f"{name} is a copy of {entry.manifest['name']} and always kept; delete its folder instead"
+            )
         folder = self.directory / name
         try:
             (folder / PINNED).unlink(missing_ok=True)
@@ -174,8 +176,8 @@ class CheckpointStore:
     def _check_new(self, name: str) -> None:
         if not _GIVEN.fullmatch(name) or name.startswith(_RESERVED):
             raise CheckpointError(
-                f"not saved: {name!r} cannot be a name; it takes 1 to 64 of a-z 0-9 . _ -, begins with a letter or a "
-                f"digit, and not with {', '.join(_RESERVED)}"
+                f"not saved: {name!r} cannot be a name; use 1 to 64 of a-z 0-9 . _ -, beginning with a letter or a "
+                f"digit, but not with {', '.join(_RESERVED)}"
             )
         if os.path.lexists(self.directory / name):
             raise CheckpointError(f"not saved: the name {name!r} is taken in {self.directory}; choose another")
@@ -196,7 +198,7 @@ class CheckpointStore:
                 # Renamed first: what a crash leaves must not look like a damaged checkpoint.
                 shutil.rmtree((self.directory / name).rename(self.directory / f"{_PARTIAL}{name}"))
         except OSError as error:
-            log.warning("old checkpoints are not removed: %s: %s", error.strerror, error.filename)
+            log.warning("old checkpoints cannot be removed: %s: %s", error.strerror, error.filename)
 
     def _set_aside(self, name: str) -> None:
         path, count = self.directory / f"{_DAMAGED}{name}", 1
@@ -205,7 +207,9 @@ class CheckpointStore:
         try:
             (self.directory / name).rename(path)
         except OSError as error:
-            raise StateError.of(error, f"{name} is damaged and not set aside: {error.strerror}: {path}") from error
+            raise StateError.of(
+                error, f"{name} is damaged but cannot be set aside: {error.strerror}: {path}"
+            ) from error
 
     def _folders(self) -> list[str]:
         """Return the names of the checkpoints."""
@@ -227,4 +231,4 @@ class CheckpointStore:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise StateError.of(error, f"{self.directory} cannot be read: {error.strerror}; see to the disk") from error
+            raise StateError.of(error, f"{self.directory} cannot be read: {error.strerror}; check the disk") from error

@@ -96,7 +96,7 @@ class Compilation:
             return
         except Exception as error:
             # A replay may be waiting for the outcome, so there must be one, whatever broke.
-            log.exception("compiling broke")
+            log.exception("compilation failed")
             self.outcome = NotCompiled(f"{type(error).__name__}: see the log")
         else:
             log.info("compiled in %.0f s", time.monotonic() - started)
@@ -106,10 +106,10 @@ class Compilation:
     def _compile(self) -> Compiled:
         outcomes = self._outcomes
         if known := outcomes.read():
-            raise NotCompiled(f"{known}; as before: to try again, remove {outcomes.path}")
+            raise NotCompiled(f"{known}; this is from an earlier start: to try again, remove {outcomes.path}")
         if known is None:
             code, said = self._make_kernels()
-            reason = said or f"the process that compiles ended with code {code}; is there memory for it?"
+            reason = said or f"the process that compiles ended with code {code}; is there enough memory for it?"
             # A process that somebody killed says nothing about the next attempt.
             if code >= 0 or -code in CRASHES:
                 outcomes.write(reason if code else "")

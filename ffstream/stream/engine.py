@@ -200,7 +200,7 @@ class Engine:
             now = time.monotonic()
             if now - self._told_at > TELL_S:
                 self._told_at = now
-                waits = ", the next waits for the compiler" if recovery.waiting else ""
+                waits = ", the next one waits for the compiler" if recovery.waiting else ""
                 log.info("catching up: %d of %d records%s", recovery.done, recovery.total, waits)
             if recovery.waiting or now - self.alive_at >= REPLAY_S:
                 break

@@ -158,7 +158,7 @@ class Journal:
                     raise JournalError(f"{self.path}: records {expected} to {lsn - 1} are missing; {REMEDY}")
                 try:
                     if type(body) is not bytes or _crc(lsn, body) != crc:
-                        raise JournalError(f"{self.path}: record {lsn} does not have its checksum; {REMEDY}")
+                        raise JournalError(f"{self.path}: record {lsn} does not match its checksum; {REMEDY}")
                     yield lsn, decode(body)
                 except ValueError as error:
                     raise JournalError(f"{self.path}: record {lsn}: {error}") from error
@@ -211,7 +211,7 @@ class Journal:
             if not _is_full(error):
                 raise
             self._full = True
-            self._settle(0, f"{self.path}: the disk is full; free some of it, and everything goes on by itself")
+            self._settle(0, f"{self.path}: the disk is full; free some space, and everything continues by itself")
             return not closing
         self._full = False
         self._next_at = time.monotonic() + min(GROUP_S * awaited, LONGEST_GROUP_S)
@@ -244,7 +244,7 @@ class Journal:
     def _settle(self, written: int, trouble: str) -> None:
         size = self._measure()
         if trouble != self.trouble:
-            (log.error if trouble else log.info)("journal: %s", trouble or "goes on")
+            (log.error if trouble else log.info)("journal: %s", trouble or "works again")
         with self._changed:
             if written:
                 self.durable = self._waiting[written - 1][0]
@@ -261,13 +261,13 @@ class Journal:
 
     def _fail(self, error: Exception) -> None:
         with self._changed:
-            self.failure = DiskError(f"{self.path}: {error}; acknowledged is only what was on disk before")
+            self.failure = DiskError(f"{self.path}: {error}; only what was on disk before is acknowledged")
             self._changed.notify_all()
 
 
 REMEDY = (
-    "restore the file and its -wal from a copy, or move them aside to go on from the newest checkpoint without what "
-    "was acknowledged after it"
+    "restore the file and its -wal from a copy, or move them aside to continue from the newest checkpoint without "
+    "the samples acknowledged after it"
 )
 
 
@@ -326,7 +326,7 @@ def _named(path: Path | None) -> Iterator[None]:
         yield
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         if (code := _code(error)) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise DiskError(f"{path}: {error}; see to the disk") from error
+            raise DiskError(f"{path}: {error}; check the disk") from error
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
             raise StateError(f"{path}: {error}; make the file and its folder writable") from error
         # SQLite's error message may quote the damaged bytes, which Python cannot decode.

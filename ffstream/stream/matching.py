@@ -52,14 +52,14 @@ def check(snapshot: Snapshot, config: Config, network: Mapping[str, Tensor]) -> 
         Prequential(config.engine.window).restore(manifest["prequential"])
         counts = [manifest["memory_seen"], manifest["samples_learned"], *manifest["phase_steps"].values()]
         if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError("a counter is no count")
+            raise ValueError("a counter is not a count")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"the checkpoint lacks what this ffstream needs: {error!r}") from error
+        raise CheckpointError(f"the checkpoint lacks something that this ffstream needs: {error!r}") from error
 
 
 def _check_same(key: str, saved: Any, configured: Any) -> None:
     if saved != configured:
         raise CheckpointError(
-            f"the checkpoint was made with {key} = {saved}, the configuration says {configured}; "
-            "go back to that configuration, or name an empty state.directory"
+            f"the checkpoint was made with {key} = {saved}, but the configuration says {configured}; "
+            "go back to that configuration, or set state.directory to an empty folder"
         )

@@ -21,7 +21,9 @@ def load(directory: Path) -> Products:
     try:
         return Products(_read(directory / FILE).get(machine()))
     except _DAMAGE as error:
-        log.warning("%s: products are measured anew, a replay may differ in its last bits: %s", directory / FILE, error)
+        log.warning(
+            "%s: products are measured again, and a replay may differ in its last bits: %s", directory / FILE, error
+        )
         return Products()
 
 
@@ -42,7 +44,7 @@ def save(directory: Path, products: Products) -> None:
         partial.replace(path)
         flush(directory)
     except OSError as error:
-        log.warning("%s: not written, products are measured anew at the next start: %s", path, error.strerror)
+        log.warning("%s: not written, so products are measured again at the next start: %s", path, error.strerror)
 
 
 def _read(path: Path) -> dict[str, dict[str, object]]:

@@ -73,11 +73,11 @@ class Recovery:
         progress = self.progress
         if 0 < self.journal.durable < progress.lsn:
             raise JournalError(
-                f"{self.journal.path}: ends at record {self.journal.durable}, the newest checkpoint stands on record "
+                f"{self.journal.path}: ends at record {self.journal.durable}, but the newest checkpoint is at record "
                 f"{progress.lsn}; {REMEDY}"
             )
         if self.journal.durable == 0 < progress.lsn:
-            log.warning("the checkpoint goes on without the journal that it was made with")
+            log.warning("continuing from the checkpoint without the journal that it was made with")
         for lsn, record in self.journal.read(self.first):
             while self._must_wait(lsn, record):
                 self.waiting = True
@@ -140,16 +140,16 @@ class Recovery:
     def _step(self, record: Stepped) -> None:
         learner, batches = self.learner, self.inbox.take(record.samples)
         if learner.version != record.version:
-            raise _Mismatch(f"a step of version {record.version}, the weights are of version {learner.version}")
+            raise _Mismatch(f"a step of version {record.version}, but the weights are of version {learner.version}")
         if sum(len(batch.labels) for batch in batches) != record.samples:
-            raise _Mismatch(f"a step of {record.samples} samples, and fewer are in line")
+            raise _Mismatch(f"a step of {record.samples} samples, but fewer are waiting")
         # The number of rows of a product decides how it is computed; the content of query rows does not matter.
         queries = np.zeros((record.queries, *learner.config.network.shape), np.uint8)
         compiled = self._ran_compiled(record)
         learner.network.run(compiled=compiled)
         if compiled and not learner.network.runs_compiled and not self._warned:
             self._warned = True
-            log.warning("steps that ran compiled are replayed uncompiled, their last bits may differ")
+            log.warning("steps that ran compiled are replayed uncompiled, and their last bits may differ")
         learner.learn(batches, [queries] if record.queries else [])
         self.progress.consume(batches)
 

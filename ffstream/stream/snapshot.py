@@ -162,7 +162,7 @@ def read(folder: Path) -> Snapshot:
     for file, digest in manifest["sha256"].items():
         content = _read(folder / file)
         if hashlib.sha256(content).hexdigest() != digest:
-            raise CheckpointError(f"{folder.name}: {file} does not have the SHA-256 that the manifest names")
+            raise CheckpointError(f"{folder.name}: {file} does not match the SHA-256 in the manifest")
         try:
             tensors[file.removesuffix(".safetensors")] = load(content)
         except (safetensors.SafetensorError, *_DAMAGE) as error:
@@ -174,20 +174,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read and verify only the manifest; raises as ``read`` does."""
     written, digest = _read(folder / MANIFEST), _read(folder / DIGEST)
     if hashlib.sha256(written).hexdigest().encode() != digest:
-        raise CheckpointError(f"{folder.name}: {MANIFEST} does not have the SHA-256 of {DIGEST}")
+        raise CheckpointError(f"{folder.name}: {MANIFEST} does not match the SHA-256 in {DIGEST}")
     try:
         manifest: dict[str, Any] = json.loads(written)
         if manifest["format"] != FORMAT:
             raise StateError(
-                f"{folder.name}: has format {manifest['format']}, this ffstream reads {FORMAT}; "
-                "start the ffstream that wrote it, or name an empty state.directory"
+                f"{folder.name}: has format {manifest['format']}, but this ffstream reads {FORMAT}; "
+                "start the ffstream that wrote it, or set state.directory to an empty folder"
             )
         if not (
             manifest["serial"] > 0 and manifest["version"] >= 0 and manifest["saved_at"] >= 0 < len(manifest["name"])
         ):
             raise ValueError("serial, version, time or name is out of range")
         if foreign := [file for file, _ in manifest["sha256"].items() if Path(file).name != file]:
-            raise ValueError(f"{foreign[0]!r} is no file of the folder")
+            raise ValueError(f"{foreign[0]!r} is not a file of the folder")
     except _DAMAGE as error:
         raise CheckpointError(f"{folder.name}: {MANIFEST}: {type(error).__name__}: {error}") from error
     return manifest
@@ -235,5 +235,5 @@ def _read(path: Path) -> bytes:
         raise CheckpointError(f"{path.parent.name}: {path.name}: {error.strerror}") from error
     except OSError as error:
         raise StateError.of(
-            error, f"{path.parent.name}: {path.name} cannot be read: {error.strerror}; see to the disk"
+            error, f"{path.parent.name}: {path.name} cannot be read: {error.strerror}; check the disk"
         ) from error

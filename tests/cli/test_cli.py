@@ -128,7 +128,7 @@ def test_feeding_data_of_another_shape_says_what_the_network_takes(daemon, tmp_p
     np.savez(path, inputs=np.zeros((3, 28, 28), np.uint8), labels=np.zeros(3, np.int64))
     fed = run("feed", str(path), address=daemon.address)
     assert fed.returncode == 66
-    assert "has samples of shape (28, 28) with 2 labels, the daemon at" in fed.stderr
+    assert "has samples of shape (28, 28) with 2 labels, but the daemon at" in fed.stderr
     options = "--set 'network.shape=[28, 28]' --set network.labels=2 --set state.directory=wrong-state"
     assert f"start one that fits: ffstream serve {options}" in fed.stderr
 

@@ -31,7 +31,7 @@ def test_a_damaged_checkpoint_is_shown_as_such(daemon, client):
     (daemon.config.state.directory / "mine" / "manifest.json").write_bytes(b"{}")
     listed = run("ctl", "checkpoints", address=daemon.address).stdout
     assert "damaged" in listed
-    assert "mine: manifest.json does not have the SHA-256" in listed
+    assert "mine: manifest.json does not match the SHA-256" in listed
 
 
 def test_what_cannot_be_gone_back_to_is_one_line(daemon):
@@ -66,7 +66,7 @@ def test_the_status_says_all_that_there_is_in_words(daemon, client, digits):
     assert told["learning"] == "held, until ffstream ctl resume"
     assert told["decided by"] == "ffstream ctl sham, until ffstream ctl auto"
     assert told["learned"].startswith("64 samples, version ")
-    assert told["network"] == "8 × 8 to 10 labels by 64, 64 units, coding assembly"
+    assert told["network"] == "8 × 8 to 10 labels, layers of 64, 64 units, coding assembly"
     assert f"process {daemon.process.pid}" in told["daemon"]
     assert "products: " in told["sweeps"]
     # Every key of the status is told, none as it stands.

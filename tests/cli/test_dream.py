@@ -46,7 +46,7 @@ def test_a_checkpoint_dreams_before_and_after_sleep(dreamer, tmp_path):
     assert np.mean([row["label"] == row["read_as"] for row in dreams[:50]]) > 0.5
     before, after = ([row["goodness"] for row in part] for part in (dreams[:50], dreams[50:]))
     assert before != after
-    assert "before: the network takes " in done.stdout
+    assert "before: the network recognizes " in done.stdout
 
 
 def test_a_state_directory_dreams_as_its_newest_checkpoint(dreamer, tmp_path):
@@ -92,13 +92,13 @@ def test_a_checkpoint_that_learned_no_dreams_says_what_to_set(daemon, digits, tm
 
 def test_a_checkpoint_that_has_seen_too_little_says_so(start_daemon, digits, tmp_path):
     daemon = start_daemon(dreams={"source": "hybrid"})
-    assert "too few to dream of" in refused(daemon, digits, 50, tmp_path)
+    assert "too few to dream" in refused(daemon, digits, 50, tmp_path)
 
 
 def test_a_live_daemon_that_does_not_dream_says_what_to_look_at(daemon, tmp_path):
     done = run("dream", "--out", str(tmp_path / "a.png"), address=daemon.address)
     assert done.returncode == Unreachable.exit_code
-    assert "is its dreams.source 'dream'" in done.stderr
+    assert "its dreams.source is 'dream'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_reproduce_goes_on_after_an_interruption(monkeypatch, run, own_rows):
     monkeypatch.setattr(reproduction, "carry_out", interrupted)
     command = ("reproduce", "--rows", "own", "--rows-dir", own_rows, "--device", "cpu")
     printed, found, out = run(*command, code=130)
-    assert "the same command goes on" in printed
+    assert "the same command continues" in printed
     assert [row["seeds"] for row in found["rows"]] == [1]
     assert [file.name for file in (out / "runs").iterdir()] == ["own-seed0.json"]
     _, found, _ = run(*command)

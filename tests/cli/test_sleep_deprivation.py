@@ -87,7 +87,7 @@ def test_an_interrupted_experiment_says_that_it_goes_on(run, plan, tmp_path, mon
     command = ("--plan", plan, "--out", tmp_path / "out", "--device", "cpu")
     stopped = run(*command)
     assert stopped.exit_code == 130
-    assert "the same command goes on" in stopped.output
+    assert "the same command continues" in stopped.output
     heard.append("-")
     assert run(*command).exit_code == 0
     assert heard[heard.index("-") + 1 :] == ["small, seed 1: the rested beginning", "small, seed 1: dreaming"]

@@ -62,7 +62,7 @@ def test_it_says_where_learning_stands(width):
     said = drawn(width, *climb(100))
     for expected in ("sleep", "the schedule", "6,400 samples, version 1,876", "pressure 0.25, 3 steps owed"):
         assert expected in said
-    assert "90.00% in all, 97.00% of late" in said
+    assert "90.00% overall, 97.00% recently" in said
     assert "0.50 ms p50, 1.25 ms p99" in said
 
 

@@ -77,7 +77,7 @@ def test_a_closed_subscription_has_no_more_events(client):
 
 
 def test_labels_must_be_as_many_as_samples():
-    with Client(NOBODY) as client, pytest.raises(ValueError, match="one label a sample"):
+    with Client(NOBODY) as client, pytest.raises(ValueError, match="one label per sample"):
         client.feed(np.zeros((3, 8, 8), np.uint8), [0, 1])
 
 

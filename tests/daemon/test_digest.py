@@ -68,7 +68,7 @@ def test_naps_are_summed_up_and_each_count_has_a_line_of_its_own(told):
     told.metrics.feeder_connections.labels("durable").inc()
     assert told.after(1) == [
         "INFO phases begun in 1 s: 400 sleep due, 400 wake rested",
-        "INFO feeders came in 1 s: 1 durable",
+        "INFO feeders connected in 1 s: 1 durable",
     ]
 
 
@@ -80,13 +80,13 @@ def test_a_line_has_its_numbers_as_fields(told, caplog):
 
 
 def test_what_is_held_is_told_at_the_beginning_every_ten_minutes_and_at_the_end(told):
-    text = "learning is held by command; `ffstream ctl resume` goes on"
+    text = "learning is held by command; `ffstream ctl resume` continues it"
     assert told.after(5, holding=True) == [f"WARNING {text}"]
     assert told.after(STATE_S - 1, holding=True) == []
     assert told.after(1, holding=True) == [f"WARNING for 10 min: {text}"]
     assert told.after(STATE_S / 2, holding=True) == []
     assert told.after(2 * 3_600, holding=True) == [f"WARNING for 2 h: {text}"]
-    assert told.after(1) == ["INFO learning goes on, after 2 h"]
+    assert told.after(1) == ["INFO learning continues, after 2 h"]
     assert told.after(STATE_S) == []
 
 

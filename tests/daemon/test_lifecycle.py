@@ -206,7 +206,7 @@ def test_a_port_in_use_is_one_line_and_exit_69_before_torch_is_loaded(tmp_path):
     [
         ("[network]\nhiden = [3]", "did you mean 'hidden'?"),
         ("[server]\nport = 99999999", "server.port"),
-        ("no toml", "is not TOML"),
+        ("no toml", "is not valid TOML"),
     ],
 )
 def test_a_bad_configuration_is_exit_78_and_names_the_key(tmp_path, text, said):

@@ -64,7 +64,7 @@ def test_lines_of_json_tell_what_happened_with_its_numbers(start_logging, digits
         assert line.keys() >= {"time", "level", "logger", "message"}
         assert abs((datetime.fromisoformat(line["time"]) - datetime.now(UTC)).total_seconds()) < 600
     told = {line["message"].split(" in ")[0]: line for line in said}
-    assert told["feeders came"]["counts"] == {"learned": 1}
+    assert told["feeders connected"]["counts"] == {"learned": 1}
     assert told["messages refused"]["counts"] == {"push bad_label": 1}
     assert told["pushed samples dropped"]["counts"] == {"bad_label": 1}
     assert "sleep due" in told["phases begun"]["counts"]

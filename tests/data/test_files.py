@@ -98,7 +98,7 @@ def test_an_image_beside_labelled_ones_is_none_of_them(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(SourceError, match="a subfolder of images for each label, or images, found no image"):
+    with pytest.raises(SourceError, match="a subfolder of images for each label, or images, but found no image"):
         read_samples(tmp_path, SHAPE)
 
 
@@ -191,7 +191,7 @@ def test_a_bad_line_of_csv_is_named_by_its_number(tmp_path: Path, line: str, sai
 def test_labels_that_are_not_one_a_sample_are_refused(tmp_path: Path) -> None:
     for labels in (LABELS[:1], LABELS[:, None]):
         np.savez(tmp_path / "s.npz", inputs=INPUTS, labels=labels)
-        with pytest.raises(SourceError, match=r"s\.npz: expected one label a sample"):
+        with pytest.raises(SourceError, match=r"s\.npz: expected one label per sample"):
             read_samples(tmp_path / "s.npz", SHAPE)
 
 

@@ -66,7 +66,7 @@ def test_the_cache_of_the_compiler_is_told_with_its_size(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     (tmp_path / "made").write_bytes(bytes(2048))
     found = computing.check_cache(config())
-    assert (found.verdict, found.found) == ("ok", f"{tmp_path} holds 2.0 KiB of what was compiled")
+    assert (found.verdict, found.found) == ("ok", f"{tmp_path} holds 2.0 KiB of compiled code")
 
 
 def test_kernels_are_kept_below_the_state_directory_unless_the_environment_says_otherwise(monkeypatch, tmp_path):

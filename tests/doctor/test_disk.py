@@ -19,7 +19,7 @@ def state(directory: Path, **changes: object) -> StateConfig:
 def test_a_directory_that_can_be_made_is_ok_and_is_not_made(tmp_path):
     directory = tmp_path / "deep" / "state"
     found = disk.check_state(state(directory))
-    assert "can be made" in found.found
+    assert "can be created" in found.found
     assert disk.check_speed(directory).verdict != "fail"
     assert list(tmp_path.iterdir()) == []
 

@@ -50,7 +50,7 @@ def test_a_clock_that_is_kept_right_is_ok_and_tells_its_resolution(monkeypatch):
     monkeypatch.setattr(machine, "_synchronised", lambda: True)
     found = machine.check_clock(PhasesConfig())
     assert found.verdict == "ok"
-    assert " synchronised; durations are measured to " in found.found
+    assert " synchronized; durations are measured to " in found.found
 
 
 @pytest.mark.parametrize(("schedule", "why"), [("clock", "sleeps by it"), ("alternating", "feeders")])

@@ -235,8 +235,8 @@ def test_the_bundled_row_may_be_changed_key_by_key(data):
 @pytest.mark.parametrize(
     ("network", "told"),
     [
-        ({"coding": "overlay"}, "nothing of network.coding"),
-        ({"threshold": "running"}, "a threshold that stays"),
+        ({"coding": "overlay"}, "does not support network.coding"),
+        ({"threshold": "running"}, "a threshold other than 'running'"),
         ({"negatives": "masks"}, "wrong labels as negatives"),
     ],
 )
@@ -246,12 +246,12 @@ def test_what_it_has_no_use_for_is_refused(network, told):
 
 
 def test_iterations_are_its_own_and_reach_what_is_judged(declare):
-    with pytest.raises(ConfigError, match="iterations is of recurrent"):
+    with pytest.raises(ConfigError, match="iterations applies only to recurrent"):
         declare(iterations=8)
     with pytest.raises(ConfigError, match="iterations"):
         declared(iterations=4)
 
 
 def test_a_row_of_another_method_has_no_iterations(declare, data):
-    with pytest.raises(ConfigError, match="take recurrent"):
+    with pytest.raises(ConfigError, match="set method to recurrent"):
         next(iterations.measure(declare(), data, 1, CPU, Noting()))

@@ -79,7 +79,7 @@ def test_an_unknown_data_set_is_refused(written):
 
 
 def test_a_row_is_called_as_its_file(written):
-    with pytest.raises(ConfigError, match="is called as its file, 'other'"):
+    with pytest.raises(ConfigError, match="must match the file's name, 'other'"):
         load(written(name="other"))
 
 
@@ -99,7 +99,7 @@ def test_rows_come_in_the_order_in_which_they_are_asked_for():
 def test_a_row_that_is_not_there_is_refused_naming_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'frozen'"):
         find(names=["frosen"])
-    with pytest.raises(ConfigError, match="no folder"):
+    with pytest.raises(ConfigError, match="not a folder"):
         find(tmp_path / "nowhere")
 
 

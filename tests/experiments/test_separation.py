@@ -97,7 +97,7 @@ def test_an_ablation_changes_what_it_says(data, arm):
 
 
 def test_what_is_unknown_is_named(data):
-    with pytest.raises(ConfigError, match=r"--arms: \['asleep'\] unknown; known are together, remembered"):
+    with pytest.raises(ConfigError, match=r"--arms: unknown: asleep; choose from together, remembered"):
         next(measure(plan_of(data, arms=["asleep"]), lambda name: None))
 
 

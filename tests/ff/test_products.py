@@ -132,7 +132,7 @@ def test_the_environment_forces_a_way(monkeypatch, way):
 
 def test_a_way_that_there_is_not_is_named_with_those_that_there_are(monkeypatch):
     monkeypatch.setenv(VARIABLE, "magic")
-    with pytest.raises(ConfigError, match="'magic' is no way to multiply; use one of linear, "):
+    with pytest.raises(ConfigError, match="'magic' is not a way to multiply; use one of linear, "):
         Products().plan(4, 4, torch.float32, CPU)
 
 

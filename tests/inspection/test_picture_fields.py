@@ -117,5 +117,5 @@ def test_receptive_fields_in_colour_have_white_between_them():
 
 @pytest.mark.parametrize("shape", [(64,), (2, 8, 4)])
 def test_samples_that_are_no_images_are_refused(shape):
-    with pytest.raises(CheckpointError, match=r"of shape \(.*\) is no image"):
+    with pytest.raises(CheckpointError, match=r"of shape \(.*\) is not an image"):
         images(new(shape=shape, hidden=(20,)))

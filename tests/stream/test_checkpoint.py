@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_format_is_refused_and_not_called_damaged(store,
     for version in (1, 2):
         store.save(make_snapshot(version))
     rewrite(tmp_path / "checkpoint-000002", format=1)
-    with pytest.raises(StateError, match=r"checkpoint-000002: has format 1, this ffstream reads 2") as refused:
+    with pytest.raises(StateError, match=r"checkpoint-000002: has format 1, but this ffstream reads 2") as refused:
         store.newest()
     assert not isinstance(refused.value, CheckpointError)
     assert names(tmp_path) == ["checkpoint-000001", "checkpoint-000002"]

@@ -61,7 +61,7 @@ def test_a_damaged_file_is_told_and_measured_anew(tmp_path, caplog, content):
     (tmp_path / FILE).write_text(content)
     products = load(tmp_path)
     (record,) = caplog.records
-    assert "measured anew" in record.getMessage()
+    assert "measured again" in record.getMessage()
     assert products.plan(300, 300, torch.float32, CPU).few is Way.ONEDNN
     save(tmp_path, products)
     assert load(tmp_path).state() == products.state()
@@ -73,7 +73,7 @@ def test_a_directory_that_cannot_be_written_is_told(tmp_path, caplog):
     # A folder of that name is in the way, for root as well.
     (tmp_path / FILE).with_suffix(".partial").mkdir()
     save(tmp_path, products)
-    assert "not written, products are measured anew at the next start" in caplog.text
+    assert "not written, so products are measured again at the next start" in caplog.text
 
 
 def test_where_nothing_was_measured_nothing_is_written(tmp_path):

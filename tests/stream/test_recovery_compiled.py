@@ -85,7 +85,7 @@ def test_where_the_compiler_fails_it_runs_uncompiled_and_the_log_says_so_once(st
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert said == [
         "sweeps run uncompiled, and slower: no compiler today",
-        "steps that ran compiled are replayed uncompiled, their last bits may differ",
+        "steps that ran compiled are replayed uncompiled, and their last bits may differ",
     ]
     again.close()
 

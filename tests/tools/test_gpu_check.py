@@ -62,7 +62,7 @@ def test_a_stage_that_fails_says_why_and_the_others_go_on(tmp_path):
     code, said = check(tmp_path / "out", "--only", "smoke", "--only", "graphs", FFSTREAM_FAILPOINT="step.begin@1:kill")
     found = stages(tmp_path / "out")
     assert (found["smoke"]["status"], found["graphs"]["status"], code) == ("failed", "ran", 1), said
-    assert "no word from" in found["smoke"]["error"]
+    assert "no reply from" in found["smoke"]["error"]
     # The daemon's own last words.
     assert "ready on 127.0.0.1" in (tmp_path / "out" / "log.txt").read_text()
     assert [row["case"] for row in found["smoke"]["rows"]] == ["start"]

@@ -66,7 +66,7 @@ def running(address: str, plan: Plan, data: Dataset) -> Enrol:
         If the plan has several lives, because there is only one daemon.
     """
     if plan.seeds > 1 or len(plan.recipes) > 1:
-        raise ConfigError("--address: a daemon lives once; give --seeds 1 and one of --recipes")
+        raise ConfigError("--address: a daemon has only one life; give --seeds 1 and only one of --recipes")
 
     @contextmanager
     def enrol(_: Recipe, __: int) -> Iterator[Subject]:
@@ -74,12 +74,12 @@ def running(address: str, plan: Plan, data: Dataset) -> Enrol:
             status = client.status()
             if status["version"] or status["samples_learned"]:
                 raise ConfigError(
-                    f"--address {address}: this daemon has learned already; start one on an empty state.directory"
+                    f"--address {address}: this daemon has already learned; start one on an empty state.directory"
                 )
             if list(status["shape"]) != list(data.shape) or status["labels"] != data.labels:
                 raise ConfigError(
                     f"--address {address}: this daemon takes {status['shape']} and {status['labels']} labels, "
-                    f"{plan.dataset} has {list(data.shape)} and {data.labels}"
+                    f"but {plan.dataset} has {list(data.shape)} and {data.labels}"
                 )
             yield Live(client)
 

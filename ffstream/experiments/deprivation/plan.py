@@ -49,7 +49,7 @@ class Segment(Section):
     @model_validator(mode="after")
     def _naps_are_restricted(self) -> Self:
         if (self.naps is None) == (self.do == "restricted"):
-            raise ValueError("naps, a share between 0 and 1, is of do = 'restricted', and only of that")
+            raise ValueError("do = 'restricted' needs naps, a share between 0 and 1; any other do takes none")
         return self
 
 
@@ -79,14 +79,16 @@ class Recipe(Learning):
     def _can_be_read(self) -> Self:
         network = self.network
         if network.coding == "none":
-            raise ValueError("network.coding = 'none' tells no labels apart; take another")
+            raise ValueError("network.coding = 'none' cannot tell labels apart; choose another")
         if not isinstance(network.threshold, int | float) or network.against != "threshold":
             raise ValueError(
-                "network.threshold must be a number, and network.against 'threshold': false accepts are counted by it"
+                "network.threshold must be a number, and network.against 'threshold', to count false accepts"
             )
         # The experiment compares the goodness in answers with a threshold; a read-out has no threshold.
         if network.prediction not in BY_GOODNESS:
-            raise ValueError(f"network.prediction must be one of {', '.join(BY_GOODNESS)}: goodness is what is read")
+            raise ValueError(
+                f"network.prediction must be one of {', '.join(BY_GOODNESS)}: the experiment reads goodness"
+            )
         return self
 
     @property
@@ -130,12 +132,12 @@ class Plan(Section):
         if self.dataset not in datasets.NAMES:
             raise ValueError(f"dataset {self.dataset!r} is unknown; there are {', '.join(datasets.NAMES)}")
         if REFERENCE in self.arms:
-            raise ValueError(f"arms.{REFERENCE}: is always there, as long as the longest arm; call yours otherwise")
+            raise ValueError(f"arms.{REFERENCE}: is always added, as long as the longest arm; rename yours")
         restricted = [name for name, arm in self.arms.items() if any(part.naps for part in arm.timeline)]
         for name, recipe in self.recipes.items():
             if restricted and recipe.phases.schedule != NAPPING:
                 raise ValueError(
-                    f"arms.{restricted[0]}: only the schedule {NAPPING!r} has naps to leave out, and recipes.{name} "
+                    f"arms.{restricted[0]}: only the schedule {NAPPING!r} has naps to leave out, but recipes.{name} "
                     f"has {recipe.phases.schedule!r}"
                 )
         return self
@@ -203,7 +205,7 @@ class Plan(Section):
         for option, named, known in (("--arms", arms, self.arms), ("--recipes", recipes, self.recipes)):
             for name in named:
                 if name not in known:
-                    raise ConfigError(f"{option} {name}: there is none of that name; there are {', '.join(known)}")
+                    raise ConfigError(f"{option} {name}: there is no such name; choose from {', '.join(known)}")
         kept = {
             "arms": {name: self.arms[name] for name in arms} or self.arms,
             "recipes": {name: self.recipes[name] for name in recipes} or self.recipes,

@@ -174,7 +174,7 @@ def test_a_daemon_fares_as_the_learner_in_process(live, data, start_daemon, tmp_
     assert wired["asleep"]["sleep_steps"] >= here["asleep"]["sleep_steps"]
     assert wired["asleep"]["test_accuracy"] == pytest.approx(here["asleep"]["test_accuracy"], abs=0.05)
     assert wired["asleep"]["goodness_negative"] == pytest.approx(here["asleep"]["goodness_negative"], abs=0.5)
-    with pytest.raises(ConfigError, match="has learned already"):
+    with pytest.raises(ConfigError, match="has already learned"):
         live(plan, enrol=lives.running(daemon.address, plan, data), runs=tmp_path / "again")
 
 
