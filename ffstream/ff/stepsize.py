@@ -26,8 +26,8 @@ from torch.nn import functional
 from ffstream.config import NetworkConfig, OptimizerConfig
 from ffstream.ff.goodness import Pool
 
-# Gain of one sample by default; and where a negative is nearly the same input as its real sample, so that wake and
-# sleep pull the same weights to and fro.
+# Default gain of one sample; and where a negative is nearly the same input as its real sample and reaches the same
+# units, so that wake and sleep pull the same weights to and fro.
 GAIN, GAIN_ALIKE = 0.37, 0.18
 # By how much more the first samples of a label teach, and the sum of slopes up to which a label counts as new.
 EARLY_GAIN, EARLY = 2.0, 200.0
@@ -120,7 +120,7 @@ def step_size(network: NetworkConfig, optimizer: OptimizerConfig, steepness: flo
     fan_in
         Inputs of a unit.
     """
-    gain = GAIN_ALIKE if network.coding == "overlay" or network.corruption else GAIN
+    gain = GAIN_ALIKE if network.coding != "assembly" or network.corruption else GAIN
     most = MOST_GAIN if network.centring else MOST_GAIN_UNCENTRED
     if optimizer.rule not in ("in_place", "momentum"):
         return NORMALISED / fan_in if optimizer.rate == "auto" else optimizer.rate, most / gain
