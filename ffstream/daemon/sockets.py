@@ -141,10 +141,14 @@ def _bind(config: ServerConfig, offset: int, attempt: Callable[[str], object]) -
     try:
         attempt(address)
     except (OSError, zmq.ZMQError) as error:
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            last = config.port + ports.HTTP
+        last = config.port + ports.HTTP
+        if error.errno == errno.EADDRINUSE:
             advice = (
                 f"stop the process that uses it, or set server.port (the daemon takes ports {config.port} to {last})"
+            )
+        elif error.errno == errno.EACCES:
+            advice = (
+                f"ports below 1024 need privileges; set server.port (the daemon takes ports {config.port} to {last})"
             )
         else:
             advice = "set server.host to an address of this machine: 127.0.0.1, ::1, or 0.0.0.0 for all of them"

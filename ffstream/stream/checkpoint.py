@@ -33,7 +33,7 @@ _DAMAGED, _PARTIAL = "damaged-", ".partial-"
 _NUMBERED = re.compile(rf"({_DAMAGED})?{PREFIX}(\d{{6,18}})(\.\d+)?")
 _GIVEN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # The journal creates and removes files under its own name at any time; the daemon may create its other files later.
-_RESERVED = (PREFIX, _DAMAGED, "journal.", "kernels", "products.")
+_RESERVED = (PREFIX, _DAMAGED, "journal.", "kernels", "products.", "quarantine-")
 
 
 class CheckpointStore:

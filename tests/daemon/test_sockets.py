@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 import pytest
@@ -9,6 +10,7 @@ from daemons import PATIENCE_S, until
 
 from ffstream import Client
 from ffstream.config import ServerConfig
+from ffstream.daemon import sockets
 from ffstream.daemon.sockets import bind
 from ffstream.daemon.spawn import free_port
 from ffstream.errors import BindError
@@ -44,6 +46,14 @@ def test_a_port_that_is_taken_is_named_with_what_to_do():
     said = rf"127.0.0.1:{port + 3} cannot be bound: .*set server.port"
     with socket.create_server(("127.0.0.1", port + 3)), pytest.raises(BindError, match=said):
         bind(ServerConfig(port=port))
+
+
+def test_a_port_that_needs_privileges_is_named_with_what_to_do():
+    def refuse(address: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(BindError, match=r"127.0.0.1:82 cannot be bound: .*ports below 1024 need privileges"):
+        sockets._bind(ServerConfig(port=80), 2, refuse)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])

@@ -24,6 +24,7 @@ def test_a_checkpoint_can_be_given_a_name(store, tmp_path):
     [
         *(".hidden", "-x", "a/b", "..", "Upper", "a b", "ä", "x" * 65, "a\n"),
         *("checkpoint-000009", "checkpoint-mine", "damaged-x", "journal.sqlite-wal", "kernels", "products.json"),
+        "quarantine-1-0.npz",
     ],
 )
 def test_a_name_that_cannot_be_one_is_refused(store, tmp_path, name):
