@@ -83,7 +83,7 @@ def test_below_the_level_nothing_is_logged(start_logging, digits):
 def test_at_the_lowest_level_a_feeder_is_named(start_logging, digits):
     daemon = start_logging("--log-level", "debug")
     do(daemon, digits)
-    assert "feeder 'camera' came" in daemon.log.read_text()
+    assert "feeder 'camera' connected" in daemon.log.read_text()
 
 
 def test_lines_of_text_have_time_and_level(start_logging):
