@@ -73,7 +73,7 @@ def test_judging_changes_no_tensor_of_the_layer_but_its_running_means(name):
     verdict = judged(layer, inputs, Phase.TOGETHER)
     layer.gradient(inputs, verdict.delta, verdict.moved, LEARNING)
     changed = {key for key, tensor in layer.state().items() if not torch.equal(before[key], tensor)}
-    config, running = configure(name), {"centre", "thresholds", "activity"}
+    config, running = configure(name), {"centre", "thresholds", "activity", "taught"}
     assert changed == running & set(before) - (set() if config.centring else {"centre"})
     assert ("thresholds" in before, "activity" in before) == (config.threshold == "running", config.peer > 0)
 
