@@ -115,4 +115,4 @@ def test_the_bundled_plan_can_be_printed_and_given_back(run, tmp_path):
 
 def test_an_unknown_arm_is_refused(run):
     done = run("--quick", "--arms", "shame")
-    assert "--arms shame: there is none of that name" in str(done.exception)
+    assert "--arms shame: there is no such name" in str(done.exception)
