@@ -21,15 +21,10 @@ from ffstream.ff.network import Network
 PRECISIONS = ("float32", "bfloat16")
 
 
-def grouped(names):
-    """Give names as parameters; one process runs all tests of a name, and compiles its networks once."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-
-
 # Compiling takes long. Two codings stand for all in bfloat16: in one a row teaches its own units only, and the product
 # is split into blocks; in the other a row teaches all units, and the coding has weights of its own.
 CODED = [
-    pytest.param(coding, precision, marks=pytest.mark.xdist_group(coding))
+    (coding, precision)
     for coding in CODINGS
     for precision in PRECISIONS
     if precision == "float32" or coding in ("disjoint", "context")
@@ -44,7 +39,7 @@ MORE = {name: {} for name in OPTIONS} | {
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}
 STEPS = [(1, 0), (6, 0), (1, 1), (6, 5), (2, 0), (40, 30)]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def make_fused(coding: str, *phases: Phase, **network: str) -> Network:
@@ -92,7 +87,7 @@ def test_fused_sweeps_score_and_learn_as_eager_ones_do(coding, precision, phase,
     assert expected["0.weight"].any()
 
 
-@pytest.mark.parametrize("name", grouped(MORE))
+@pytest.mark.parametrize("name", MORE)
 def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_compile_nothing_again(name):
     fused, eager = make_fused(name, Phase.TOGETHER, **MORE[name]), make_network(name, **MORE[name])
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -105,7 +100,7 @@ def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_com
         assert relative_error(found[key], step) < 1e-3 if step.any() else torch.equal(found[key], step), key
 
 
-@pytest.mark.parametrize("name", grouped(MORE))
+@pytest.mark.parametrize("name", MORE)
 def test_with_every_option_queries_alone_are_scored_as_beside_a_lesson(name):
     networks = [make_network(name, **MORE[name]) for _ in range(3)]
     for network in networks:
@@ -121,7 +116,7 @@ def test_with_every_option_queries_alone_are_scored_as_beside_a_lesson(name):
         torch.testing.assert_close(found.evidence, expected.evidence[4:], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", grouped(["none", "running", "context"]))
+@pytest.mark.parametrize("name", ["none", "running", "context"])
 def test_what_is_compiled_for_wake_serves_a_nap_too(name):
     network = make_fused(name, Phase.WAKE, **MORE[name])
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -151,7 +146,7 @@ def test_what_was_rehearsed_serves_every_count_of_rows_by_torchs_own_checks(
     sweep_in_many_counts(network, phase)
 
 
-@pytest.mark.parametrize("name", grouped(MORE))
+@pytest.mark.parametrize("name", MORE)
 def test_with_every_option_too_by_torchs_own_checks(name, no_compilation, monkeypatch):
     with torch.compiler.set_stance("default"):
         network = make_fused(name, Phase.TOGETHER, **MORE[name])
@@ -211,7 +206,7 @@ def test_a_fused_answer_to_a_query_does_not_depend_on_the_lesson(coding, precisi
     assert torch.equal(learn(taught, rows, learning).goodness, asked.sweep(rows).goodness[learning:])
 
 
-@pytest.mark.parametrize("coding", grouped(CODINGS))
+@pytest.mark.parametrize("coding", CODINGS)
 def test_a_query_that_is_not_finite_reaches_no_tensor_of_a_fused_network(coding):
     network, rows = make_fused(coding), make_rows(9)
     rows[6:8] = torch.nan

@@ -88,8 +88,13 @@ BAD_FRAMES = {
     "tensors that are no list": ([header(**DESCRIBED, tensors=5)], "bad_field", "tensors", "at most 4 tensors"),
     "five tensors": ([header(**DESCRIBED, tensors=[["a", "uint8", [0]]] * 5)] + [b""] * 5, "bad_field", "tensors", "4"),
     "a tensor of two words": ([header(**DESCRIBED, tensors=[["a", "uint8"]]), b""], "bad_field", "tensors", "dtype"),
-    "a frame too few": ([header(**DESCRIBED, tensors=[["a", "uint8", [1]]])], "truncated", "tensors", "names 1 tensors, but 0 came"),
-    "a frame too many": ([header(**DESCRIBED), b"abc"], "truncated", "tensors", "names 0 tensors, but 1 came"),
+    "a frame too few": (
+        [header(**DESCRIBED, tensors=[["a", "uint8", [1]]])],
+        "truncated",
+        "tensors",
+        "1 tensors, but 0",
+    ),
+    "a frame too many": ([header(**DESCRIBED), b"abc"], "truncated", "tensors", "0 tensors, but 1"),
     "a frame cut short": (
         [header(**DESCRIBED, tensors=[["inputs", "float32", [1, 8, 8]]]), bytes(255)],
         *("truncated", "inputs", "float32 (1, 8, 8) needs 256 bytes, got 255"),
