@@ -19,16 +19,6 @@ from ffstream.ff.lesson import Lesson, Phase
 from ffstream.ff.network import Network
 
 PRECISIONS = ("float32", "bfloat16")
-
-
-# Compiling takes long. Two codings stand for all in bfloat16: in one a row teaches its own units only, and the product
-# is split into blocks; in the other a row teaches all units, and the coding has weights of its own.
-CODED = [
-    (coding, precision)
-    for coding in CODINGS
-    for precision in PRECISIONS
-    if precision == "float32" or coding in ("disjoint", "context")
-]
 # Networks that between them have each option, and those that learn corrupted inputs.
 MORE = {name: {} for name in OPTIONS} | {
     "none": {"negatives": "blur"},
@@ -73,7 +63,8 @@ def moved(network: Network, phase: Phase, steps: list[tuple[int, int]]) -> tuple
 
 @pytest.mark.parametrize("steps", [[(1, 0)] * 4, [(6, 0)] * 4, [(6, 5)] * 4, [(1, 1)] * 4, STEPS], ids=str)
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize(("coding", "precision"), CODED)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
 def test_fused_sweeps_score_and_learn_as_eager_ones_do(coding, precision, phase, steps):
     fused, eager = make_fused(coding, precision=precision), make_network(coding, precision=precision)
     found, scores = moved(fused, phase, steps)
@@ -89,7 +80,7 @@ def test_fused_sweeps_score_and_learn_as_eager_ones_do(coding, precision, phase,
 
 @pytest.mark.parametrize("name", MORE)
 def test_with_every_option_fused_sweeps_score_and_learn_as_eager_ones_do_and_compile_nothing_again(name):
-    fused, eager = make_fused(name, Phase.TOGETHER, **MORE[name]), make_network(name, **MORE[name])
+    fused, eager = make_fused(name, Phase.WAKE, Phase.TOGETHER, **MORE[name]), make_network(name, **MORE[name])
     with torch.compiler.set_stance("fail_on_recompile"):
         found, scores = moved(fused, Phase.TOGETHER, STEPS)
         fused.sweep(make_rows(300))
@@ -105,11 +96,11 @@ def test_with_every_option_queries_alone_are_scored_as_beside_a_lesson(name):
     networks = [make_network(name, **MORE[name]) for _ in range(3)]
     for network in networks:
         # So that a read-out has learned something.
-        learn(network, make_rows(20, 2), 20, Phase.TOGETHER)
+        learn(network, make_rows(20, 2), 20, Phase.WAKE)
     beside, written, fused = networks
-    fused.fuse(8, [Phase.TOGETHER])
+    fused.fuse(8, [Phase.WAKE])
     rows = make_rows(9)
-    expected = learn(beside, rows, 4, Phase.TOGETHER)
+    expected = learn(beside, rows, 4, Phase.WAKE)
     for network in (written, fused):
         found = network.sweep(rows[4:])
         torch.testing.assert_close(found.goodness, expected.goodness, rtol=1e-4, atol=1e-5)
@@ -124,7 +115,8 @@ def test_what_is_compiled_for_wake_serves_a_nap_too(name):
             learn(network, make_rows(m + queries), m, phase)
 
 
-@pytest.mark.parametrize(("coding", "precision"), CODED)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
 def test_fusing_compiles_and_leaves_the_network_as_it_is(coding, precision):
     network = make_network(coding, precision=precision)
     before = copy_of(network)
@@ -136,7 +128,8 @@ def test_fusing_compiles_and_leaves_the_network_as_it_is(coding, precision):
 
 
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize(("coding", "precision"), CODED)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
 def test_what_was_rehearsed_serves_every_count_of_rows_by_torchs_own_checks(
     coding, precision, phase, no_compilation, monkeypatch
 ):
@@ -199,7 +192,8 @@ def test_a_sweep_over_shapes_that_were_never_compiled_is_noticed(no_compilation)
 
 
 @pytest.mark.parametrize("learning", [1, 6])
-@pytest.mark.parametrize(("coding", "precision"), CODED)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
 def test_a_fused_answer_to_a_query_does_not_depend_on_the_lesson(coding, precision, learning):
     rows = make_rows(learning + 5)
     taught, asked = (make_fused(coding, precision=precision) for _ in range(2))
@@ -215,7 +209,8 @@ def test_a_query_that_is_not_finite_reaches_no_tensor_of_a_fused_network(coding)
     assert all(tensor.isfinite().all() for tensor in network.state().values())
 
 
-@pytest.mark.parametrize(("coding", "precision"), CODED)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("coding", CODINGS)
 def test_the_same_sweeps_are_repeated_bit_for_bit(coding, precision):
     one, other = (moved(make_fused(coding, precision=precision), Phase.TOGETHER, STEPS) for _ in range(2))
     assert torch.equal(one[1], other[1])
