@@ -35,6 +35,15 @@ class Metrics:
         sweeps = "device", "precision", "threads", "loop"
         self.backend = self._add(Gauge, "backend_info", "Constant 1, labeled with what sweeps run on.", *sweeps)
         self._backend: tuple[object, ...] = ()
+        self._declare_samples()
+        self._declare_sleep()
+        self._declare_learning()
+        self._declare_state()
+        self.events = self._add(Counter, "events", "Events published, by topic.", "topic")
+        self._begin_at_zero()
+
+    def _declare_samples(self) -> None:
+        """Declare the metrics of samples, queries and the sweeps that carry both."""
         self.received = self._add(Counter, "samples_received", "Samples received, by channel.", "channel")
         self.learned = self._add(Counter, "samples_learned", "Samples learned.")
         self.unlabelled = self._add(Counter, "samples_unlabelled", "Learned samples that had no label.")
@@ -56,6 +65,12 @@ class Metrics:
         self.query_seconds = self._histogram("query_seconds", "Time from reading a query to its answer.", SECONDS)
         self.sweep_seconds = self._histogram("sweep_seconds", "Duration of a sweep.", SECONDS)
         self.sweep_rows = self._histogram("sweep_rows", "Rows per sweep, by kind.", ROWS, "kind")
+        # Looked up once, because every sweep uses them.
+        self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "dreamed", "query")}
+        self._queries = {outcome: self.queries.labels(outcome) for outcome in ("answered", "expired")}
+
+    def _declare_sleep(self) -> None:
+        """Declare the metrics of phases and of the need for sleep."""
         self.phase = self._add(Gauge, "phase", "1 for the current phase, 0 for the others.", "phase")
         self.phase_steps = self._add(Counter, "phase_steps", "Learning steps, by phase.", "phase")
         self.sham_steps = self._add(
@@ -70,6 +85,11 @@ class Metrics:
         self.phase_changes = self._add(
             Counter, "phase_changes", "Phases begun, by phase and reason.", "phase", "reason"
         )
+        # Looked up once, because every sweep uses them.
+        self._steps = {phase: self.phase_steps.labels(phase.value) for phase in Phase}
+
+    def _declare_learning(self) -> None:
+        """Declare the metrics of the layers and of accuracy."""
         self.goodness = self._add(
             Gauge, "goodness", "Mean goodness in the last step, by layer and sign.", "layer", "sign"
         )
@@ -92,6 +112,9 @@ class Metrics:
         )
         self.not_finite = self._add(Gauge, "layers_not_finite", "Layers whose weights or goodness are NaN or infinite.")
         self.version = self._add(Gauge, "model_version", "Number of learning steps behind the weights.")
+
+    def _declare_state(self) -> None:
+        """Declare the metrics of checkpoints and the journal."""
         self.checkpoints = self._add(Counter, "checkpoints", "Checkpoints, by outcome.", "outcome")
         self.rollbacks = self._add(Counter, "rollbacks", "Rollbacks to a checkpoint.")
         self.checkpoint_time = self._add(Gauge, "checkpoint_timestamp_seconds", "Unix time of the last checkpoint.")
@@ -110,12 +133,6 @@ class Metrics:
             "1 while no samples are accepted because the disk or the journal is full, otherwise 0.",
         )
         self.undurable = self._add(Gauge, "samples_undurable", "Messages of samples received but not yet on disk.")
-        # Looked up once, because every sweep uses them.
-        self._rows = {kind: self.sweep_rows.labels(kind) for kind in ("learned", "replayed", "dreamed", "query")}
-        self._steps = {phase: self.phase_steps.labels(phase.value) for phase in Phase}
-        self._queries = {outcome: self.queries.labels(outcome) for outcome in ("answered", "expired")}
-        self.events = self._add(Counter, "events", "Events published, by topic.", "topic")
-        self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
         """Create the counters of all known labels at 0: Prometheus sees no increase in a counter that starts at 1."""
