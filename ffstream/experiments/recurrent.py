@@ -30,7 +30,7 @@ from ffstream.ff.negatives import wrong_labels
 from ffstream.ff.optim import Rule, make_rule
 from ffstream.ff.readout import Readout
 from ffstream.ff.rounding import LAYER_SEEDS, make_adder
-from ffstream.ff.stepsize import step_size
+from ffstream.ff.stepsize import derive_step
 
 # Share of a state that is kept at the next iteration; without it states oscillate (the paper).
 DAMPING = 0.3
@@ -281,7 +281,8 @@ def _layers(
         seed = int(torch.randint(LAYER_SEEDS, (), generator=generator))
         adder = make_adder(weight, dtype, optimizer.rounding, seed)
         return Link(
-            Dense(adder.weight), make_rule(optimizer, adder, step_size(network, optimizer, steepness, neighbours)[0])
+            Dense(adder.weight),
+            make_rule(optimizer, adder, derive_step(network, optimizer, steepness, neighbours).rate),
         )
 
     sizes = [network.width, *network.hidden, network.labels]

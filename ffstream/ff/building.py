@@ -23,7 +23,7 @@ from ffstream.ff.measured import Products
 from ffstream.ff.optim import make_rule
 from ffstream.ff.products import PLAIN, Plan
 from ffstream.ff.rounding import LAYER_SEEDS, Nearest, make_adder
-from ffstream.ff.stepsize import EARLY_GAIN, Bound, step_size
+from ffstream.ff.stepsize import Bound, derive_step
 
 
 def make_layers(
@@ -104,16 +104,18 @@ def _layer(
     degree = goodness.degree * activation.degree
     # Goodness that is a higher power of the activations has more curvature, even at an activity of 1.
     steepness = goodness.steepness(coding.pool().counted()) * max(1.0, degree * (degree - 1) / 2)
-    rate, crowd = step_size(network, optimizer, steepness, fan_in)
-    early = EARLY_GAIN if optimizer.rate == "auto" else 1.0
+    step = derive_step(network, optimizer, steepness, fan_in)
     learned = [
-        make_rule(optimizer, Nearest(tensor), rate * optimizer.label_rate) for tensor in coding.parameters().values()
+        make_rule(optimizer, Nearest(tensor), step.rate * optimizer.label_rate)
+        for tensor in coding.parameters().values()
     ]
-    form = _form(network, layer, coding, grid, goodness, Bound(crowd, early, degree, _counted(layer, coding, grid)))
+    form = _form(
+        network, layer, coding, grid, goodness, Bound(step.crowd, step.early, degree, _counted(layer, coding, grid))
+    )
     return Layer(
         _connection(layer, below, adder.weight, plan),
         form,
-        make_rule(optimizer, adder, rate),
+        make_rule(optimizer, adder, step.rate),
         learned[0] if learned else None,
         adder if network.homeostasis else None,
         _running(form, _sign(layer) * _counted(layer, coding, grid), device),

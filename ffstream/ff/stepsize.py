@@ -106,8 +106,24 @@ class Bound(NamedTuple):
         return slope
 
 
-def step_size(network: NetworkConfig, optimizer: OptimizerConfig, steepness: float, fan_in: int) -> tuple[float, float]:
-    """Derive the step of a layer: the rate of its rule, and how many samples of that rate are a crowd.
+class Step(NamedTuple):
+    """The step of a layer.
+
+    Attributes
+    ----------
+    rate
+        Rate of its rule.
+    crowd, early
+        See ``Bound``.
+    """
+
+    rate: float
+    crowd: float
+    early: float
+
+
+def derive_step(network: NetworkConfig, optimizer: OptimizerConfig, steepness: float, fan_in: int) -> Step:
+    """Derive the step of a layer.
 
     Parameters
     ----------
@@ -122,7 +138,8 @@ def step_size(network: NetworkConfig, optimizer: OptimizerConfig, steepness: flo
     """
     gain = GAIN_ALIKE if network.coding != "assembly" or network.corruption else GAIN
     most = MOST_GAIN if network.centring else MOST_GAIN_UNCENTRED
+    early = EARLY_GAIN if optimizer.rate == "auto" else 1.0
     if optimizer.rule not in ("in_place", "momentum"):
-        return NORMALISED / fan_in if optimizer.rate == "auto" else optimizer.rate, most / gain
+        return Step(NORMALISED / fan_in if optimizer.rate == "auto" else optimizer.rate, most / gain, early)
     rate = gain / (steepness * fan_in) if optimizer.rate == "auto" else optimizer.rate
-    return rate, most / (rate * steepness * fan_in)
+    return Step(rate, most / (rate * steepness * fan_in), early)

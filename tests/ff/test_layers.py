@@ -199,3 +199,14 @@ def test_homeostasis_holds_the_norm_of_every_units_weights(name, how):
 )
 def test_wake_raises_and_sleep_lowers_and_together_does_both(phase, raises, lowers):
     assert (phase.raises, phase.lowers) == (raises, lowers)
+
+
+@pytest.mark.parametrize(("rate", "more"), [("auto", 2.0), (1e-3, 1.0)])
+def test_the_first_samples_of_a_label_teach_more_where_the_step_is_derived(rate, more):
+    deltas = []
+    for taught in (0.0, 1e6):
+        layer = make_layer("disjoint", rate=rate)
+        layer.running.taught.fill_(taught)
+        deltas.append(judged(layer, make_inputs("disjoint"), Phase.WAKE).delta)
+        assert (layer.running.taught > taught).any()
+    assert relative_error(deltas[0], more * deltas[1]) < 1e-9
